@@ -1,0 +1,68 @@
+"""Records that pass between the stages, and the array types they hold.
+
+Images are RGB uint8, heat maps float32 in [0, 1], masks bool, class maps uint8 with
+0 = background and 255 = ignore. Scores lie in [0, 1] and higher is better.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import Bool, Float32, UInt8
+
+Image = UInt8[np.ndarray, "h w 3"]
+Heat = Float32[np.ndarray, "h w"]
+Mask = Bool[np.ndarray, "h w"]
+ClassMap = UInt8[np.ndarray, "h w"]
+
+BACKGROUND_ID = 0
+IGNORE_ID = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A word of a prompt whose pixels are wanted, and the class they belong to."""
+
+    word: str
+    class_name: str
+    class_id: int
+
+    def __post_init__(self) -> None:
+        if not BACKGROUND_ID < self.class_id < IGNORE_ID:
+            raise ValueError(f"expected a class id in 1..254, got {self.class_id}")
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A text with the words whose pixels are wanted; each word occurs in the text."""
+
+    text: str
+    targets: tuple[Target, ...]
+    sub_class: str = ""
+    context: str = ""
+
+    def __post_init__(self) -> None:
+        for target in self.targets:
+            if target.word.lower() not in self.text.lower():
+                raise ValueError(f"expected {target.word!r} in the prompt, got {self.text!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A generated image and one heat map per wanted word, all of the same height and width."""
+
+    prompt: Prompt
+    seed: int
+    image: Image
+    heats: Mapping[str, Heat]
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """An item of the dataset: an image, its class map and what is known about it."""
+
+    prompt: Prompt
+    seed: int
+    image: Image
+    class_map: ClassMap
+    scores: Mapping[str, float] = field(default_factory=dict)
