@@ -1,0 +1,68 @@
+"""What can be drawn: classes with their sprites, and backgrounds, read from TOML."""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from types import MappingProxyType
+from typing import Any, Literal
+
+Split = Literal["train", "test"]
+
+
+@dataclass(frozen=True, slots=True)
+class SpriteClass:
+    """A class and its sub-classes, each an emoji, by split."""
+
+    name: str
+    class_id: int
+    train: Mapping[str, str]
+    test: Mapping[str, str]
+
+    def sub_classes(self, split: Split) -> Mapping[str, str]:
+        """Return name -> emoji of one split; a class without test sprites gives its train ones."""
+        return self.test or self.train if split == "test" else self.train
+
+
+@dataclass(frozen=True, slots=True)
+class Background:
+    """A named ground: the phrase a caption uses, a pattern and its two RGB colours (0..255)."""
+
+    name: str
+    phrase: str
+    pattern: str
+    colours: tuple[tuple[int, int, int], tuple[int, int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """Everything the renderer can draw, and the caption templates."""
+
+    classes: Mapping[str, SpriteClass]
+    backgrounds: Mapping[str, Background]
+    captions: tuple[str, ...]
+
+
+@cache
+def load_catalog() -> Catalog:
+    """Read the catalogue that ships with the package."""
+    raw = tomllib.loads(files("diffumask.scenes").joinpath("catalog.toml").read_text("utf-8"))
+    classes = {name: _sprite_class(name, entry) for name, entry in raw["classes"].items()}
+    backgrounds = {name: _background(name, entry) for name, entry in raw["backgrounds"].items()}
+    return Catalog(MappingProxyType(classes), MappingProxyType(backgrounds), tuple(raw["captions"]))
+
+
+def _sprite_class(name: str, entry: Mapping[str, Any]) -> SpriteClass:
+    train, test = entry["train"], entry.get("test", {})
+    return SpriteClass(name, entry["id"], MappingProxyType(train), MappingProxyType(test))
+
+
+def _background(name: str, entry: Mapping[str, Any]) -> Background:
+    ground, accent = (_rgb(colour) for colour in entry["colours"])
+    return Background(name, entry["phrase"], entry["pattern"], (ground, accent))
+
+
+def _rgb(colour: str) -> tuple[int, int, int]:
+    red, green, blue = bytes.fromhex(colour.removeprefix("#"))
+    return red, green, blue

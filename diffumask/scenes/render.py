@@ -1,0 +1,210 @@
+"""Compose scenes: objects on a background, with exact masks and a caption."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Float32, UInt8
+
+from diffumask.articles import with_article
+from diffumask.scenes.backgrounds import draw_background
+from diffumask.scenes.catalog import Background, Catalog, Split, SpriteClass, load_catalog
+from diffumask.scenes.sprites import Sprite, sprite
+
+OBJECT_COUNT_PROBABILITIES = (0.62, 0.28, 0.10)  # one, two, three objects
+SIZE_RANGES = ((0.48, 0.85), (0.38, 0.58), (0.30, 0.46))  # longest side / shorter image side
+MAX_ROTATION_DEG = 15.0
+MAX_HUE_SHIFT = 7  # of OpenCV's 180 steps
+MIN_VISIBLE = 0.65  # share of an object that later objects must leave in sight
+PLACEMENT_TRIES = 20
+SUB_CLASS_PROBABILITY = 0.65  # of captions that name the sub-class before the class
+SEED_SPACES = {"train": 0, "test": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class SceneObject:
+    """One drawn object; `mask` holds its visible pixels only."""
+
+    class_name: str
+    class_id: int
+    sub_class: str
+    mask: Bool[np.ndarray, "h w"]
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """A rendered image with its caption and exact truth; objects in drawing order."""
+
+    image: UInt8[np.ndarray, "h w 3"]
+    caption: str
+    background: str
+    objects: tuple[SceneObject, ...]
+    class_map: UInt8[np.ndarray, "h w"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    sprite_class: SpriteClass
+    sub_class: str
+    rgb: Float32[np.ndarray, "h w 3"]
+    alpha: Float32[np.ndarray, "h w"]
+
+
+def render_scene(
+    seed: int,
+    size_hw: tuple[int, int] = (128, 128),
+    split: Split = "train",
+    class_names: Sequence[str] | None = None,
+) -> Scene:
+    """Render the scene of one seed.
+
+    `class_names` fixes the objects in drawing order; without it one to three random classes
+    are drawn. Seeds of the two splits never share random numbers. Raises InputError without
+    the emoji font, KeyError for a class that the catalogue lacks.
+    """
+    catalog = load_catalog()
+    rng = np.random.default_rng((SEED_SPACES[split], seed))
+    names = class_names or _choose_classes(catalog, rng)
+    background = catalog.backgrounds[str(rng.choice(list(catalog.backgrounds)))]
+    layers = _place_layers([catalog.classes[name] for name in names], size_hw, split, rng)
+    image = _composite(draw_background(background, size_hw, rng), layers, rng)
+    objects = _visible_objects(layers)
+    class_map = np.zeros(size_hw, np.uint8)
+    for item in objects:
+        class_map[item.mask] = item.class_id
+    return Scene(
+        image, _caption(catalog, layers, background, rng), background.name, objects, class_map
+    )
+
+
+def _choose_classes(catalog: Catalog, rng: np.random.Generator) -> list[str]:
+    count = 1 + int(rng.choice(3, p=OBJECT_COUNT_PROBABILITIES))
+    return [str(name) for name in rng.choice(list(catalog.classes), count, replace=False)]
+
+
+def _place_layers(
+    classes: Sequence[SpriteClass],
+    size_hw: tuple[int, int],
+    split: Split,
+    rng: np.random.Generator,
+) -> list[_Layer]:
+    """Place objects one after another so that each stays visible by MIN_VISIBLE if possible."""
+    size_range = SIZE_RANGES[min(len(classes), 3) - 1]
+    layers: list[_Layer] = []
+    for sprite_class in classes:
+        sub_classes = sprite_class.sub_classes(split)
+        sub_class = str(rng.choice(list(sub_classes)))
+        for _ in range(PLACEMENT_TRIES):
+            rgb, alpha = _transformed(sprite(sub_classes[sub_class]), size_hw, size_range, rng)
+            layer = _Layer(sprite_class, sub_class, rgb, alpha)
+            if _least_visible([*layers, layer]) >= MIN_VISIBLE:
+                break
+        layers.append(layer)
+    return layers
+
+
+def _transformed(
+    pixels: Sprite,
+    size_hw: tuple[int, int],
+    size_range: tuple[float, float],
+    rng: np.random.Generator,
+) -> tuple[Float32[np.ndarray, "h w 3"], Float32[np.ndarray, "h w"]]:
+    """Scale, flip, rotate, recolour and place one sprite; colours are premultiplied by alpha."""
+    h, w = size_hw
+    if rng.random() < 0.5:
+        pixels = pixels[:, ::-1]
+    scale = rng.uniform(*size_range) * min(h, w) / max(pixels.shape[:2])
+    small = cv2.resize(
+        _premultiplied(_recoloured(pixels, rng)),
+        None,
+        fx=scale,
+        fy=scale,
+        interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR,
+    )
+    sprite_h, sprite_w = small.shape[:2]
+    matrix = cv2.getRotationMatrix2D(
+        (sprite_w / 2, sprite_h / 2), rng.uniform(-MAX_ROTATION_DEG, MAX_ROTATION_DEG), 1.0
+    )
+    matrix[:, 2] += _offset(w, sprite_w, rng), _offset(h, sprite_h, rng)
+    placed = cv2.warpAffine(small, matrix, (w, h), flags=cv2.INTER_LINEAR)
+    return placed[..., :3], placed[..., 3]
+
+
+def _offset(image_side: int, sprite_side: int, rng: np.random.Generator) -> float:
+    """Draw a position that leaves at most a tenth of the sprite outside the image."""
+    slack = 0.1 * sprite_side
+    low, high = sorted((-slack, image_side - sprite_side + slack))
+    return rng.uniform(low, high)
+
+
+def _recoloured(pixels: Sprite, rng: np.random.Generator) -> Sprite:
+    hsv = cv2.cvtColor(np.ascontiguousarray(pixels[..., :3]), cv2.COLOR_RGB2HSV).astype(np.int16)
+    hsv[..., 0] = (hsv[..., 0] + rng.integers(-MAX_HUE_SHIFT, MAX_HUE_SHIFT + 1)) % 180
+    hsv[..., 2] = np.clip(hsv[..., 2] * rng.uniform(0.8, 1.15), 0, 255)
+    rgb = cv2.cvtColor(hsv.astype(np.uint8), cv2.COLOR_HSV2RGB)
+    return np.concatenate([rgb, pixels[..., 3:]], axis=-1)
+
+
+def _premultiplied(pixels: Sprite) -> Float32[np.ndarray, "sprite_h sprite_w 4"]:
+    result = pixels.astype(np.float32)
+    result[..., 3] /= 255
+    result[..., :3] *= result[..., 3:]
+    return result
+
+
+def _visible_masks(layers: Sequence[_Layer]) -> list[Bool[np.ndarray, "h w"]]:
+    masks = [layer.alpha > 0.5 for layer in layers]
+    covered = np.zeros_like(masks[0])
+    visible = []
+    for mask in reversed(masks):
+        visible.append(mask & ~covered)
+        covered |= mask
+    return visible[::-1]
+
+
+def _least_visible(layers: Sequence[_Layer]) -> float:
+    shares = (
+        visible.sum() / max((layer.alpha > 0.5).sum(), 1)
+        for visible, layer in zip(_visible_masks(layers), layers, strict=True)
+    )
+    return float(min(shares))
+
+
+def _visible_objects(layers: Sequence[_Layer]) -> tuple[SceneObject, ...]:
+    return tuple(
+        SceneObject(layer.sprite_class.name, layer.sprite_class.class_id, layer.sub_class, mask)
+        for layer, mask in zip(layers, _visible_masks(layers), strict=True)
+    )
+
+
+def _composite(
+    ground: UInt8[np.ndarray, "h w 3"], layers: Sequence[_Layer], rng: np.random.Generator
+) -> UInt8[np.ndarray, "h w 3"]:
+    """Lay objects over the ground, each with a soft shadow that belongs to no mask."""
+    image = ground.astype(np.float32)
+    unit = min(ground.shape[:2])
+    drop_x, drop_y = rng.uniform(-0.03, 0.03) * unit, rng.uniform(0.01, 0.04) * unit
+    strength = rng.uniform(0.15, 0.4)
+    shift = np.array([[1, 0, drop_x], [0, 1, drop_y]], np.float64)
+    for layer in layers:
+        h, w = layer.alpha.shape
+        shadow = cv2.warpAffine(layer.alpha, shift, (w, h))
+        shadow = cv2.GaussianBlur(shadow, (0, 0), 0.02 * unit)[..., None]
+        image *= 1 - strength * shadow
+        image = image * (1 - layer.alpha[..., None]) + layer.rgb
+    return np.clip(image, 0, 255).astype(np.uint8)
+
+
+def _caption(
+    catalog: Catalog, layers: Sequence[_Layer], background: Background, rng: np.random.Generator
+) -> str:
+    phrases = []
+    for layer in layers:
+        named = rng.random() < SUB_CLASS_PROBABILITY
+        phrase = (
+            f"{layer.sub_class} {layer.sprite_class.name}" if named else layer.sprite_class.name
+        )
+        phrases.append(with_article(phrase))
+    template = str(rng.choice(catalog.captions))
+    return template.format(objects=" and ".join(phrases), background=background.phrase)

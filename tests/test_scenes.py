@@ -1,0 +1,104 @@
+"""The renderer's truth is exact, seeded and split by sprite."""
+
+import numpy as np
+import pytest
+
+from diffumask.errors import InputError
+from diffumask.scenes import load_catalog, render_scene, sprites
+from diffumask.scenes.backgrounds import PATTERNS, draw_background
+
+needs_font = pytest.mark.skipif(
+    sprites.find_font() is None, reason="the font Noto Color Emoji is not installed"
+)
+
+VOC_WITHOUT_SPRITE = {11}  # diningtable
+
+
+def test_catalog_has_voc_and_more():
+    catalog = load_catalog()
+    ids = [entry.class_id for entry in catalog.classes.values()]
+    assert len(set(ids)) == len(ids) >= 24
+    assert set(range(1, 21)) - set(ids) == VOC_WITHOUT_SPRITE
+    assert len(catalog.backgrounds) >= 8
+    assert all(entry.pattern in PATTERNS for entry in catalog.backgrounds.values())
+
+
+def test_splits_share_no_sprite():
+    for entry in load_catalog().classes.values():
+        assert not set(entry.train.values()) & set(entry.test.values())
+        assert not set(entry.train) & set(entry.test)
+
+
+@pytest.mark.parametrize("size_hw", [(24, 40), (40, 24)])
+@pytest.mark.parametrize("name", sorted(load_catalog().backgrounds))
+def test_background_is_seeded_and_of_the_size_asked_for(name, size_hw):
+    background = load_catalog().backgrounds[name]
+    first, again, other = (
+        draw_background(background, size_hw, np.random.default_rng(seed)) for seed in (1, 1, 2)
+    )
+    assert first.shape == (*size_hw, 3)
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+@needs_font
+def test_same_seed_same_scene():
+    first, again = render_scene(7, (48, 64)), render_scene(7, (48, 64))
+    assert first.caption == again.caption
+    assert np.array_equal(first.image, again.image)
+
+
+@needs_font
+def test_splits_of_one_seed_differ():
+    train, test = render_scene(7), render_scene(7, split="test")
+    assert not np.array_equal(train.image, test.image)
+
+
+@needs_font
+@pytest.mark.parametrize("seed", range(12))
+def test_class_map_is_the_union_of_disjoint_object_masks(seed):
+    scene = render_scene(seed, (64, 96))
+    assert scene.image.shape == (64, 96, 3)
+    counted = np.zeros((64, 96), int)
+    for item in scene.objects:
+        counted += item.mask
+        assert (scene.class_map[item.mask] == item.class_id).all()
+    assert counted.max() == 1
+    assert np.array_equal(counted == 1, scene.class_map > 0)
+
+
+@needs_font
+def test_caption_names_every_object_and_the_background():
+    names = ["potted plant", "tv monitor", "bird"]
+    scene = render_scene(3, (64, 96), class_names=names)
+    assert [item.class_name for item in scene.objects] == names
+    phrase = load_catalog().backgrounds[scene.background].phrase
+    assert all(name in scene.caption for name in [*names, phrase])
+
+
+@needs_font
+def test_mask_lies_where_the_object_was_drawn():
+    """Slow twin: what differs strongly from a scene's own background is the object."""
+    scene = render_scene(5, (96, 128), class_names=["elephant"])
+    (elephant,) = scene.objects
+    inside = scene.image[elephant.mask].mean(0)
+    outside = scene.image[~elephant.mask].mean(0)
+    assert elephant.mask.mean() > 0.05
+    assert np.abs(inside - outside).max() > 20
+
+
+@needs_font
+def test_every_sprite_can_be_drawn():
+    for entry in load_catalog().classes.values():
+        for emoji in [*entry.train.values(), *entry.test.values()]:
+            pixels = sprites.sprite(emoji)
+            assert min(pixels.shape[:2]) > 30
+            assert pixels[..., 3].max() == 255
+
+
+def test_without_the_font_the_error_says_what_to_install(monkeypatch):
+    monkeypatch.setenv(sprites.FONT_VARIABLE, "/nowhere/NotoColorEmoji.ttf")
+    sprites._font.cache_clear()
+    sprites.sprite.cache_clear()
+    with pytest.raises(InputError, match="fonts-noto-color-emoji"):
+        sprites.sprite("🐟")
