@@ -1,0 +1,344 @@
+import gc
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DiffusionPipeline
+from diffusers.models.attention_processor import AttnProcessor, FusedAttnProcessor2_0
+from torch import Tensor
+
+from diffumask.attention import Attention, grid_size
+from diffumask.capture import capture
+from diffumask.errors import InputError
+from diffumask.models import load, resolve
+from diffumask.tokens import word_positions
+
+HEIGHT, WIDTH = 64, 48
+# Of 8x6 latents, one per factor of the UNet; the last is rounded up.
+GRIDS = {8 * 6: (8, 6), 4 * 3: (4, 3), 2 * 2: (2, 2)}
+BIRD = "a bird on grass"
+PLANE = "an aeroplane and a potted plant, high in snow"
+
+
+def run(pipe: Any, prompts: str | list[str] | None, steps: int = 2, **options: Any) -> np.ndarray:
+    return pipe(
+        prompts,
+        height=HEIGHT,
+        width=WIDTH,
+        num_inference_steps=steps,
+        generator=torch.Generator().manual_seed(0),
+        output_type="np",
+        **options,
+    ).images
+
+
+class SlowReference:
+    """Full softmax probabilities of every layer and step, kept and averaged at the end."""
+
+    def __init__(self, pipe: DiffusionPipeline) -> None:
+        self.layers = [m for n, m in pipe.unet.named_modules() if n.endswith("attn2")]
+        self.kept: dict[tuple[int, int], list[Tensor]] = defaultdict(list)
+        self.hooks = [m.register_forward_pre_hook(self.keep, with_kwargs=True) for m in self.layers]
+
+    def keep(self, layer: Any, args: tuple, kwargs: dict) -> None:
+        hidden, text = args[0], kwargs["encoder_hidden_states"]
+        q = layer.head_to_batch_dim(layer.to_q(hidden))
+        k = layer.head_to_batch_dim(layer.to_k(text))
+        probabilities = layer.get_attention_scores(q, k).detach()
+        by_head = probabilities.unflatten(0, (len(hidden), layer.heads))
+        self.kept[GRIDS[hidden.shape[1]]].append(by_head.mean(1))
+
+    def map(self, size_hw: tuple[int, int], entry: int, position: int) -> Tensor:
+        """Return the mean attention of one entry of the UNet's batch to one position."""
+        mean = torch.stack(self.kept[size_hw]).mean(0)
+        return mean[entry, :, position].unflatten(0, size_hw)
+
+    def remove(self) -> None:
+        for hook in self.hooks:
+            hook.remove()
+
+
+def assert_equal_to_slow(
+    pipe: DiffusionPipeline, attention: Attention, slow: SlowReference, texts: Sequence[str]
+) -> None:
+    """Compare all maps; `texts` are those of the last entries of the UNet's batch."""
+    assert set(attention.maps) == set(slow.kept) != set()
+    for size_hw, maps in attention.maps.items():
+        assert maps.dtype == torch.float32
+        for image, text in enumerate(texts):
+            for word in attention.words[image]:
+                columns = attention.columns(image, word)
+                positions = word_positions(pipe.tokenizer, text, word)
+                for column, position in zip(columns, positions, strict=True):
+                    expected = slow.map(size_hw, image - len(texts), position)
+                    neighbour = slow.map(size_hw, image - len(texts), position - 1)
+                    assert (maps[image, column] - expected).abs().max() < 1e-5
+                    assert (maps[image, column] - neighbour).abs().max() > 1e-4
+
+
+def check(
+    pipe: DiffusionPipeline, prompts: str | list[str], words: Sequence, **options: Any
+) -> None:
+    """Run with and without capture: same image, and the maps of the slow reference."""
+    plain = run(pipe, prompts, **options)
+    slow = SlowReference(pipe)
+    try:
+        with capture(pipe, words) as attention:
+            captured = run(pipe, prompts, **options)
+    finally:
+        slow.remove()
+
+    assert np.array_equal(plain, captured)
+    texts = [prompts] if isinstance(prompts, str) else prompts
+    n_images = options.get("num_images_per_prompt", 1)
+    assert_equal_to_slow(pipe, attention, slow, [t for t in texts for _ in range(n_images)])
+
+
+def test_maps_equal_the_slow_reference_and_the_image_is_unchanged(pipe: DiffusionPipeline) -> None:
+    check(pipe, BIRD, ["bird", "grass"], steps=3)
+
+
+def test_without_guidance_the_whole_batch_counts(pipe: DiffusionPipeline) -> None:
+    check(pipe, [BIRD, PLANE], [["bird"], ["aeroplane"]], guidance_scale=1.0)
+
+
+def test_each_prompt_of_a_batch_has_its_own_words(pipe: DiffusionPipeline) -> None:
+    check(pipe, [BIRD, PLANE], [["bird"], ["potted plant", "aeroplane"]])
+
+
+def test_one_list_of_words_serves_all_prompts(pipe: DiffusionPipeline) -> None:
+    check(pipe, ["a bird", "two sheep and a bird"], ["bird"])
+
+
+def test_several_images_per_prompt_follow_each_other(pipe: DiffusionPipeline) -> None:
+    check(pipe, [BIRD, PLANE], [["bird"], ["plant"]], num_images_per_prompt=2)
+
+
+def test_a_negative_prompt_changes_no_positions(pipe: DiffusionPipeline) -> None:
+    check(pipe, BIRD, ["bird"], negative_prompt="two sheep and a bird")
+
+
+def test_a_word_that_occurs_twice_has_the_columns_of_both(pipe: DiffusionPipeline) -> None:
+    with capture(pipe, ["bird"]) as attention:
+        run(pipe, "a bird and a bird", steps=1)
+    assert attention.columns(0, "bird") == (0, 1)
+    check(pipe, "a bird and a bird", ["bird"], steps=1)
+
+
+def test_words_may_share_tokens(pipe: DiffusionPipeline) -> None:
+    with capture(pipe, ["potted plant", "plant", "plant"]) as attention:
+        run(pipe, "a potted plant", steps=1)
+    assert attention.words == (("potted plant", "plant"),)
+    assert attention.columns(0, "potted plant") == (0, 1)
+    assert attention.columns(0, "plant") == (1,)
+    assert all(maps.shape[1] == 2 for maps in attention.maps.values())
+
+
+def test_a_prompt_may_want_no_words(pipe: DiffusionPipeline) -> None:
+    with capture(pipe, [[], ["bird"]]) as attention:
+        run(pipe, ["a sheep", BIRD], steps=1)
+    assert attention.words == ((), ("bird",))
+
+
+def test_stable_diffusion_xl(xl_pipe: DiffusionPipeline) -> None:
+    check(xl_pipe, [BIRD, PLANE], [["bird"], ["aeroplane"]])
+
+
+def test_the_older_processor_is_captured_alike(tiny_random_folder: Path) -> None:
+    own = load(resolve(str(tiny_random_folder)), device="cpu")
+    own.unet.set_attn_processor(AttnProcessor())
+    check(own, BIRD, ["bird"])
+
+
+def test_half_precision_is_summed_in_single(tiny_random_folder: Path) -> None:
+    half = load(resolve(str(tiny_random_folder)), device="cpu", dtype="bfloat16")
+    with capture(half, ["bird"]) as attention:
+        run(half, BIRD)
+    assert {maps.dtype for maps in attention.maps.values()} == {torch.float32}
+
+
+def tensors_of(owner: object) -> list[Tensor]:
+    """Find all tensors that an object keeps alive, through containers."""
+    found, queue, seen = [], [owner], set()
+    while queue:
+        one = queue.pop()
+        if id(one) in seen or isinstance(one, type):
+            continue
+        seen.add(id(one))
+        if isinstance(one, Tensor):
+            found.append(one)
+        elif isinstance(one, dict | list | tuple | Attention):
+            queue += gc.get_referents(one)
+    return found
+
+
+def test_what_is_held_does_not_grow_with_the_steps(pipe: DiffusionPipeline) -> None:
+    held = {}
+    for steps in (1, 4):
+        with capture(pipe, ["bird"]) as attention:
+            run(pipe, BIRD, steps=steps)
+            held[steps] = sorted(t.untyped_storage().nbytes() for t in tensors_of(attention))
+    assert held[1] == held[4] == sorted(4 * pixels for pixels in GRIDS)
+
+
+def state_of(pipe: DiffusionPipeline) -> tuple:
+    hooks = dict(pipe.unet._forward_pre_hooks)
+    return pipe.unet.attn_processors, vars(pipe).get("encode_prompt"), pipe.encode_prompt, hooks
+
+
+def test_the_pipeline_is_as_before_after_the_block(pipe: DiffusionPipeline) -> None:
+    before = state_of(pipe)
+    with capture(pipe, ["bird"]):
+        assert state_of(pipe) != before
+        run(pipe, BIRD, steps=1)
+    assert state_of(pipe) == before
+
+
+def test_the_pipeline_is_as_before_after_an_error(pipe: DiffusionPipeline) -> None:
+    before = state_of(pipe)
+
+    def stop(*_: object) -> dict:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), capture(pipe, ["bird"]):
+        run(pipe, BIRD, callback_on_step_end=stop)
+    assert state_of(pipe) == before
+
+
+def test_an_encode_prompt_of_the_user_is_put_back(tiny_random_folder: Path) -> None:
+    own = load(resolve(str(tiny_random_folder)), device="cpu")
+    own.encode_prompt = mine = own.encode_prompt
+    with capture(own, ["bird"]):
+        run(own, BIRD, steps=1)
+    assert own.encode_prompt is mine
+
+
+def test_a_capture_in_a_capture_is_refused_and_the_outer_goes_on(pipe: DiffusionPipeline) -> None:
+    with capture(pipe, ["bird"]) as attention:
+        with pytest.raises(InputError, match="outside any capture"), capture(pipe, ["bird"]):
+            pass
+        run(pipe, BIRD, steps=1)
+    assert attention.words == (("bird",),)
+
+
+def test_a_second_call_in_a_capture_is_refused(pipe: DiffusionPipeline) -> None:
+    with capture(pipe, ["bird"]):
+        run(pipe, BIRD, steps=1)
+        with pytest.raises(InputError, match="one pipeline call per capture"):
+            run(pipe, BIRD, steps=1)
+
+
+def test_an_unknown_processor_is_refused_by_name(tiny_random_folder: Path) -> None:
+    own = load(resolve(str(tiny_random_folder)), device="cpu")
+    own.unet.set_attn_processor(FusedAttnProcessor2_0())
+    before = state_of(own)
+    with (
+        pytest.raises(InputError, match=r"attn2\.processor, got FusedAttnProcessor2_0"),
+        capture(own, ["bird"]),
+    ):
+        pass
+    assert state_of(own) == before
+
+
+def test_attention_of_an_unknown_form_is_refused(tiny_random_folder: Path) -> None:
+    own = load(resolve(str(tiny_random_folder)), device="cpu")
+    own.unet.mid_block.attentions[0].transformer_blocks[0].attn2.norm_q = torch.nn.Identity()
+    with pytest.raises(InputError, match=r"mid_block.*\['norm_q'\]"), capture(own, ["bird"]):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("prompt", "words", "message"),
+    [
+        (BIRD, ["sheep"], "word 'sheep' in the prompt"),
+        ("a " * 75 + "bird", ["bird"], "'bird' within the first 75 tokens"),
+        ([BIRD, PLANE], [["bird"]], "one for each of 2 prompts"),
+        (BIRD, [], "one for each of 1 prompts"),
+        (BIRD, ["bird", ["grass"]], "one list of words"),
+    ],
+)
+def test_bad_words_are_refused_and_the_pipeline_is_as_before(
+    pipe: DiffusionPipeline, prompt: str | list[str], words: list, message: str
+) -> None:
+    before = state_of(pipe)
+    with pytest.raises(InputError, match=message), capture(pipe, words):
+        run(pipe, prompt)
+    assert state_of(pipe) == before
+
+
+def test_a_bare_word_is_refused(pipe: DiffusionPipeline) -> None:
+    with pytest.raises(InputError, match="list of words, got 'bird'"), capture(pipe, "bird"):
+        pass
+
+
+def test_a_prompt_given_as_embeddings_is_refused(pipe: DiffusionPipeline) -> None:
+    embeddings, negative = pipe.encode_prompt(BIRD, torch.device("cpu"), 1, True)
+    with pytest.raises(InputError, match="got embeddings"), capture(pipe, ["bird"]):
+        run(pipe, None, prompt_embeds=embeddings, negative_prompt_embeds=negative)
+
+
+def test_another_prompt_for_the_second_text_encoder_is_refused(xl_pipe: DiffusionPipeline) -> None:
+    with pytest.raises(InputError, match="prompt_2"), capture(xl_pipe, ["bird"]):
+        run(xl_pipe, BIRD, prompt_2="two sheep")
+
+
+def test_a_call_of_the_unet_alone_is_refused(pipe: DiffusionPipeline) -> None:
+    with pytest.raises(InputError, match="bare UNet call"), capture(pipe, ["bird"]):
+        pipe.unet(torch.zeros(1, 4, 8, 6), 1, torch.zeros(1, 77, 32))
+
+
+def test_a_batch_of_another_guidance_is_refused(pipe: DiffusionPipeline) -> None:
+    with capture(pipe, ["bird"]):
+        pipe.encode_prompt(BIRD, torch.device("cpu"), 1, True)
+        with pytest.raises(InputError, match="batch of 1 x 2, got 3"):
+            pipe.unet(torch.zeros(3, 4, 8, 6), 1, torch.zeros(3, 77, 32))
+
+
+def test_a_text_mask_is_refused(pipe: DiffusionPipeline) -> None:
+    mask = torch.ones(2, 77, dtype=torch.bool)
+    latents, text = torch.zeros(2, 4, 8, 6), torch.zeros(2, 77, 32)
+    with capture(pipe, ["bird"]):
+        pipe.encode_prompt(BIRD, torch.device("cpu"), 1, True)
+        with pytest.raises(InputError, match="got a mask"):
+            pipe.unet(latents, 1, text, encoder_attention_mask=mask)
+
+
+def test_an_inverted_word_has_all_its_vectors(tiny_random_folder: Path) -> None:
+    own = load(resolve(str(tiny_random_folder)), device="cpu")
+    own.load_textual_inversion(torch.randn(2, 32), token="<toy>")
+    with capture(own, ["<toy>", "bird"]) as attention:
+        run(own, "a <toy> and a bird", steps=1)
+    assert attention.columns(0, "<toy>") == (0, 1)
+    assert attention.columns(0, "bird") == (2,)
+
+
+def test_an_unknown_word_is_refused_with_the_known_ones(pipe: DiffusionPipeline) -> None:
+    with capture(pipe, ["bird"]) as attention:
+        run(pipe, BIRD, steps=1)
+    with pytest.raises(InputError, match=r"\['bird'\], got 'sheep'"):
+        attention.columns(0, "sheep")
+
+
+@pytest.mark.parametrize(
+    ("latent_hw", "n_pixels", "size_hw"),
+    [
+        ((8, 6), 48, (8, 6)),
+        ((8, 6), 12, (4, 3)),
+        ((8, 6), 4, (2, 2)),
+        ((4, 9), 10, (2, 5)),
+        ((5, 1), 1, (1, 1)),
+    ],
+)
+def test_grids_are_the_latents_halved_and_rounded_up(
+    latent_hw: tuple[int, int], n_pixels: int, size_hw: tuple[int, int]
+) -> None:
+    assert grid_size(latent_hw, n_pixels) == size_hw
+
+
+def test_a_grid_that_is_no_halving_is_refused() -> None:
+    with pytest.raises(ValueError, match="got 16 pixels"):
+        grid_size((8, 6), 16)
