@@ -1,0 +1,161 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from diffumask.aggregate import MERGES, aggregate
+from diffumask.attention import Attention
+from diffumask.errors import InputError
+
+SIZE_HW = (8, 12)
+
+
+def attention_of(
+    maps: dict[tuple[int, int], Tensor], positions: list[dict[str, tuple[int, ...]]]
+) -> Attention:
+    """Build what a capture of one layer per size and one step would hold."""
+    attention = Attention()
+    attention.expect(positions)
+    for size_hw, of_size in maps.items():
+        attention.add(size_hw, of_size.flatten(2).mT.contiguous())
+    return attention
+
+
+def blob(size_hw: tuple[int, int], row: int, column: int, value: float = 0.5) -> Tensor:
+    out = torch.full(size_hw, 0.01)
+    out[row, column] = value
+    return out
+
+
+def one_word(*tokens: Tensor) -> Attention:
+    h, w = tokens[0].shape
+    positions = tuple(range(1, 1 + len(tokens)))
+    return attention_of({(h, w): torch.stack(tokens)[None]}, [{"bird": positions}])
+
+
+def test_a_heat_map_has_the_asked_size_and_peaks_at_one_where_the_attention_does() -> None:
+    (heats,) = aggregate(one_word(blob((4, 6), row=1, column=4)), SIZE_HW)
+
+    heat = heats["bird"]
+    assert heat.shape == SIZE_HW
+    assert heat.dtype == np.float32
+    assert heat.min() >= 0
+    assert heat.max() == 1
+    assert np.unravel_index(heat.argmax(), heat.shape)[0] in (2, 3)
+    assert np.unravel_index(heat.argmax(), heat.shape)[1] in (8, 9)
+
+
+def test_it_equals_the_slow_way_written_out() -> None:
+    generator = torch.Generator().manual_seed(0)
+    maps = {hw: torch.rand(2, 3, *hw, generator=generator) for hw in [(4, 6), (2, 3)]}
+    positions = [{"potted plant": (1, 2), "bird": (4,)}, {"bird": (3,)}]
+    attention = attention_of(maps, positions)
+
+    def slow(image: int, columns: list[int]) -> np.ndarray:
+        total = np.zeros(SIZE_HW)
+        for of_size in maps.values():
+            merged = of_size[image, columns].mean(0)[None, None]
+            resized = torch.nn.functional.interpolate(
+                merged, SIZE_HW, mode="bicubic", align_corners=False
+            )[0, 0].numpy()
+            total += resized / resized.max() / len(maps)
+        total = np.maximum(total, 0)
+        return total / total.max()
+
+    first, second = aggregate(attention, SIZE_HW)
+    assert list(first) == ["potted plant", "bird"]
+    assert list(second) == ["bird"]
+    np.testing.assert_allclose(first["potted plant"], slow(0, [0, 1]), atol=1e-6)
+    np.testing.assert_allclose(first["bird"], slow(0, [2]), atol=1e-6)
+    np.testing.assert_allclose(second["bird"], slow(1, [0]), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("merge", "expected"),
+    [
+        ("mean", [[0.5, 1.0, 0.75]]),  # of 0.2, 0.4 and 0.3
+        ("max", [[0.25, 1.0, 0.75]]),
+        ("first", [[1.0, 0.0, 0.0]]),
+        ("last", [[0.25, 1.0, 0.75]]),
+    ],
+)
+def test_tokens_are_merged_by_name(merge: str, expected: list[list[float]]) -> None:
+    tokens = {
+        "mean": (torch.tensor([[0.3, 0.0, 0.2]]), torch.tensor([[0.1, 0.8, 0.4]])),
+        "max": (torch.tensor([[0.2, 0.0, 0.6]]), torch.tensor([[0.1, 0.8, 0.4]])),
+        "first": (torch.tensor([[0.3, 0.0, 0.0]]), torch.tensor([[0.1, 0.8, 0.4]])),
+        "last": (torch.tensor([[0.3, 0.0, 0.2]]), torch.tensor([[0.2, 0.8, 0.6]])),
+    }[merge]
+    (heats,) = aggregate(one_word(*tokens), (1, 3), merge=merge)
+    np.testing.assert_allclose(heats["bird"], expected, atol=1e-6)
+
+
+def test_resolutions_count_the_same_whatever_their_attention_is() -> None:
+    left, right = blob((2, 6), 0, 0, value=0.9), blob((1, 3), 0, 2, value=0.02)
+    attention = attention_of(
+        {(2, 6): left[None, None], (1, 3): right[None, None]}, [{"bird": (1,)}]
+    )
+    (heats,) = aggregate(attention, (2, 6))
+    assert heats["bird"].max() == 1
+    assert heats["bird"][:, 4:].max() > 0.6
+
+
+def test_resolutions_can_be_chosen() -> None:
+    left, right = blob((2, 6), 0, 0), blob((1, 3), 0, 2)
+    attention = attention_of(
+        {(2, 6): left[None, None], (1, 3): right[None, None]}, [{"bird": (1,)}]
+    )
+    (heats,) = aggregate(attention, (2, 6), resolutions=[(2, 6)])
+    assert heats["bird"][:, 3:].max() < 0.2
+
+
+@pytest.mark.parametrize("value", [0.0, 0.3])
+def test_the_same_attention_everywhere_gives_no_heat(value: float) -> None:
+    (heats,) = aggregate(one_word(torch.full((3, 5), value)), SIZE_HW)
+    assert not heats["bird"].any()
+
+
+def test_a_resolution_of_one_pixel_does_not_lower_the_contrast() -> None:
+    sharp = blob((4, 6), 1, 4)
+    alone = attention_of({(4, 6): sharp[None, None]}, [{"bird": (1,)}])
+    both = attention_of(
+        {(4, 6): sharp[None, None], (1, 1): torch.full((1, 1, 1, 1), 0.3)}, [{"bird": (1,)}]
+    )
+    expected, got = aggregate(alone, SIZE_HW), aggregate(both, SIZE_HW)
+    np.testing.assert_allclose(got[0]["bird"], expected[0]["bird"], atol=1e-6)
+
+
+def test_an_image_without_words_has_no_heat_maps() -> None:
+    maps = torch.stack([torch.zeros(3, 5), blob((3, 5), 1, 1)])[:, None]
+    attention = attention_of({(3, 5): maps}, [{}, {"bird": (2,)}])
+    first, second = aggregate(attention, SIZE_HW)
+    assert first == {}
+    assert list(second) == ["bird"]
+
+
+def test_no_words_at_all_give_no_heat_maps() -> None:
+    attention = attention_of({(3, 5): torch.zeros(2, 0, 3, 5)}, [{}, {}])
+    assert aggregate(attention, SIZE_HW) == [{}, {}]
+
+
+def test_an_unknown_merge_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(ValueError, match="'mean', 'max', 'first', 'last'"):
+        aggregate(one_word(blob((2, 3), 0, 0)), SIZE_HW, merge="median")
+    assert list(MERGES) == ["mean", "max", "first", "last"]
+
+
+def test_an_unknown_resolution_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(ValueError, match=r"among \[\(2, 3\)\], got \[\(16, 16\)\]"):
+        aggregate(one_word(blob((2, 3), 0, 0)), SIZE_HW, resolutions=[(16, 16)])
+
+
+def test_a_capture_that_saw_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"got \[\]"):
+        aggregate(Attention(), SIZE_HW)
+
+
+def test_attention_that_is_not_finite_is_refused() -> None:
+    with pytest.raises(InputError, match="float32"):
+        aggregate(one_word(blob((2, 3), 0, 0, value=math.nan)), SIZE_HW)
