@@ -1,0 +1,1 @@
+"""The recipe of `tiny`, the built-in model; its weights lie in `checkpoint/`."""

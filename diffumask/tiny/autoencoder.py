@@ -1,0 +1,160 @@
+"""Train the autoencoder of `tiny` on renders, and on photographs where given.
+
+Most steps see 64 px crops: the network is convolutional, so a quarter of the pixels buys four
+times the steps; the last steps see whole images, so that its attention block does too.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from jaxtyping import Float, Float16, UInt8
+from torch import Tensor, nn
+from torch.nn import functional
+
+from diffumask.tiny.training import Schedule, train
+
+CROP_SIZE = 64
+BATCH_SIZE = 16
+WHOLE_IMAGE_SHARE = 0.12  # of the steps, at the end
+WHOLE_IMAGE_BATCH_SIZE = 4
+KL_WEIGHT = 3e-4  # keeps latents smooth: posterior noise is what the denoiser's errors look like
+GRADIENT_WEIGHT = 0.5  # L1 on neighbour differences, against the blur that L1 alone allows
+PHOTO_SHARE = 0.15
+LATENT_NOISE = 0.15  # standard deviation, of latents whose own is 1, when the decoder goes on alone
+
+
+def new_autoencoder() -> AutoencoderKL:
+    """Build the untrained autoencoder: factor 8, eight latent channels, 3.2 M parameters."""
+    widths = (24, 48, 96, 128)
+    return AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * len(widths),
+        up_block_types=("UpDecoderBlock2D",) * len(widths),
+        block_out_channels=widths,
+        layers_per_block=1,
+        latent_channels=8,
+        norm_num_groups=8,
+        sample_size=128,
+    )
+
+
+def train_autoencoder(
+    vae: AutoencoderKL,
+    images: UInt8[np.ndarray, "n h w 3"],
+    photos: Sequence[UInt8[np.ndarray, "_ _ 3"]],
+    schedule: Schedule,
+    folder: Path,
+    seed: int = 0,
+) -> None:
+    """Train encoder and decoder together; see `train` for resuming. Writes sample sheets."""
+    device = next(vae.parameters()).device
+
+    def loss_at(step: int) -> Float[Tensor, ""]:
+        rng = np.random.default_rng((seed, step))
+        torch.manual_seed(seed * 1_000_003 + step)
+        whole = step >= (1 - WHOLE_IMAGE_SHARE) * schedule.num_steps
+        size, count = (128, WHOLE_IMAGE_BATCH_SIZE) if whole else (CROP_SIZE, BATCH_SIZE)
+        batch = np.stack([_random_crop(images, photos, size, rng) for _ in range(count)])
+        return reconstruction_loss(vae, _to_tensor(batch).to(device))
+
+    def write_sheet(step: int) -> None:
+        batch = _to_tensor(images[:8]).to(device)
+        with torch.no_grad():
+            rebuilt = vae.decode(vae.encode(batch).latent_dist.mode()).sample
+        _write_sheet(folder, step, batch, rebuilt)
+
+    train(vae, loss_at, schedule, folder, write_sheet)
+
+
+def train_decoder(
+    vae: AutoencoderKL,
+    images: UInt8[np.ndarray, "n h w 3"],
+    latents: Float16[np.ndarray, "n c h_latent w_latent"],
+    schedule: Schedule,
+    folder: Path,
+    seed: int = 0,
+) -> None:
+    """Train the decoder further on the normalised latents of a frozen encoder.
+
+    The latents stay what a denoiser was trained on, so this can follow the denoiser's training.
+    """
+    device = next(vae.parameters()).device
+    decoder = nn.ModuleDict({"decoder": vae.decoder, "post_quant_conv": vae.post_quant_conv})
+    decoder.requires_grad_(True)
+    factor = images.shape[1] // latents.shape[2]
+
+    def loss_at(step: int) -> Float[Tensor, ""]:
+        rng = np.random.default_rng((seed, step))
+        whole = step >= (1 - WHOLE_IMAGE_SHARE) * schedule.num_steps
+        size, count = (128, WHOLE_IMAGE_BATCH_SIZE) if whole else (CROP_SIZE, BATCH_SIZE)
+        chosen = np.sort(rng.integers(len(images), size=count))
+        top, left = factor * rng.integers((images.shape[1] - size) // factor + 1, size=2)
+        pixels = _to_tensor(images[chosen, top : top + size, left : left + size]).to(device)
+        y, x, side = top // factor, left // factor, size // factor
+        clean = latents[chosen, :, y : y + side, x : x + side].astype(np.float32)
+        noisy = clean + LATENT_NOISE * rng.standard_normal(clean.shape, np.float32)
+        with torch.autocast(device.type, torch.bfloat16):
+            rebuilt = vae.decode(torch.from_numpy(noisy).to(device)).sample.float()
+        return _image_loss(rebuilt - pixels)
+
+    def write_sheet(step: int) -> None:
+        with torch.no_grad():
+            rebuilt = vae.decode(torch.from_numpy(latents[:8]).float().to(device)).sample
+        _write_sheet(folder, step, _to_tensor(images[:8]).to(device), rebuilt)
+
+    train(decoder, loss_at, schedule, folder, write_sheet)
+
+
+def reconstruction_loss(vae: AutoencoderKL, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, ""]:
+    """Return L1 on pixels and on their differences plus the weighted KL of the latents."""
+    with torch.autocast(images.device.type, torch.bfloat16):
+        posterior = vae.encode(images).latent_dist
+        rebuilt = vae.decode(posterior.sample()).sample.float()
+    kl_per_value = posterior.kl().float().mean() / posterior.mean[0].numel()
+    return _image_loss(rebuilt - images) + KL_WEIGHT * kl_per_value
+
+
+def read_photos(folders: Sequence[Path]) -> list[UInt8[np.ndarray, "_ _ 3"]]:
+    """Read every JPEG below the folders as RGB; an empty list for no folder."""
+    paths = sorted(path for folder in folders for path in folder.rglob("*.jpg"))
+    return [cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB) for path in paths]
+
+
+def _random_crop(
+    images: UInt8[np.ndarray, "n h w 3"],
+    photos: Sequence[UInt8[np.ndarray, "_ _ 3"]],
+    size: int,
+    rng: np.random.Generator,
+) -> UInt8[np.ndarray, "_ _ 3"]:
+    use_photo = photos and rng.random() < PHOTO_SHARE
+    image = photos[rng.integers(len(photos))] if use_photo else images[rng.integers(len(images))]
+    if min(image.shape[:2]) < size:
+        image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
+    top = rng.integers(image.shape[0] - size + 1)
+    left = rng.integers(image.shape[1] - size + 1)
+    crop = image[top : top + size, left : left + size]
+    return crop[:, ::-1] if rng.random() < 0.5 else crop
+
+
+def _image_loss(error: Float[Tensor, "n 3 h w"]) -> Float[Tensor, ""]:
+    gradient = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
+    return error.abs().mean() + GRADIENT_WEIGHT * gradient
+
+
+def _write_sheet(
+    folder: Path, step: int, images: Float[Tensor, "n 3 h w"], rebuilt: Float[Tensor, "n 3 h w"]
+) -> None:
+    """Write originals above reconstructions; the file name tells their PSNR in dB."""
+    rebuilt = rebuilt.clamp(-1, 1)
+    psnr_db = -10 * torch.log10(functional.mse_loss(rebuilt, images) / 4)
+    rows = torch.cat([images, rebuilt]).unflatten(0, (2, len(images)))
+    sheet = ((rows + 1) * 127.5).permute(0, 3, 1, 4, 2).flatten(2, 3).flatten(0, 1)
+    path = folder / f"sheet_{step:06d}_psnr_{psnr_db.item():.1f}.png"
+    cv2.imwrite(str(path), sheet.cpu().numpy().astype(np.uint8)[..., ::-1])
+
+
+def _to_tensor(images: UInt8[np.ndarray, "n h w 3"]) -> Float[Tensor, "n 3 h w"]:
+    return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 127.5 - 1

@@ -1,0 +1,49 @@
+"""Latents of the renders, computed once and normalised through the autoencoder's own weights."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from jaxtyping import Float, Float16, UInt8
+from torch import Tensor
+
+BATCH_SIZE = 64
+
+
+@torch.no_grad()
+def encode_images(
+    vae: AutoencoderKL, images: UInt8[np.ndarray, "n h w 3"], path: Path
+) -> Float16[np.ndarray, "n channels h_latent w_latent"]:
+    """Encode images to the modes of their latents; read from `path` where it exists."""
+    if not path.exists():
+        device = next(vae.parameters()).device
+        batches = []
+        for start in range(0, len(images), BATCH_SIZE):
+            pixels = torch.from_numpy(images[start : start + BATCH_SIZE].copy()).to(device)
+            pixels = pixels.permute(0, 3, 1, 2).float() / 127.5 - 1
+            with torch.autocast(device.type, torch.bfloat16):
+                mode = vae.encode(pixels).latent_dist.mode()
+            batches.append(mode.half().cpu().numpy())
+        partial = path.with_suffix(".tmp.npy")
+        np.save(partial, np.concatenate(batches))
+        partial.replace(path)
+    return np.load(path)
+
+
+@torch.no_grad()
+def normalise_latents(
+    vae: AutoencoderKL, mean: Float[Tensor, " c"], std: Float[Tensor, " c"]
+) -> None:
+    """Rewrite the two 1x1 convolutions so that latents have mean 0 and deviation 1 per channel.
+
+    The images a latent decodes to stay the same; the pipeline's scaling factor becomes 1.
+    """
+    channels = len(mean)
+    vae.quant_conv.weight[:channels] /= std[:, None, None, None]
+    vae.quant_conv.bias[:channels] = (vae.quant_conv.bias[:channels] - mean) / std
+    vae.quant_conv.bias[channels:] -= 2 * std.log()
+    weight = vae.post_quant_conv.weight[:, :, 0, 0]
+    vae.post_quant_conv.bias += weight @ mean
+    vae.post_quant_conv.weight *= std[None, :, None, None]
+    vae.register_to_config(scaling_factor=1.0)

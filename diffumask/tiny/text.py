@@ -1,0 +1,65 @@
+"""The tokenizer and the untrained text encoder of `tiny`."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+MAX_LENGTH = 77
+MERGES = 300  # fewer than the captions' words need: rare words stay several tokens, as in CLIP
+BOS, EOS = "<|startoftext|>", "<|endoftext|>"
+END_OF_WORD = "</w>"
+
+
+def train_tokenizer(captions: Iterable[str], folder: Path) -> CLIPTokenizer:
+    """Learn byte-pair merges from captions; every byte keeps a token, so no text is unknown.
+
+    A tokenizer that is already in the folder is read instead: weights belong to its ids.
+    """
+    if (folder / "tokenizer_config.json").exists():
+        return CLIPTokenizer.from_pretrained(folder)
+    bpe = Tokenizer(models.BPE(end_of_word_suffix=END_OF_WORD))
+    bpe.normalizer = normalizers.Lowercase()
+    bpe.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    trainer = trainers.BpeTrainer(
+        vocab_size=len(alphabet) + 26 + MERGES,
+        initial_alphabet=alphabet,
+        end_of_word_suffix=END_OF_WORD,
+        show_progress=False,
+    )
+    bpe.train_from_iterator(captions, trainer)
+    merges = [tuple(merge) for merge in json.loads(bpe.to_str())["model"]["merges"]]
+    singles = alphabet + [letter + END_OF_WORD for letter in alphabet]
+    tokens = list(dict.fromkeys([*singles, *map("".join, merges), BOS, EOS]))
+    vocab = {token: index for index, token in enumerate(tokens)}
+    folder.mkdir(parents=True, exist_ok=True)
+    # The two files that older readers want beside the tokenizer.json that transformers writes.
+    (folder / "vocab.json").write_text(json.dumps(vocab, ensure_ascii=False), "utf-8")
+    lines = ["#version: 0.2", *(" ".join(merge) for merge in merges)]
+    (folder / "merges.txt").write_text("\n".join(lines) + "\n", "utf-8")
+    tokenizer = CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=MAX_LENGTH)
+    tokenizer.save_pretrained(folder)
+    return tokenizer
+
+
+def new_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
+    """Build the untrained causal text encoder: two layers of width 160."""
+    return CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=160,
+            intermediate_size=480,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            max_position_embeddings=MAX_LENGTH,
+            projection_dim=160,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
