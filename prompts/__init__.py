@@ -1,0 +1,1 @@
+"""Words, classes and templates of prompts."""

@@ -1,0 +1,189 @@
+"""Vocabularies: classes with their ids, words, sub-classes and contexts, read from TOML."""
+
+import difflib
+import hashlib
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from diffumask.errors import InputError
+from diffumask.types import BACKGROUND_ID, IGNORE_ID
+
+VOCABULARY_KEYS = {"classes", "contexts", "negative_prompt", "templates"}
+CLASS_KEYS = {"contexts", "id", "sub_classes", "synonyms", "word"}
+PLACEHOLDERS = ("{object}", "{context}")
+MIN_SIMILARITY = 0.5  # of difflib's ratio, below which a suggestion helps nobody
+
+
+@dataclass(frozen=True, slots=True)
+class VocabularyClass:
+    """A class: `word` stands in prompts, `synonyms` are other names a user may type."""
+
+    name: str
+    class_id: int
+    word: str
+    synonyms: tuple[str, ...]
+    sub_classes: tuple[str, ...]
+    contexts: tuple[str, ...]
+
+    @property
+    def known_as(self) -> tuple[str, ...]:
+        """Every name that finds this class."""
+        return (self.name, self.word, *self.synonyms)
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """What prompts are made of."""
+
+    name: str
+    templates: tuple[str, ...]
+    negative_prompt: str
+    classes: tuple[VocabularyClass, ...]
+
+    @property
+    def fingerprint(self) -> str:
+        """A short hash of the content, equal for equal prompts."""
+        return hashlib.sha256(repr(self).encode()).hexdigest()[:12]
+
+    def find(self, class_name: str) -> VocabularyClass:
+        """Find a class by name, word or synonym; case, spaces and hyphens do not count.
+
+        Raises InputError that suggests the nearest name.
+        """
+        by_key = {_key(alias): entry for entry in self.classes for alias in entry.known_as}
+        found = by_key.get(_key(class_name))
+        if found is None:
+            near = difflib.get_close_matches(_key(class_name), by_key, n=1, cutoff=MIN_SIMILARITY)
+            hint = f"did you mean {by_key[near[0]].name!r}? " if near else ""
+            names = ", ".join(entry.name for entry in self.classes)
+            raise InputError(
+                f"expected a class of the vocabulary {self.name!r}, got {class_name!r}; "
+                f"{hint}it knows {names}"
+            )
+        return found
+
+
+def vocabulary_names() -> list[str]:
+    """List the vocabularies that ship with the package."""
+    folder = files("diffumask.prompts").joinpath("vocabularies")
+    return sorted(Path(entry.name).stem for entry in folder.iterdir())
+
+
+def load_vocabulary(name_or_path: str | Path) -> Vocabulary:
+    """Read and check a vocabulary that ships with the package, or a TOML file of the same form.
+
+    Raises InputError for an unknown name, a missing file and every mistake inside it.
+    """
+    name = str(name_or_path)
+    if name in vocabulary_names():
+        shipped = files("diffumask.prompts").joinpath(f"vocabularies/{name}.toml")
+        return _parse(name, shipped.read_bytes())
+    path = Path(name_or_path)
+    if path.suffix != ".toml" or not path.is_file():
+        raise InputError(
+            f"expected a vocabulary ({', '.join(vocabulary_names())}) or a .toml file, got {name!r}"
+        )
+    return _parse(path.stem, path.read_bytes())
+
+
+def _parse(name: str, content: bytes) -> Vocabulary:
+    try:
+        raw = tomllib.loads(content.decode())
+    except ValueError as error:  # not UTF-8, or not TOML
+        raise InputError(f"expected valid TOML in vocabulary {name!r}: {error}") from error
+    _check_keys(name, raw, VOCABULARY_KEYS)
+    tables = raw.get("classes")
+    if not isinstance(tables, dict) or not tables:
+        raise InputError(f"{name}: expected at least one table [classes.NAME], got {tables!r}")
+    contexts = _strings(name, raw, "contexts")
+    classes = tuple(
+        _parse_class(f"{name}: {class_name}", class_name, table, contexts)
+        for class_name, table in tables.items()
+    )
+    negative_prompt = _string(name, raw, "negative_prompt", "")
+    vocabulary = Vocabulary(name, _templates(name, raw), negative_prompt, classes)
+    _check_unique(vocabulary)
+    return vocabulary
+
+
+def _templates(name: str, raw: Mapping[str, Any]) -> tuple[str, ...]:
+    """Take the vocabulary's own list, or the named set of templates.toml."""
+    sets = tomllib.loads(files("diffumask.prompts").joinpath("templates.toml").read_text("utf-8"))
+    wanted = raw.get("templates", "photo")
+    if isinstance(wanted, str):
+        if wanted not in sets:
+            raise InputError(
+                f"{name}: expected templates to be a list or one of {', '.join(sets)}, "
+                f"got {wanted!r}"
+            )
+        wanted = sets[wanted]
+    templates = _strings(name, {"templates": wanted}, "templates")
+    for template in templates:
+        if any(template.count(placeholder) != 1 for placeholder in PLACEHOLDERS):
+            raise InputError(
+                f"{name}: expected {' and '.join(PLACEHOLDERS)} once in a template, "
+                f"got {template!r}"
+            )
+    if not templates:
+        raise InputError(f"{name}: expected at least one template, got none")
+    return templates
+
+
+def _parse_class(where: str, name: str, raw: Any, contexts: Sequence[str]) -> VocabularyClass:
+    _check_keys(where, raw, CLASS_KEYS)
+    class_id = raw.get("id")
+    if type(class_id) is not int or not BACKGROUND_ID < class_id < IGNORE_ID:
+        raise InputError(f"{where}: expected an id in 1..254, got {class_id!r}")
+    own_contexts = _strings(where, raw, "contexts") or tuple(contexts)
+    if not own_contexts:
+        raise InputError(f"{where}: expected contexts in the class or the vocabulary, got none")
+    return VocabularyClass(
+        name,
+        class_id,
+        word=_string(where, raw, "word", name),
+        synonyms=_strings(where, raw, "synonyms"),
+        sub_classes=_strings(where, raw, "sub_classes"),
+        contexts=own_contexts,
+    )
+
+
+def _check_keys(where: str, raw: Any, known: set[str]) -> None:
+    if not isinstance(raw, dict):
+        raise InputError(f"{where}: expected a table, got {raw!r}")
+    unknown = sorted(set(raw) - known)
+    if unknown:
+        raise InputError(f"{where}: expected the keys {sorted(known)}, got {unknown}")
+
+
+def _string(where: str, raw: Mapping[str, Any], key: str, default: str) -> str:
+    value = raw.get(key, default)
+    if not isinstance(value, str):
+        raise InputError(f"{where}: expected {key} to be text, got {value!r}")
+    return value
+
+
+def _strings(where: str, raw: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    values = raw.get(key, [])
+    if not isinstance(values, list) or not all(isinstance(v, str) and v.strip() for v in values):
+        raise InputError(f"{where}: expected {key} to be a list of words, got {values!r}")
+    return tuple(values)
+
+
+def _check_unique(vocabulary: Vocabulary) -> None:
+    owner_of: dict[str | int, str] = {}
+    for entry in vocabulary.classes:
+        for key in {entry.class_id, *map(_key, entry.known_as)}:
+            owner = owner_of.setdefault(key, entry.name)
+            if owner != entry.name:
+                raise InputError(
+                    f"{vocabulary.name}: expected names and ids of one class each, "
+                    f"but {key!r} belongs to {owner!r} and {entry.name!r}"
+                )
+
+
+def _key(name: str) -> str:
+    return "".join(letter for letter in name.lower() if letter.isalnum())
