@@ -1,0 +1,5 @@
+"""`python -m diffumask.cli`."""
+
+from .app import main
+
+main()

@@ -1,0 +1,203 @@
+"""`diffumask generate`: check the request, load the model, make what is missing."""
+
+import math
+import platform
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from diffumask.errors import InputError
+from diffumask.prompts.build import build
+from diffumask.prompts.vocabulary import Vocabulary, load_vocabulary
+
+from .progress import progress
+
+if TYPE_CHECKING:  # torch takes seconds to import, and a mistyped class should not
+    from diffusers import DiffusionPipeline
+
+    from diffumask.models import ModelSpec
+    from diffumask.pipeline import GenerateSettings, Item
+    from diffumask.store import Store
+
+VOCABULARIES = {"tiny": "tiny"}  # by model name; all others get "voc"
+REMARKS = {"tiny": "built in, draws emoji scenes: for photographs use --model sd15"}
+DEFAULT_OUT = Path("diffumask-out")
+AUTO_THRESHOLD = "otsu"
+BATCH_PIXELS = 4 * 512 * 512  # of a default batch: 4 images of Stable Diffusion 1.5
+MAX_DEFAULT_BATCH = 8
+PACKAGES = ("diffumask", "torch", "diffusers", "transformers", "numpy")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The options as typed; None stands for the default of the model."""
+
+    classes: Sequence[str]
+    n: int
+    out: Path | None = None
+    model: str = "tiny"
+    vocabulary: str | None = None
+    num_inference_steps: int | None = None
+    guidance_scale: float | None = None
+    height: int | None = None
+    width: int | None = None
+    batch_size: int | None = None
+    seed: int = 0
+    threshold: str = "auto"
+    device: str = "auto"
+    dtype: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.n < 1:
+            raise InputError(f"expected --n of 1 or more, got {self.n}")
+        if self.batch_size is not None and self.batch_size < 1:
+            raise InputError(f"expected --batch-size of 1 or more, got {self.batch_size}")
+        guidance = self.guidance_scale
+        if guidance is not None and not (math.isfinite(guidance) and guidance >= 0):
+            raise InputError(f"expected --guidance-scale of 0 or more, got {guidance}")
+
+    @property
+    def threshold_or_method(self) -> float | str:
+        """What `binarize` takes. Raises InputError for anything but auto and [0, 1)."""
+        if self.threshold == "auto":
+            return AUTO_THRESHOLD
+        try:
+            threshold = float(self.threshold)
+        except ValueError:
+            threshold = math.nan
+        if not 0 <= threshold < 1:
+            raise InputError(
+                f"expected --threshold auto or a number in [0, 1), got {self.threshold!r}"
+            )
+        return threshold
+
+
+def run(request: Request) -> str:
+    """Make the items that the folder lacks, and return a line that says where they are.
+
+    Raises InputError for what the user can mend. An interrupt leaves the folder in order and
+    is raised again with the state as its text.
+    """
+    threshold = request.threshold_or_method
+    vocabulary = load_vocabulary(request.vocabulary or VOCABULARIES.get(request.model, "voc"))
+    classes = {entry.name: entry.class_id for entry in map(vocabulary.find, request.classes)}
+
+    from diffumask.models import fingerprint, load, resolve
+    from diffumask.store import PREVIEW_FILE, open_store
+
+    out = request.out or _default_out(list(classes))
+    spec = resolve(request.model)
+    settings = _settings(request, spec, threshold, vocabulary)
+    print(introduction(spec, settings), file=sys.stderr)
+    pipe = load(spec, request.device, request.dtype)
+    identity = _identity(request, settings, vocabulary) | {
+        "checkpoint": fingerprint(spec),
+        "dtype": str(pipe.dtype).removeprefix("torch."),
+    }
+    with open_store(out, identity, classes, _notes(request, settings, pipe)) as store:
+        done, stopped = _make(pipe, vocabulary, list(classes), request, store, settings)
+        empty = sum(record["scores"]["area"] == 0 for record in store.records.values())
+
+    total = request.n * len(classes)
+    if stopped:
+        raise KeyboardInterrupt(f"{done} of {total} items are in {out}; run again to go on")
+    remark = f", {empty} of them with an empty mask" if empty else ""
+    return f"{total} items in {out}{remark}; look at {out / PREVIEW_FILE}"
+
+
+def _make(
+    pipe: "DiffusionPipeline",
+    vocabulary: Vocabulary,
+    class_names: Sequence[str],
+    request: Request,
+    store: "Store",
+    settings: "GenerateSettings",
+) -> tuple[int, bool]:
+    """Make the missing items; return how many there are now, and whether Ctrl-C stopped it."""
+    from diffumask.pipeline import generate, plan, write_preview
+
+    def items() -> "Iterator[Item]":
+        return plan(class_names, request.n, request.seed)
+
+    def count_done() -> int:
+        return sum(item.name in store.records for item in items())
+
+    stopped = False
+    try:
+        with progress(request.n * len(class_names), count_done()) as advance:
+            for batch in generate(pipe, items(), partial(build, vocabulary), store, settings):
+                advance(len(batch))
+    except KeyboardInterrupt:
+        stopped = True
+    write_preview(store)
+    return count_done(), stopped
+
+
+def _settings(
+    request: Request, spec: "ModelSpec", threshold: float | str, vocabulary: Vocabulary
+) -> "GenerateSettings":
+    """Fill what was not typed with the defaults of the model."""
+    from diffumask.pipeline import GenerateSettings
+    from diffumask.sample import SampleSettings
+
+    def typed_or(default: Any, typed: Any) -> Any:
+        return default if typed is None else typed
+
+    sampling = SampleSettings(
+        typed_or(spec.num_inference_steps, request.num_inference_steps),
+        typed_or(spec.guidance_scale, request.guidance_scale),
+        typed_or(spec.height, request.height),
+        typed_or(spec.width, request.width),
+        vocabulary.negative_prompt,
+    )
+    fitting = BATCH_PIXELS // (sampling.height * sampling.width)
+    batch_size = typed_or(max(1, min(MAX_DEFAULT_BATCH, fitting)), request.batch_size)
+    return GenerateSettings(spec.name, sampling, threshold, batch_size=batch_size)
+
+
+def introduction(spec: "ModelSpec", settings: "GenerateSettings") -> str:
+    sampling = settings.sampling
+    remark = REMARKS.get(spec.name, str(spec.source))
+    return (
+        f"model {spec.name} ({remark}): {sampling.height}x{sampling.width} px, "
+        f"{sampling.num_inference_steps} steps, guidance {sampling.guidance_scale:g}"
+    )
+
+
+def _identity(
+    request: Request, settings: "GenerateSettings", vocabulary: Vocabulary
+) -> dict[str, Any]:
+    """What an item depends on, besides the checkpoint and the dtype."""
+    return {
+        "model": settings.model,
+        "vocabulary": vocabulary.name,
+        "vocabulary_fingerprint": vocabulary.fingerprint,
+        "seed": request.seed,
+        **asdict(settings.sampling),
+        "threshold": settings.threshold,
+        "min_area": settings.min_area,
+    }
+
+
+def _notes(
+    request: Request, settings: "GenerateSettings", pipe: "DiffusionPipeline"
+) -> dict[str, Any]:
+    """What is worth knowing about a run, but leaves its items the same."""
+    return {
+        "classes": list(request.classes),
+        "n": request.n,
+        "batch_size": settings.batch_size,
+        "device": str(pipe.device),
+        "versions": {"python": platform.python_version()} | {p: version(p) for p in PACKAGES},
+    }
+
+
+def _default_out(class_names: Sequence[str]) -> Path:
+    from diffumask.records import file_stem
+
+    more = f"-and-{len(class_names) - 1}-more" if len(class_names) > 1 else ""
+    return DEFAULT_OUT / f"{file_stem(class_names[0])}{more}"

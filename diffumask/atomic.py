@@ -1,0 +1,56 @@
+"""Write files so that a kill or a full disk leaves either the old content or the new."""
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from diffumask.errors import InputError
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def replace(path: Path, content: bytes, partial_folder: Path) -> None:
+    """Write a file under `partial_folder`, sync it and rename it to its place.
+
+    Both lie on one file system. Raises OSError, after which the old file is unchanged.
+    """
+    partial = partial_folder / path.name
+    with open(partial, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+
+
+def append(path: Path, content: bytes) -> None:
+    """Append to a file in one write and sync it.
+
+    Raises OSError, after which the file has its old length.
+    """
+    with open(path, "ab", buffering=0) as file:
+        old_length = file.seek(0, os.SEEK_END)
+        try:
+            if file.write(content) != len(content):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(file.fileno())
+        except OSError:
+            file.truncate(old_length)
+            raise
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Turn an OSError of the block into an InputError of one line that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        advice = (
+            "free some space and run again, finished items are kept"
+            if error.errno in DISK_FULL
+            else "choose another folder"
+        )
+        raise InputError(
+            f"expected to write to {folder}, got {error.strerror or error}; {advice}"
+        ) from error

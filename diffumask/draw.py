@@ -1,0 +1,88 @@
+"""Pictures for people: class colours, overlays, heat maps and contact sheets."""
+
+import math
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from jaxtyping import UInt8
+
+from diffumask.types import BACKGROUND_ID, ClassMap, Heat, Image
+
+OVERLAY_OPACITY = 0.5
+HEAT_OPACITY = 0.6
+GUTTER_PX = 4
+PAPER = 255  # grey level of the sheet between its pictures
+
+
+def voc_palette() -> UInt8[np.ndarray, "256 3"]:
+    """Compute the RGB colour of every class id.
+
+    Source: `VOClabelcolormap` of the PASCAL VOC development kit: three bits of the id at a
+    time go to red, green and blue, the lowest bits to the highest place.
+    """
+    ids = np.arange(256)
+    palette = np.zeros((256, 3), np.uint8)
+    for place in range(8):
+        for channel in range(3):
+            bit = ids >> (3 * place + channel) & 1
+            palette[:, channel] |= (bit << (7 - place)).astype(np.uint8)
+    return palette
+
+
+def overlay(image: Image, class_map: ClassMap) -> Image:
+    """Tint an image with the colours of its classes and outline them; background stays."""
+    shown = class_map != BACKGROUND_ID
+    colour = voc_palette()[class_map]
+    drawn = image.copy()
+    drawn[shown] = _blend(image, colour, OVERLAY_OPACITY)[shown]
+    for class_id in np.unique(class_map[shown]):
+        outline, _ = cv2.findContours(
+            (class_map == class_id).astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE
+        )
+        cv2.drawContours(drawn, outline, -1, voc_palette()[class_id].tolist(), 1)
+    return drawn
+
+
+def heat_overlay(image: Image, heat: Heat) -> Image:
+    """Lay a heat map over an image, from blue (0) to red (1)."""
+    bgr = cv2.applyColorMap(np.rint(heat * 255).astype(np.uint8), cv2.COLORMAP_TURBO)
+    return _blend(image, cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), HEAT_OPACITY)
+
+
+def shrink(image: Image, max_side_px: int) -> UInt8[np.ndarray, "small_h small_w 3"]:
+    """Resize an image so that its longer side has at most `max_side_px`; never enlarge it."""
+    height, width = image.shape[:2]
+    scale = max_side_px / max(height, width)
+    if scale >= 1:
+        return image
+    small_wh = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return cv2.resize(image, small_wh, interpolation=cv2.INTER_AREA)
+
+
+def contact_sheet(
+    groups: Sequence[Sequence[Image]], columns: int
+) -> UInt8[np.ndarray, "sheet_h sheet_w 3"]:
+    """Lay groups of pictures out, `columns` groups beside each other.
+
+    A group is a row of pictures that stay together, such as image and overlay; all pictures
+    have one size. Places that are left over, and the gutters between groups, are white.
+    """
+    if not groups or columns < 1:
+        raise ValueError(f"expected pictures and columns >= 1, got {len(groups)} and {columns}")
+    strips = [np.concatenate(list(group), axis=1) for group in groups]
+    height, width = strips[0].shape[:2]
+    columns = min(columns, len(strips))
+    rows = math.ceil(len(strips) / columns)
+    pitch_y, pitch_x = height + GUTTER_PX, width + GUTTER_PX
+    size = (rows * pitch_y + GUTTER_PX, columns * pitch_x + GUTTER_PX, 3)
+    sheet = np.full(size, PAPER, np.uint8)
+    for place, strip in enumerate(strips):
+        top = GUTTER_PX + place // columns * pitch_y
+        left = GUTTER_PX + place % columns * pitch_x
+        sheet[top : top + height, left : left + width] = strip
+    return sheet
+
+
+def _blend(below: Image, above: Image, opacity: float) -> Image:
+    return cv2.addWeighted(below, 1 - opacity, above, opacity, 0)

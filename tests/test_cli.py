@@ -1,0 +1,209 @@
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from diffumask import pipeline
+from diffumask.cli.app import app
+from diffumask.cli.generate import Request, introduction
+from diffumask.cli.progress import Pace, progress
+from diffumask.models import MODELS
+from diffumask.pipeline import GenerateSettings
+from diffumask.records import read_records
+from diffumask.sample import SampleSettings, sample
+from diffumask.store import read_run
+
+HEAVY = {"torch", "diffusers", "transformers", "numpy", "cv2", "scipy", "PIL"}
+
+
+def call(*words):
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+def refused(*words):
+    """The line on stderr of a command that ends with exit code 2."""
+    result = call("generate", *words)
+    assert result.exit_code == 2, result.output
+    assert result.stdout == ""
+    *before, line = result.stderr.splitlines()
+    assert all(earlier.startswith("model ") for earlier in before)
+    assert line.startswith("diffumask: expected ")
+    return line
+
+
+@pytest.fixture
+def make(tmp_path, tiny_random_folder):
+    """Call generate on the random model with the least work; the folder is `out`."""
+    small = ["--num-inference-steps", 1, "--height", 16, "--width", 24, "--batch-size", 2]
+    words = ["--model", tiny_random_folder, *small, "--out", tmp_path / "out"]
+    return lambda *more: call("generate", *words, "--class", "bird", *more)
+
+
+def test_help_loads_nothing_heavy():
+    command = [sys.executable, "-X", "importtime", "-m", "diffumask.cli", "generate", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "typer" in loaded
+    assert not loaded & HEAVY
+    assert "--num-inference-steps" in done.stdout
+
+
+def test_the_version_is_told():
+    assert call("--version").stdout.startswith("diffumask 0.")
+
+
+def test_generate_leaves_a_whole_folder_and_says_where(make, tmp_path):
+    result = make("--n", 3)
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith(f"3 items in {tmp_path / 'out'}")
+    assert result.stdout.endswith(f"look at {tmp_path / 'out' / 'preview.jpg'}\n")
+    assert "16x24 px, 1 steps, guidance 7.5" in result.stderr
+    assert "3/3" in result.stderr
+    run = read_run(tmp_path / "out")
+    assert run["classes"] == {"bird": 3}
+    assert run["settings"]["vocabulary"] == "voc"
+    assert run["settings"]["dtype"] == "float32"
+    assert set(run["runs"][0]["versions"]) >= {"python", "diffumask", "torch", "diffusers"}
+    records = read_records(tmp_path / "out")
+    assert [record["index"] for record in records] == [0, 1, 2]
+    assert all("bird" in record["prompt"] for record in records)
+    assert (tmp_path / "out/preview.jpg").is_file()
+
+
+def test_a_second_call_makes_what_is_missing(make, tmp_path):
+    make("--n", 1)
+    before = (tmp_path / "out/images/Bird_000000.png").stat().st_mtime_ns
+    result = make("--n", 2, "--class", "Cat")
+    assert result.exit_code == 0, result.output
+    assert len(read_records(tmp_path / "out")) == 4
+    assert (tmp_path / "out/images/Bird_000000.png").stat().st_mtime_ns == before
+
+
+def test_other_settings_in_the_same_folder_are_refused_by_name(make):
+    make("--n", 1)
+    result = make("--n", 1, "--seed", 1, "--threshold", 0.5)
+    assert result.exit_code == 2
+    assert "another seed (0, now 1), threshold ('otsu', now 0.5)" in result.stderr
+
+
+def test_ctrl_c_tells_how_to_go_on(make, tmp_path, monkeypatch):
+    calls = []
+
+    def interrupted(*arguments):
+        if calls:
+            raise KeyboardInterrupt
+        calls.append(arguments)
+        return sample(*arguments)
+
+    monkeypatch.setattr(pipeline, "sample", interrupted)
+    result = make("--n", 3)
+    assert result.exit_code == 130
+    out = tmp_path / "out"
+    assert f"diffumask: stopped; 2 of 3 items are in {out}; run again" in result.stderr
+    assert len(read_records(out)) == 2
+    assert (out / "preview.jpg").is_file()
+    monkeypatch.setattr(pipeline, "sample", sample)
+    assert make("--n", 3).exit_code == 0
+    assert len(read_records(out)) == 3
+
+
+def test_a_full_disk_is_one_line(make, monkeypatch, tmp_path):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("diffumask.store.append", full)
+    result = make("--n", 3)
+    assert result.exit_code == 2
+    assert result.stderr.splitlines()[-1].endswith("run again, finished items are kept")
+    assert read_records(tmp_path / "out") == []
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--class", "brid"], "did you mean 'bird'?"),
+        (["--class", "bird", "--n", 0], "--n of 1 or more, got 0"),
+        (["--class", "bird", "--n", -5], "--n of 1 or more, got -5"),
+        (["--class", "bird", "--batch-size", 0], "--batch-size of 1 or more, got 0"),
+        (["--class", "bird", "--guidance-scale", "nan"], "--guidance-scale of 0 or more, got nan"),
+        (["--class", "bird", "--guidance-scale", -1], "--guidance-scale of 0 or more, got -1.0"),
+        (["--class", "bird", "--threshold", "high"], "auto or a number in [0, 1), got 'high'"),
+        (["--class", "bird", "--threshold", 1], "auto or a number in [0, 1), got '1'"),
+        (["--class", "bird", "--vocabulary", "coco"], "vocabulary (tiny, voc)"),
+        (["--class", "bird", "--height", 100], "height divisible by 8, got 100"),
+        (["--class", "bird", "--width", 0], "width divisible by 8, got 0"),
+        (["--class", "bird", "--num-inference-steps", 0], "at least 1 num_inference_steps, got 0"),
+        (["--class", "bird", "--model", "sd1.5"], "did you mean 'sd15'?"),
+    ],
+)
+def test_bad_input_is_one_line_before_any_model_is_loaded(words, message, monkeypatch):
+    monkeypatch.setattr("diffumask.models.load", pytest.fail)
+    assert message in refused(*words)
+
+
+def test_a_model_without_a_unet_with_cross_attention_is_one_line(tmp_path):
+    (tmp_path / "model_index.json").write_text('{"_class_name": "DiTPipeline"}')
+    line = refused("--class", "bird", "--model", tmp_path)
+    assert "cross-attention, got DiTPipeline" in line
+
+
+def test_corrupted_weights_are_one_line(tmp_path, tiny_random_folder):
+    folder = Path(shutil.copytree(tiny_random_folder, tmp_path / "model"))
+    weights = folder / "unet/diffusion_pytorch_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    line = refused("--class", "bird", "--model", folder, "--out", tmp_path / "out")
+    assert "expected whole weights" in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_unwritable_folder_is_one_line(make, monkeypatch):
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("diffumask.store.replace", refuse)
+    result = make("--n", 1)
+    assert result.exit_code == 2
+    assert result.stderr.splitlines()[-1].endswith("Permission denied; choose another folder")
+
+
+def test_the_built_in_model_says_how_to_get_photographs():
+    spec = MODELS["tiny"]
+    settings = GenerateSettings("tiny", SampleSettings(20, 4.0, 128, 128))
+    line = introduction(spec, settings)
+    assert line.startswith("model tiny (built in")
+    assert "for photographs use --model sd15" in line
+    assert "stable-diffusion-v1-5/" in introduction(MODELS["sd15"], settings)
+
+
+def test_a_request_needs_no_more_than_classes_and_n():
+    assert Request(["bird"], 1).threshold_or_method == "otsu"
+    assert Request(["bird"], 1, threshold="0.45").threshold_or_method == 0.45
+
+
+def test_the_pace_counts_this_run_only():
+    times = iter([100.0, 130.0])
+    pace = Pace(total=100, done=90, clock=lambda: next(times))
+    pace.advance(2)
+    assert pace.done == 92
+    assert str(pace) == "15 s/item, 2 min left"
+
+
+def test_progress_is_plain_lines_where_there_is_no_terminal(capsys):
+    with progress(4, 1) as advance:
+        advance(2)
+        advance(1)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("4/4 ")
+    assert line.endswith(" s left")
+
+
+def test_progress_is_a_bar_on_a_terminal(capsys, monkeypatch):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    with progress(4, 1) as advance:
+        advance(3)
+    shown = capsys.readouterr().err
+    assert "4/4" in shown
+    assert "\x1b[" in shown

@@ -1,0 +1,231 @@
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DiffusionPipeline
+from hypothesis import given
+from hypothesis import strategies as st
+
+from diffumask import pipeline
+from diffumask.errors import InputError
+from diffumask.pipeline import GenerateSettings, annotate, generate, plan, write_preview
+from diffumask.records import read_example, read_records
+from diffumask.sample import SampleSettings
+from diffumask.seeds import item_seed
+from diffumask.store import open_store
+from diffumask.types import Prompt, Sample, Target
+
+NO_PIPE = DiffusionPipeline.__new__(DiffusionPipeline)  # the stub of sample never looks at it
+SIZE_HW = (16, 24)
+SAMPLING = SampleSettings(2, 5.0, *SIZE_HW)
+CLASS_IDS = {"bird": 3, "cat": 8}
+
+
+def prompt_of(class_name, seed):
+    target = Target(class_name, class_name, CLASS_IDS[class_name])
+    return Prompt(f"a photo of a {class_name} on grass", (target,), "", f"context {seed % 7}")
+
+
+def settings(**changes):
+    return GenerateSettings(**{"model": "stub", "sampling": SAMPLING, "batch_size": 2, **changes})
+
+
+def sample_with(heat, class_name="bird"):
+    image = np.full((*heat.shape, 3), 100, np.uint8)
+    return Sample(prompt_of(class_name, 0), 7, image, {class_name: heat.astype(np.float32)})
+
+
+def stub_sample(pipe, prompts, seeds, sampling):
+    """A picture and a box of heat that depend on the seed, and on nothing else."""
+    samples = []
+    for prompt, seed in zip(prompts, seeds, strict=True):
+        rng = np.random.default_rng(seed)
+        heat = rng.random(SIZE_HW, np.float32) / 4
+        heat[4:12, 6 : int(rng.integers(10, 20))] = 1
+        image = rng.integers(0, 256, (*SIZE_HW, 3), np.uint8)
+        samples.append(Sample(prompt, seed, image, {prompt.targets[0].word: heat}))
+    return samples
+
+
+@pytest.fixture
+def stubbed(monkeypatch):
+    calls = []
+
+    def counted(pipe, prompts, seeds, sampling):
+        calls.append(len(prompts))
+        return stub_sample(pipe, prompts, seeds, sampling)
+
+    monkeypatch.setattr(pipeline, "sample", counted)
+    return calls
+
+
+def opened(folder):
+    return open_store(folder, {"seed": 0}, CLASS_IDS, {})
+
+
+def make(folder, n=3, classes=("bird", "cat"), **changes):
+    with opened(folder) as store:
+        batches = generate(NO_PIPE, plan(classes, n, 0), prompt_of, store, settings(**changes))
+        return [example for batch in batches for example in batch]
+
+
+def contents(folder: Path):
+    kinds = ("images/*", "masks/*", "metadata.jsonl")
+    return {path.name: path.read_bytes() for kind in kinds for path in folder.glob(kind)}
+
+
+def test_classes_take_turns_and_each_item_has_its_own_seed():
+    items = list(plan(["bird", "cat", "bird"], 2, run_seed=5))
+    assert [item.name for item in items] == [
+        "Bird_000000", "Cat_000000", "Bird_000001", "Cat_000001",
+    ]  # fmt: skip
+    assert items[3].seed == item_seed(5, "cat", 1)
+    assert len({item.seed for item in items}) == 4
+
+
+@given(st.integers(1, 30), st.integers(1, 30))
+def test_a_longer_plan_begins_with_the_shorter(n, more):
+    assert list(islice(plan(["bird"], n + more, 0), n)) == list(plan(["bird"], n, 0))
+
+
+@pytest.mark.parametrize("n", [0, -3])
+def test_a_plan_of_nothing_is_refused(n):
+    with pytest.raises(InputError, match=f"n >= 1, got {n}"):
+        plan(["bird"], n, 0)
+
+
+def test_classes_that_would_share_files_are_refused():
+    with pytest.raises(InputError, match="got 'tv monitor' and 'tv-monitor'"):
+        plan(["tv monitor", "tv-monitor"], 1, 0)
+
+
+def test_generate_writes_what_it_yields(tmp_path, stubbed):
+    made = make(tmp_path)
+    records = read_records(tmp_path)
+    assert stubbed == [2, 2, 2]
+    assert len(records) == len(made) == 6
+    assert [r["class_id"] for r in records] == [3, 3, 3, 8, 8, 8]
+    back = read_example(tmp_path, records[0])
+    np.testing.assert_array_equal(back.image, made[0].image)
+    np.testing.assert_array_equal(back.class_map, made[0].class_map)
+    expected = {"index": 2, "model": "stub", "num_inference_steps": 2, "guidance_scale": 5.0}
+    assert expected.items() <= records[-1].items()
+    assert records[0]["seed"] == item_seed(0, "bird", 0)
+    assert 0 < records[0]["threshold"] < 1
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 100])
+def test_the_batch_size_changes_no_byte(tmp_path, stubbed, batch_size):
+    make(tmp_path / "two")
+    make(tmp_path / "other", batch_size=batch_size)
+    assert contents(tmp_path / "two") == contents(tmp_path / "other")
+
+
+def test_a_second_run_makes_only_what_is_missing(tmp_path, stubbed):
+    make(tmp_path, n=2, classes=["bird"])
+    stubbed.clear()
+    assert [e.prompt.targets[0].word for e in make(tmp_path)] == ["cat", "cat", "bird", "cat"]
+    assert stubbed == [2, 2]
+    assert make(tmp_path) == []
+    make(tmp_path / "at once")
+    assert contents(tmp_path) == contents(tmp_path / "at once")
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, InputError])
+def test_an_interrupted_run_goes_on_to_the_same_folder(tmp_path, stubbed, monkeypatch, error):
+    def interrupted(pipe, prompts, seeds, sampling):
+        if len(stubbed) == 2:
+            raise error
+        stubbed.append(len(prompts))
+        return stub_sample(pipe, prompts, seeds, sampling)
+
+    monkeypatch.setattr(pipeline, "sample", interrupted)
+    with pytest.raises(error):
+        make(tmp_path / "twice")
+    assert len(read_records(tmp_path / "twice")) == 4
+    monkeypatch.setattr(pipeline, "sample", stub_sample)
+    make(tmp_path / "twice")
+    make(tmp_path / "once")
+    assert contents(tmp_path / "twice") == contents(tmp_path / "once")
+
+
+def test_the_class_map_holds_the_class_where_the_heat_is_above_the_threshold():
+    heat = np.zeros((5, 8))
+    heat[1:4, 2:5] = 1
+    heat[0, 7] = 0.5
+    example, threshold = annotate(sample_with(heat, "cat"), settings(threshold=0.6))
+    assert threshold == 0.6
+    np.testing.assert_array_equal(example.class_map, np.where(heat == 1, 8, 0))
+    assert example.scores == {"area": 0.225, "contrast": pytest.approx(1 - 0.5 / 31, abs=1e-6)}
+
+
+def test_the_threshold_of_a_method_is_the_number_it_found():
+    heat = np.zeros((5, 8))
+    heat[1:4, 2:5] = 1
+    example, threshold = annotate(sample_with(heat), settings(threshold="otsu"))
+    assert 0 <= threshold < 1
+    np.testing.assert_array_equal(example.class_map, np.where(heat > threshold, 3, 0))
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.5, "otsu"])
+def test_a_cold_map_gives_an_empty_mask(threshold):
+    example, _ = annotate(sample_with(np.zeros((3, 4))), settings(threshold=threshold))
+    assert not example.class_map.any()
+    assert example.scores == {"area": 0.0, "contrast": 0.0}
+
+
+def test_a_mask_of_everything_has_no_contrast():
+    example, _ = annotate(sample_with(np.ones((3, 4))), settings(threshold=0.5))
+    assert example.scores == {"area": 1.0, "contrast": 0.0}
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory.\nTried ..."),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"),
+        MemoryError(),
+    ],
+)
+def test_too_little_memory_is_one_line(tmp_path, monkeypatch, error):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(pipeline, "sample", fail)
+    with pytest.raises(InputError, match="2 images of 16x24 at a time, got too little") as caught:
+        make(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_other_errors_of_torch_are_not_disguised(tmp_path, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("shapes differ")
+
+    monkeypatch.setattr(pipeline, "sample", fail)
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        make(tmp_path)
+
+
+def test_the_preview_shows_pairs(tmp_path, stubbed):
+    with opened(tmp_path) as store:
+        write_preview(store)
+        assert not (tmp_path / "preview.jpg").exists()
+        list(generate(NO_PIPE, plan(["bird"], 3, 0), prompt_of, store, settings()))
+        write_preview(store)
+    assert (tmp_path / "preview.jpg").read_bytes().startswith(b"\xff\xd8")
+
+
+def test_a_real_pipeline_makes_the_same_items_in_any_batch(tmp_path, pipe):
+    def run(folder, batch_size):
+        with opened(folder) as store:
+            items = plan(["bird", "cat"], 1, 0)
+            options = settings(batch_size=batch_size, threshold=0.5)
+            return [e for b in generate(pipe, items, prompt_of, store, options) for e in b]
+
+    for one, other in zip(run(tmp_path / "a", 1), run(tmp_path / "b", 2), strict=True):
+        assert one.image.shape == (*SIZE_HW, 3)
+        assert np.abs(one.image.astype(int) - other.image).max() <= 1
+        assert (one.class_map != other.class_map).mean() < 0.01
+        assert set(np.unique(one.class_map)) <= {0, one.prompt.targets[0].class_id}
