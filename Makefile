@@ -1,0 +1,43 @@
+# `make demo` and `make test` work on a bare Python 3.11 or newer; the rest is for developers.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+TYPES := build/types/diffumask
+
+.PHONY: demo test check format lint types
+
+demo: $(INSTALLED)
+	$(BIN)/diffumask generate --class bird --n 12 --out demo
+	@echo "Look at demo/preview.jpg: each image beside its mask. All images are in demo/images, all masks in demo/masks."
+
+test: $(INSTALLED)
+	$(BIN)/pytest
+
+check: lint types test
+
+format: $(INSTALLED)
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+lint: $(INSTALLED)
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+
+# pyright cannot follow the mapping of cli/ and prompts/ in an editable install, so they are
+# linked under the names they install as; pyproject.toml points it to the links.
+types: $(INSTALLED)
+	mkdir -p $(TYPES)
+	ln -sfn ../../../diffumask/__init__.py $(TYPES)/__init__.py
+	ln -sfn ../../../cli $(TYPES)/cli
+	ln -sfn ../../../prompts $(TYPES)/prompts
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+# torch comes first, so that a CUDA build that is already there is kept.
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit(f"expected Python 3.11 or newer, got {v.major}.{v.minor}; run make PYTHON=python3.11")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -c constraints.txt torch
+	$(BIN)/python -m pip install -c constraints.txt -e '.[dev]'
+	touch $@
