@@ -1,16 +1,11 @@
 """Prompts from a vocabulary: template x sub-class x context, chosen by a seed."""
 
-import re
-
 import numpy as np
 
+from diffumask.articles import with_article
 from diffumask.types import Prompt, Target
 
 from .vocabulary import Vocabulary
-
-# First letters mislead where the sound differs: "a unicorn", "a ewe", "an hourglass".
-CONSONANT_SOUND = re.compile(r"(uni|use|uti|eu|ewe|one\b)", re.IGNORECASE)
-VOWEL_SOUND = re.compile(r"([aeiou]|hour|honest|heir)", re.IGNORECASE)
 
 
 def build(vocabulary: Vocabulary, class_name: str, seed: int) -> Prompt:
@@ -28,12 +23,6 @@ def build(vocabulary: Vocabulary, class_name: str, seed: int) -> Prompt:
     text = template.replace("{object}", phrase).replace("{context}", context)
     target = Target(entry.word, entry.name, entry.class_id)
     return Prompt(text, (target,), sub_class, context)
-
-
-def with_article(phrase: str) -> str:
-    """Put "a" or "an" before a phrase, by the sound of its beginning."""
-    vowel = VOWEL_SOUND.match(phrase) and not CONSONANT_SOUND.match(phrase)
-    return f"{'an' if vowel else 'a'} {phrase}"
 
 
 def _choose(options: tuple[str, ...], rng: np.random.Generator) -> str:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from diffumask.errors import InputError
-from diffumask.prompts.build import build, with_article
+from diffumask.prompts.build import build
 from diffumask.prompts.vocabulary import load_vocabulary, vocabulary_names
 from diffumask.scenes.catalog import load_catalog
 
@@ -65,24 +65,6 @@ def test_a_prompt_depends_on_its_seed_only():
 def test_a_class_without_sub_classes_is_named_alone(tmp_path):
     prompt = build(load_vocabulary(written(tmp_path, SMALL)), "potted plant", 0)
     assert (prompt.text, prompt.sub_class) == ("a potted plant on grass", "")
-
-
-@pytest.mark.parametrize(
-    ("phrase", "article"),
-    [
-        ("bird", "a"),
-        ("owl bird", "an"),
-        ("Airliner aeroplane", "an"),
-        ("unicorn horse", "a"),
-        ("ewe sheep", "a"),
-        ("umbrella", "an"),
-        ("one-eyed cat", "a"),
-        ("hourglass", "an"),
-        ("european bison", "a"),
-    ],
-)
-def test_the_article_follows_the_sound(phrase, article):
-    assert with_article(phrase) == f"{article} {phrase}"
 
 
 @pytest.mark.parametrize("typed", ["pottedplant", "Potted Plant", "potted-plant", "houseplant"])
