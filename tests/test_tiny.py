@@ -10,7 +10,13 @@ from diffusers import AutoencoderKL
 from torch import nn
 
 from diffumask.tiny.autoencoder import reconstruction_loss, train_autoencoder, train_decoder
-from diffumask.tiny.denoiser import new_pipeline, new_scheduler, tokenize, train_denoiser
+from diffumask.tiny.denoiser import (
+    draw_timesteps,
+    new_pipeline,
+    new_scheduler,
+    tokenize,
+    train_denoiser,
+)
 from diffumask.tiny.latents import encode_images, normalise_latents
 from diffumask.tiny.text import EOS, new_text_encoder, train_tokenizer
 from diffumask.tiny.training import Schedule, train
@@ -142,3 +148,10 @@ def test_denoiser_trains_on_captions_alone(tmp_path):
 
 def test_last_timestep_is_pure_noise():
     assert float(new_scheduler().alphas_cumprod[-1]) == 0.0
+
+
+def test_timesteps_cover_the_schedule_and_favour_its_middle():
+    timesteps = draw_timesteps(20_000, torch.Generator().manual_seed(0))
+    assert 0 <= timesteps.min() < 20
+    assert 980 < timesteps.max() <= 999
+    assert ((timesteps >= 200) & (timesteps < 700)).float().mean() > 0.55

@@ -17,6 +17,8 @@ from diffumask.tiny.training import Schedule, train
 
 BATCH_SIZE = 32
 CAPTION_DROPOUT = 0.1  # teaches the unconditional half of guidance
+TIMESTEP_LOGIT_MEAN = -0.3
+UNIFORM_TIMESTEP_SHARE = 0.3
 SHEET_PROMPTS = (
     "a photo of a duck bird on grass",
     "a photo of a bird on water",
@@ -97,7 +99,7 @@ def train_denoiser(
         dropped = torch.rand(BATCH_SIZE, 1, generator=generator) < CAPTION_DROPOUT
         ids = torch.where(dropped, empty, ids)
         noise = torch.randn(clean.shape, generator=generator)
-        timesteps = torch.randint(1000, (BATCH_SIZE,), generator=generator)
+        timesteps = draw_timesteps(BATCH_SIZE, generator)
         noisy = scheduler.add_noise(clean, noise, timesteps)
         velocity = scheduler.get_velocity(clean, noise, timesteps)
         with torch.autocast(device.type, torch.bfloat16):
@@ -106,6 +108,18 @@ def train_denoiser(
         return functional.mse_loss(predicted.float(), velocity.to(device))
 
     train(model, loss_at, schedule, folder, on_checkpoint)
+
+
+def draw_timesteps(count: int, generator: torch.Generator) -> Int[Tensor, " n"]:
+    """Draw timesteps in 0..999, most of them in the middle, where shapes are decided.
+
+    A mixture of a logit-normal distribution (Esser et al. 2024, section 3.1) and a uniform one,
+    which keeps both ends of the schedule trained.
+    """
+    shares = torch.sigmoid(TIMESTEP_LOGIT_MEAN + torch.randn(count, generator=generator))
+    uniform = torch.rand(count, generator=generator)
+    from_uniform = torch.rand(count, generator=generator) < UNIFORM_TIMESTEP_SHARE
+    return (1000 * torch.where(from_uniform, uniform, shares)).long().clamp(max=999)
 
 
 def write_sheet(pipeline: StableDiffusionPipeline, folder: Path, step: int) -> None:

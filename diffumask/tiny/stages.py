@@ -47,9 +47,8 @@ def denoiser(arguments: argparse.Namespace) -> None:
     folder = arguments.work / "denoiser"
     captions = renders(arguments).captions
     torch.manual_seed(MODEL_SEED)
-    autoencoder, latents = _normalised(arguments)
-    tokenizer = train_tokenizer(captions, folder / "tokenizer")
-    pipeline = new_pipeline(autoencoder, new_text_encoder(tokenizer), tokenizer)
+    start = _exported_pipeline if arguments.start else _untrained_pipeline
+    pipeline, latents = start(arguments)
     pipeline.to(arguments.device)
     schedule = Schedule(
         arguments.steps or DENOISER_STEPS, learning_rate=5e-4, ema_decay=0.998, weight_decay=1e-2
@@ -79,6 +78,26 @@ def export(arguments: argparse.Namespace) -> None:
     if better_decoder.exists():
         pipeline.vae = AutoencoderKL.from_pretrained(better_decoder, torch_dtype=torch.float16)
     pipeline.save_pretrained(arguments.out)
+
+
+def _untrained_pipeline(
+    arguments: argparse.Namespace,
+) -> tuple[StableDiffusionPipeline, Float16[np.ndarray, "n c h w"]]:
+    """Build a pipeline around the trained autoencoder; return it with the renders' latents."""
+    captions = renders(arguments).captions
+    autoencoder, latents = _normalised(arguments)
+    tokenizer = train_tokenizer(captions, arguments.work / "denoiser" / "tokenizer")
+    return new_pipeline(autoencoder, new_text_encoder(tokenizer), tokenizer), latents
+
+
+def _exported_pipeline(
+    arguments: argparse.Namespace,
+) -> tuple[StableDiffusionPipeline, Float16[np.ndarray, "n c h w"]]:
+    """Read an exported pipeline, whose latents are normalised, to train it further."""
+    pipeline = StableDiffusionPipeline.from_pretrained(arguments.start, safety_checker=None)
+    pipeline.vae.eval().requires_grad_(False)
+    path = arguments.work / "latents.npy"
+    return pipeline, encode_images(pipeline.vae, renders(arguments).images, path)
 
 
 def _normalised(
