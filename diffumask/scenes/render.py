@@ -95,11 +95,17 @@ def _place_layers(
     for sprite_class in classes:
         sub_classes = sprite_class.sub_classes(split)
         sub_class = str(rng.choice(list(sub_classes)))
-        for _ in range(PLACEMENT_TRIES):
-            rgb, alpha = _transformed(sprite(sub_classes[sub_class]), size_hw, size_range, rng)
-            layer = _Layer(sprite_class, sub_class, rgb, alpha)
+        pixels = sprite(sub_classes[sub_class])
+
+        def draw(sprite_class=sprite_class, sub_class=sub_class, pixels=pixels) -> _Layer:
+            rgb, alpha = _transformed(pixels, size_hw, size_range, rng)
+            return _Layer(sprite_class, sub_class, rgb, alpha)
+
+        layer = draw()
+        for _ in range(PLACEMENT_TRIES - 1):
             if _least_visible([*layers, layer]) >= MIN_VISIBLE:
                 break
+            layer = draw()
         layers.append(layer)
     return layers
 

@@ -6,12 +6,15 @@ times the steps; the last steps see whole images, so that its attention block do
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, cast
 
 import cv2
 import numpy as np
 import torch
 from diffusers import AutoencoderKL
+from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from jaxtyping import Float, Float16, UInt8
+from PIL import Image as PillowImage
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -30,15 +33,16 @@ LATENT_NOISE = 0.15  # standard deviation, of latents whose own is 1, when the d
 def new_autoencoder() -> AutoencoderKL:
     """Build the untrained autoencoder: factor 8, eight latent channels, 3.2 M parameters."""
     widths = (24, 48, 96, 128)
-    return AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * len(widths),
-        up_block_types=("UpDecoderBlock2D",) * len(widths),
-        block_out_channels=widths,
-        layers_per_block=1,
-        latent_channels=8,
-        norm_num_groups=8,
-        sample_size=128,
-    )
+    config: dict[str, Any] = {
+        "down_block_types": ("DownEncoderBlock2D",) * len(widths),
+        "up_block_types": ("UpDecoderBlock2D",) * len(widths),
+        "block_out_channels": widths,
+        "layers_per_block": 1,
+        "latent_channels": 8,
+        "norm_num_groups": 8,
+        "sample_size": 128,
+    }
+    return AutoencoderKL(**config)
 
 
 def train_autoencoder(
@@ -63,7 +67,7 @@ def train_autoencoder(
     def write_sheet(step: int) -> None:
         batch = _to_tensor(images[:8]).to(device)
         with torch.no_grad():
-            rebuilt = vae.decode(vae.encode(batch).latent_dist.mode()).sample
+            rebuilt = decode(vae, encode(vae, batch).mode())
         _write_sheet(folder, step, batch, rebuilt)
 
     train(vae, loss_at, schedule, folder, write_sheet)
@@ -82,7 +86,7 @@ def train_decoder(
     The latents stay what a denoiser was trained on, so this can follow the denoiser's training.
     """
     device = next(vae.parameters()).device
-    decoder = nn.ModuleDict({"decoder": vae.decoder, "post_quant_conv": vae.post_quant_conv})
+    decoder = nn.ModuleList([vae.decoder, convolution(vae.post_quant_conv)])
     decoder.requires_grad_(True)
     factor = images.shape[1] // latents.shape[2]
 
@@ -97,22 +101,38 @@ def train_decoder(
         clean = latents[chosen, :, y : y + side, x : x + side].astype(np.float32)
         noisy = clean + LATENT_NOISE * rng.standard_normal(clean.shape, np.float32)
         with torch.autocast(device.type, torch.bfloat16):
-            rebuilt = vae.decode(torch.from_numpy(noisy).to(device)).sample.float()
+            rebuilt = decode(vae, torch.from_numpy(noisy).to(device)).float()
         return _image_loss(rebuilt - pixels)
 
     def write_sheet(step: int) -> None:
         with torch.no_grad():
-            rebuilt = vae.decode(torch.from_numpy(latents[:8]).float().to(device)).sample
+            rebuilt = decode(vae, torch.from_numpy(latents[:8]).float().to(device))
         _write_sheet(folder, step, _to_tensor(images[:8]).to(device), rebuilt)
 
     train(decoder, loss_at, schedule, folder, write_sheet)
 
 
+def encode(vae: AutoencoderKL, images: Float[Tensor, "n 3 h w"]) -> DiagonalGaussianDistribution:
+    """Return the distribution of the latents of images in [-1, 1]."""
+    return vae.encode(images)[0]
+
+
+def decode(vae: AutoencoderKL, latents: Float[Tensor, "n c h w"]) -> Tensor:
+    """Return the images of latents, about in [-1, 1]."""
+    return vae.decode(cast(torch.FloatTensor, latents))[0]
+
+
+def convolution(layer: nn.Conv2d | None) -> nn.Conv2d:
+    """Return a layer that an autoencoder of ours always has, but that others may lack."""
+    assert layer is not None
+    return layer
+
+
 def reconstruction_loss(vae: AutoencoderKL, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, ""]:
     """Return L1 on pixels and on their differences plus the weighted KL of the latents."""
     with torch.autocast(images.device.type, torch.bfloat16):
-        posterior = vae.encode(images).latent_dist
-        rebuilt = vae.decode(posterior.sample()).sample.float()
+        posterior = encode(vae, images)
+        rebuilt = decode(vae, posterior.sample()).float()
     kl_per_value = posterior.kl().float().mean() / posterior.mean[0].numel()
     return _image_loss(rebuilt - images) + KL_WEIGHT * kl_per_value
 
@@ -120,7 +140,7 @@ def reconstruction_loss(vae: AutoencoderKL, images: Float[Tensor, "n 3 h w"]) ->
 def read_photos(folders: Sequence[Path]) -> list[UInt8[np.ndarray, "_ _ 3"]]:
     """Read every JPEG below the folders as RGB; an empty list for no folder."""
     paths = sorted(path for folder in folders for path in folder.rglob("*.jpg"))
-    return [cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB) for path in paths]
+    return [np.array(PillowImage.open(path).convert("RGB")) for path in paths]
 
 
 def _random_crop(
@@ -130,7 +150,8 @@ def _random_crop(
     rng: np.random.Generator,
 ) -> UInt8[np.ndarray, "_ _ 3"]:
     use_photo = photos and rng.random() < PHOTO_SHARE
-    image = photos[rng.integers(len(photos))] if use_photo else images[rng.integers(len(images))]
+    source = photos if use_photo else images
+    image = source[int(rng.integers(len(source)))]
     if min(image.shape[:2]) < size:
         image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
     top = rng.integers(image.shape[0] - size + 1)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -125,14 +126,14 @@ def draw_timesteps(count: int, generator: torch.Generator) -> Int[Tensor, " n"]:
 def write_sheet(pipeline: StableDiffusionPipeline, folder: Path, step: int) -> None:
     """Sample the sheet's prompts side by side into one picture of the folder."""
     pipeline.set_progress_bar_config(disable=True)
-    images = pipeline(
+    output: Any = pipeline(
         list(SHEET_PROMPTS),
         num_inference_steps=SHEET_STEPS,
         guidance_scale=SHEET_GUIDANCE,
         generator=[torch.Generator().manual_seed(index) for index in range(len(SHEET_PROMPTS))],
         output_type="np",
-    ).images
-    sheet = (np.hstack(list(images)) * 255).astype(np.uint8)
+    )
+    sheet = (np.hstack(list(output.images)) * 255).astype(np.uint8)
     cv2.imwrite(str(folder / f"sheet_{step:06d}.png"), sheet[..., ::-1])
 
 
@@ -140,13 +141,13 @@ def new_pipeline(
     vae: AutoencoderKL, text_encoder: CLIPTextModel, tokenizer: CLIPTokenizer
 ) -> StableDiffusionPipeline:
     """Assemble a pipeline around an untrained UNet; no safety checker."""
-    return StableDiffusionPipeline(
-        vae=vae,
-        text_encoder=text_encoder,
-        tokenizer=tokenizer,
-        unet=new_unet(text_encoder.config.hidden_size),
-        scheduler=new_scheduler(),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    )
+    parts: dict[str, Any] = {
+        "vae": vae,
+        "text_encoder": text_encoder,
+        "tokenizer": tokenizer,
+        "unet": new_unet(text_encoder.config.hidden_size),
+        "scheduler": new_scheduler(),
+        "safety_checker": None,
+        "feature_extractor": None,
+    }
+    return StableDiffusionPipeline(**parts, requires_safety_checker=False)

@@ -8,6 +8,8 @@ from diffusers import AutoencoderKL
 from jaxtyping import Float, Float16, UInt8
 from torch import Tensor
 
+from diffumask.tiny.autoencoder import convolution, encode
+
 BATCH_SIZE = 64
 
 
@@ -23,7 +25,7 @@ def encode_images(
             pixels = torch.from_numpy(images[start : start + BATCH_SIZE].copy()).to(device)
             pixels = pixels.permute(0, 3, 1, 2).float() / 127.5 - 1
             with torch.autocast(device.type, torch.bfloat16):
-                mode = vae.encode(pixels).latent_dist.mode()
+                mode = encode(vae, pixels).mode()
             batches.append(mode.half().cpu().numpy())
         partial = path.with_suffix(".tmp.npy")
         np.save(partial, np.concatenate(batches))
@@ -39,11 +41,13 @@ def normalise_latents(
 
     The images a latent decodes to stay the same; the pipeline's scaling factor becomes 1.
     """
-    channels = len(mean)
-    vae.quant_conv.weight[:channels] /= std[:, None, None, None]
-    vae.quant_conv.bias[:channels] = (vae.quant_conv.bias[:channels] - mean) / std
-    vae.quant_conv.bias[channels:] -= 2 * std.log()
-    weight = vae.post_quant_conv.weight[:, :, 0, 0]
-    vae.post_quant_conv.bias += weight @ mean
-    vae.post_quant_conv.weight *= std[None, :, None, None]
+    quant, post_quant = convolution(vae.quant_conv), convolution(vae.post_quant_conv)
+    assert quant.bias is not None
+    assert post_quant.bias is not None
+    channels = len(mean)  # the second half of the first convolution makes log variances
+    quant.weight[:channels] /= std[:, None, None, None]
+    quant.bias[:channels] = (quant.bias[:channels] - mean) / std
+    quant.bias[channels:] -= 2 * std.log()
+    post_quant.bias += post_quant.weight[:, :, 0, 0] @ mean
+    post_quant.weight *= std[None, :, None, None]
     vae.register_to_config(scaling_factor=1.0)
