@@ -1,7 +1,9 @@
 """The stages of the recipe in order: renders, vae, denoiser, decoder, export."""
 
 import argparse
+import json
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -72,12 +74,23 @@ def export(arguments: argparse.Namespace) -> None:
     if arguments.out is None:
         raise SystemExit("export needs --out FOLDER")
     pipeline = StableDiffusionPipeline.from_pretrained(
-        arguments.work / "denoiser" / "trained", safety_checker=None, torch_dtype=torch.float16
+        arguments.work / "denoiser" / "trained", safety_checker=None, dtype=torch.float16
     )
     better_decoder = arguments.work / "decoder" / "trained"
     if better_decoder.exists():
-        pipeline.vae = AutoencoderKL.from_pretrained(better_decoder, torch_dtype=torch.float16)
+        pipeline.vae = AutoencoderKL.from_pretrained(better_decoder, dtype=torch.float16)
     pipeline.save_pretrained(arguments.out)
+    # vocab.json and merges.txt, which other readers of CLIP tokenizers want.
+    pipeline.tokenizer.backend_tokenizer.model.save(str(arguments.out / "tokenizer"))
+    for path in arguments.out.rglob("*.json"):
+        _forget_origin(path)
+
+
+def _forget_origin(path: Path) -> None:
+    """Drop the folder that a configuration was read from: it means nothing elsewhere."""
+    config = json.loads(path.read_text("utf-8"))
+    if config.pop("_name_or_path", None) is not None:
+        path.write_text(json.dumps(config, indent=2) + "\n", "utf-8")
 
 
 def _untrained_pipeline(
