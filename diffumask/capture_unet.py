@@ -1,0 +1,117 @@
+"""Cross-attention of the UNets of Stable Diffusion 1, 2 and XL."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from diffusers import DiffusionPipeline, UNet2DConditionModel
+from diffusers.loaders import TextualInversionLoaderMixin
+from diffusers.models.attention_processor import (
+    Attention,
+    AttnProcessor,
+    AttnProcessor2_0,
+    SlicedAttnProcessor,
+)
+from jaxtyping import Float, Float32, Int64
+from torch import Tensor, nn
+
+from diffumask.attention import Positions, attend, word_attention
+from diffumask.errors import InputError
+from diffumask.network import Inputs, Rotary, check_processor, heads_apart
+from diffumask.tokens import word_positions
+
+KNOWN_PROCESSORS = (AttnProcessor, AttnProcessor2_0, SlicedAttnProcessor)
+UNKNOWN_PARTS = ("norm_q", "norm_k", "norm_cross", "group_norm", "spatial_norm")
+
+
+class UNetAttention:
+    """Where a UNet of diffusers attends to the text, and how."""
+
+    def __init__(self, pipe: DiffusionPipeline, unet: UNet2DConditionModel) -> None:
+        self.pipe = pipe
+        self.module = unet
+
+    def text_layers(self) -> dict[str, nn.Module]:
+        """Return the cross-attention, by the name of its processor."""
+        return self._layers(is_cross_attention=True)
+
+    def self_layers(self) -> dict[str, nn.Module]:
+        """Return the self-attention of the transformer blocks, by the name of its processor."""
+        layers = self._layers(is_cross_attention=False)
+        return {name: layer for name, layer in layers.items() if ".transformer_blocks." in name}
+
+    def _layers(self, is_cross_attention: bool) -> dict[str, nn.Module]:
+        named = (
+            (name, self.module.get_submodule(name.removesuffix(".processor")))
+            for name in self.module.attn_processors
+        )
+        return {
+            name: layer
+            for name, layer in named
+            if isinstance(layer, Attention) and layer.is_cross_attention == is_cross_attention
+        }
+
+    def check(self, name: str, layer: Attention) -> None:
+        """Raise `InputError` for processors and forms of attention that are not the plain one."""
+        advice = "call pipe.unet.set_default_attn_processor() first"
+        check_processor(name, layer.get_processor(), KNOWN_PROCESSORS, advice)
+        unknown = [part for part in UNKNOWN_PARTS if getattr(layer, part) is not None]
+        if unknown:
+            raise InputError(f"expected plain attention at {name}, got one with {unknown}")
+
+    def factor(self, name: str) -> int:
+        """Return 2 to the depth of the layer's block: every block but the last halves the grid."""
+        deepest = len(self.module.down_blocks) - 1
+        block, index, *_ = name.split(".")
+        if block == "mid_block":
+            return 2**deepest
+        return 2 ** (int(index) if block == "down_blocks" else deepest - int(index))
+
+    def inputs(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Inputs:
+        """Read the arguments of the UNet."""
+        given = dict(zip(("sample", "timestep"), args, strict=False)) | dict(kwargs)
+        sample = given["sample"]
+        h, w = sample.shape[-2:]
+        return Inputs(len(sample), (h, w), torch.as_tensor(given["timestep"]), sample.device)
+
+    def positions(self, text: str, word: str, arguments: Mapping[str, Any]) -> Positions:
+        """Return where a word stands for the text encoder; SDXL's two share the positions."""
+        return clip_positions(self.pipe, text, word)
+
+    def word_attention(
+        self,
+        layer: Attention,
+        hidden: Float[Tensor, "image token channel"],
+        text: Float[Tensor, "image key text_channel"] | None,
+        rotary: Rotary | None,
+        positions: Int64[Tensor, "image column"],
+    ) -> Float32[Tensor, "image pixel column"]:
+        """Return the attention of all pixels to some positions of the text."""
+        assert layer.to_k is not None  # as only for processors with added keys, refused above
+        q = heads_apart(layer.to_q(hidden), layer.heads)
+        k = heads_apart(layer.to_k(text), layer.heads)
+        return word_attention(q, k, positions, layer.scale)
+
+    def self_attention(
+        self,
+        layer: Attention,
+        hidden: Float[Tensor, "image pixel channel"],
+        values: Float32[Tensor, "image pixel column"],
+    ) -> Float32[Tensor, "image pixel column"]:
+        """Return the attention of all pixels to each other, times values."""
+        assert layer.to_k is not None
+        q = heads_apart(layer.to_q(hidden), layer.heads)
+        k = heads_apart(layer.to_k(hidden), layer.heads)
+        return attend(q, k, values, layer.scale)
+
+
+def clip_positions(pipe: Any, text: str, word: str) -> Positions:
+    """Return where a word stands in the sequence of the pipeline's first tokenizer."""
+
+    def spelled(part: str) -> str:
+        """Write a token of textual inversion that stands for several as the pipeline does."""
+        if isinstance(pipe, TextualInversionLoaderMixin):
+            (part,) = pipe.maybe_convert_prompt([part], pipe.tokenizer)
+        return part
+
+    return word_positions(pipe.tokenizer, spelled(text), spelled(word))
