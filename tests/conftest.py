@@ -86,7 +86,7 @@ def random_unet(config: dict[str, Any]) -> UNet2DConditionModel:
         "layers_per_block": 1,
         "norm_num_groups": 8,
     }
-    unet = UNet2DConditionModel(**shared, **config)
+    unet = UNet2DConditionModel(**(shared | config))
     with torch.no_grad():
         for name, weight in unet.named_parameters():
             if name.endswith("attn2.to_k.weight"):
