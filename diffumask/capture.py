@@ -4,10 +4,16 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from diffusers import DiffusionPipeline, UNet2DConditionModel
+from diffusers import (
+    DiffusionPipeline,
+    FluxTransformer2DModel,
+    SD3Transformer2DModel,
+    UNet2DConditionModel,
+)
 from torch import nn
 
 from diffumask.attention import Attention
+from diffumask.capture_joint import FluxAttention, SD3Attention
 from diffumask.capture_unet import UNetAttention
 from diffumask.defaults import RESOLUTIONS, STEPS, Steps
 from diffumask.errors import InputError
@@ -15,7 +21,11 @@ from diffumask.network import Network
 from diffumask.recording import Recorder, Run, SelfRecorder, Words
 from diffumask.steps import check_steps
 
-NETWORKS: Mapping[type[nn.Module], Callable[..., Network]] = {UNet2DConditionModel: UNetAttention}
+NETWORKS: Mapping[type[nn.Module], Callable[..., Network]] = {
+    UNet2DConditionModel: UNetAttention,
+    SD3Transformer2DModel: SD3Attention,
+    FluxTransformer2DModel: FluxAttention,
+}
 
 
 @contextmanager
@@ -37,7 +47,7 @@ def capture(
     What counts (the defaults are in `diffumask.defaults`):
     `steps` is a share (start, stop) of the pipeline's trajectory, 0 its first step, or a function
     of the index and the number of its steps; a step is a distinct timestep of the scheduler.
-    `layers` is a function of a layer's name as in `pipe.unet.attn_processors`.
+    `layers` is a function of a layer's name, as in `attn_processors` of the network.
     `resolutions` are factors by which layers are coarser than the latents: 1, 2, 4, ...
     `self_attention` fills `Attention.spread_maps` too.
 

@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 from diffusers import DiffusionPipeline, UNet2DConditionModel
-from diffusers.loaders import TextualInversionLoaderMixin
 from diffusers.models.attention_processor import (
     Attention,
     AttnProcessor,
@@ -17,8 +16,7 @@ from torch import Tensor, nn
 
 from diffumask.attention import Positions, attend, word_attention
 from diffumask.errors import InputError
-from diffumask.network import Inputs, Rotary, check_processor, heads_apart
-from diffumask.tokens import word_positions
+from diffumask.network import Inputs, Rotary, check_processor, heads_apart, text_positions
 
 KNOWN_PROCESSORS = (AttnProcessor, AttnProcessor2_0, SlicedAttnProcessor)
 UNKNOWN_PARTS = ("norm_q", "norm_k", "norm_cross", "group_norm", "spatial_norm")
@@ -28,7 +26,7 @@ class UNetAttention:
     """Where a UNet of diffusers attends to the text, and how."""
 
     def __init__(self, pipe: DiffusionPipeline, unet: UNet2DConditionModel) -> None:
-        self.pipe = pipe
+        self.pipe: Any = pipe
         self.module = unet
 
     def text_layers(self) -> dict[str, nn.Module]:
@@ -76,7 +74,7 @@ class UNetAttention:
 
     def positions(self, text: str, word: str, arguments: Mapping[str, Any]) -> Positions:
         """Return where a word stands for the text encoder; SDXL's two share the positions."""
-        return clip_positions(self.pipe, text, word)
+        return text_positions(self.pipe, self.pipe.tokenizer, text, word)
 
     def word_attention(
         self,
@@ -103,15 +101,3 @@ class UNetAttention:
         q = heads_apart(layer.to_q(hidden), layer.heads)
         k = heads_apart(layer.to_k(hidden), layer.heads)
         return attend(q, k, values, layer.scale)
-
-
-def clip_positions(pipe: Any, text: str, word: str) -> Positions:
-    """Return where a word stands in the sequence of the pipeline's first tokenizer."""
-
-    def spelled(part: str) -> str:
-        """Write a token of textual inversion that stands for several as the pipeline does."""
-        if isinstance(pipe, TextualInversionLoaderMixin):
-            (part,) = pipe.maybe_convert_prompt([part], pipe.tokenizer)
-        return part
-
-    return word_positions(pipe.tokenizer, spelled(text), spelled(word))

@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
+from diffusers.loaders import TextualInversionLoaderMixin
 from jaxtyping import Float, Float32, Int64
 from torch import Tensor, nn
 
 from diffumask.attention import Positions, SizeHW
 from diffumask.errors import InputError
+from diffumask.tokens import word_positions
 
 Rotary = tuple[Tensor, Tensor]
 
@@ -85,3 +87,17 @@ def check_processor(name: str, processor: object, known: tuple[type, ...], advic
     if type(processor) not in known:
         kinds = " or ".join(kind.__name__ for kind in known)
         raise InputError(f"expected {kinds} at {name}, got {type(processor).__name__}; {advice}")
+
+
+def text_positions(
+    pipe: Any, tokenizer: Any, text: str, word: str, max_length: int | None = None
+) -> Positions:
+    """Return where a word stands for one of the pipeline's tokenizers."""
+
+    def spelled(part: str) -> str:
+        """Write a token of textual inversion that stands for several as the pipeline does."""
+        if isinstance(pipe, TextualInversionLoaderMixin):
+            (part,) = pipe.maybe_convert_prompt([part], tokenizer)
+        return part
+
+    return word_positions(tokenizer, spelled(text), spelled(word), max_length)
