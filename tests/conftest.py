@@ -68,7 +68,7 @@ def text_config(tokenizer: CLIPTokenizer) -> CLIPTextConfig:
     return CLIPTextConfig.from_dict({"vocab_size": len(tokenizer)} | special | sizes | depth)
 
 
-def random_vae() -> AutoencoderKL:
+def random_vae(**more: Any) -> AutoencoderKL:
     config: dict[str, Any] = {
         "down_block_types": ["DownEncoderBlock2D"] * 4,
         "up_block_types": ["UpDecoderBlock2D"] * 4,
@@ -76,7 +76,7 @@ def random_vae() -> AutoencoderKL:
         "norm_num_groups": 4,
         "latent_channels": 4,
     }
-    return AutoencoderKL(**config)
+    return AutoencoderKL(**(config | more))
 
 
 def random_unet(config: dict[str, Any]) -> UNet2DConditionModel:
