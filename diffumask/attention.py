@@ -69,6 +69,12 @@ class Attention:
         }
 
     @property
+    def sums(self) -> list[Float32[Tensor, "image column _h _w"]]:
+        """All tensors that grow with the image and the words."""
+        grids = self._grids.values()
+        return [one for grid in grids for one in (grid.total, grid.spread) if one is not None]
+
+    @property
     def factors(self) -> Mapping[SizeHW, int]:
         """By how much each resolution is smaller than the latents: 1, 2, 4, ..."""
         return {size: grid.factor for size, grid in self._grids.items()}
