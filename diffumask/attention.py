@@ -126,11 +126,12 @@ def word_attention(
 ) -> Float32[Tensor, "image pixel column"]:
     """Return the softmax attention to the keys at some positions, averaged over heads.
 
-    exp(scale q.k_s - logsumexp_j(scale q.k_j)): every key counts in the denominator.
+    The same as exp(scale q.k_s - logsumexp_j(scale q.k_j)) of the wanted columns s alone, but the
+    fused softmax of all columns takes two thirds of the time, and its mean is small.
     """
-    logits = scale * q.float() @ k.float().mT
-    wanted = logits.gather(-1, positions[:, None, None].expand(*logits.shape[:-1], -1))
-    return (wanted - logits.logsumexp(-1, keepdim=True)).exp().mean(dim=1)
+    logits = q.float() @ (scale * k.float()).mT
+    among_keys = logits.softmax(dim=-1).mean(dim=1)
+    return among_keys.gather(-1, positions[:, None].expand(-1, among_keys.shape[1], -1))
 
 
 def attend(

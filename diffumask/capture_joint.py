@@ -12,12 +12,20 @@ from diffusers import DiffusionPipeline
 from diffusers.models.attention_processor import JointAttnProcessor2_0
 from diffusers.models.embeddings import apply_rotary_emb
 from diffusers.models.transformers.transformer_flux import FluxAttnProcessor
-from jaxtyping import Float, Float32, Int64
+from jaxtyping import Float32
 from torch import Tensor, nn
 
 from diffumask.attention import Positions, SizeHW, attend
 from diffumask.errors import InputError
-from diffumask.network import Inputs, Rotary, check_processor, heads_apart, text_positions
+from diffumask.network import (
+    ImagePositions,
+    Inputs,
+    Projections,
+    Rotary,
+    Weights,
+    check_processor,
+    text_positions,
+)
 
 
 class JointAttention:
@@ -55,7 +63,7 @@ class JointAttention:
         """Return 1: all layers have the same grid."""
         return 1
 
-    def self_attention(self, layer: Any, hidden: Tensor, values: Tensor) -> Tensor:
+    def self_attention(self, layer: Any, made: Projections, values: Weights) -> Weights:
         """Refuse, see `self_layers`."""
         raise NotImplementedError
 
@@ -84,19 +92,12 @@ class SD3Attention(JointAttention):
         return of_clip + tuple(self.pipe.tokenizer_max_length + position for position in of_t5)
 
     def word_attention(
-        self,
-        layer: Any,
-        hidden: Float[Tensor, "image token channel"],
-        text: Float[Tensor, "image key text_channel"] | None,
-        rotary: Rotary | None,
-        positions: Int64[Tensor, "image column"],
-    ) -> Float32[Tensor, "image pixel column"]:
+        self, layer: Any, made: Projections, rotary: Rotary | None, positions: ImagePositions
+    ) -> Weights:
         """Return the attention of all pixels to some positions of the text."""
-        q = heads_apart(layer.to_q(hidden), layer.heads)
-        k = heads_apart(layer.to_k(hidden), layer.heads)
-        k_text = heads_apart(layer.add_k_proj(text), layer.heads)
-        q, k = _normed(layer.norm_q, q), _normed(layer.norm_k, k)
-        keys = torch.cat([_normed(layer.norm_added_k, k_text), k], dim=2)
+        assert made.k_text is not None
+        q, k = _normed(layer.norm_q, made.q), _normed(layer.norm_k, made.k)
+        keys = torch.cat([_normed(layer.norm_added_k, made.k_text), k], dim=2)
         return attend(q, keys, unit_values(positions, keys.shape[2]), layer.scale)
 
 
@@ -132,21 +133,14 @@ class FluxAttention(JointAttention):
         return text_positions(self.pipe, self.pipe.tokenizer_2, text, word, limit)
 
     def word_attention(
-        self,
-        layer: Any,
-        hidden: Float[Tensor, "image token channel"],
-        text: Float[Tensor, "image key text_channel"] | None,
-        rotary: Rotary | None,
-        positions: Int64[Tensor, "image column"],
-    ) -> Float32[Tensor, "image pixel column"]:
+        self, layer: Any, made: Projections, rotary: Rotary | None, positions: ImagePositions
+    ) -> Weights:
         """Return the attention of all pixels to some positions of the text."""
         assert self.latent_hw is not None
         n_pixels = self.latent_hw[0] * self.latent_hw[1]
-        q = layer.norm_q(heads_apart(layer.to_q(hidden[:, -n_pixels:]), layer.heads))
-        k = layer.norm_k(heads_apart(layer.to_k(hidden), layer.heads))
-        if text is not None:
-            k_text = heads_apart(layer.add_k_proj(text), layer.heads)
-            k = torch.cat([layer.norm_added_k(k_text), k], dim=2)
+        q, k = layer.norm_q(made.q[:, :, -n_pixels:]), layer.norm_k(made.k)
+        if made.k_text is not None:
+            k = torch.cat([layer.norm_added_k(made.k_text), k], dim=2)
         if rotary is not None:
             cos, sin = rotary
             q = apply_rotary_emb(q, (cos[-n_pixels:], sin[-n_pixels:]))
@@ -158,9 +152,7 @@ def _normed(norm: nn.Module | None, x: Tensor) -> Tensor:
     return x if norm is None else norm(x)
 
 
-def unit_values(
-    positions: Int64[Tensor, "image column"], n_keys: int
-) -> Float32[Tensor, "image key column"]:
+def unit_values(positions: ImagePositions, n_keys: int) -> Float32[Tensor, "image key column"]:
     """Return values of which attention fetches exactly its weight at each position."""
     zeros = torch.zeros(len(positions), n_keys, positions.shape[1], device=positions.device)
     return zeros.scatter_(1, positions[:, None], 1.0)

@@ -11,12 +11,19 @@ from diffusers.models.attention_processor import (
     AttnProcessor2_0,
     SlicedAttnProcessor,
 )
-from jaxtyping import Float, Float32, Int64
-from torch import Tensor, nn
+from torch import nn
 
 from diffumask.attention import Positions, attend, word_attention
 from diffumask.errors import InputError
-from diffumask.network import Inputs, Rotary, check_processor, heads_apart, text_positions
+from diffumask.network import (
+    ImagePositions,
+    Inputs,
+    Projections,
+    Rotary,
+    Weights,
+    check_processor,
+    text_positions,
+)
 
 KNOWN_PROCESSORS = (AttnProcessor, AttnProcessor2_0, SlicedAttnProcessor)
 UNKNOWN_PARTS = ("norm_q", "norm_k", "norm_cross", "group_norm", "spatial_norm")
@@ -77,27 +84,11 @@ class UNetAttention:
         return text_positions(self.pipe, self.pipe.tokenizer, text, word)
 
     def word_attention(
-        self,
-        layer: Attention,
-        hidden: Float[Tensor, "image token channel"],
-        text: Float[Tensor, "image key text_channel"] | None,
-        rotary: Rotary | None,
-        positions: Int64[Tensor, "image column"],
-    ) -> Float32[Tensor, "image pixel column"]:
+        self, layer: Attention, made: Projections, rotary: Rotary | None, positions: ImagePositions
+    ) -> Weights:
         """Return the attention of all pixels to some positions of the text."""
-        assert layer.to_k is not None  # as only for processors with added keys, refused above
-        q = heads_apart(layer.to_q(hidden), layer.heads)
-        k = heads_apart(layer.to_k(text), layer.heads)
-        return word_attention(q, k, positions, layer.scale)
+        return word_attention(made.q, made.k, positions, layer.scale)
 
-    def self_attention(
-        self,
-        layer: Attention,
-        hidden: Float[Tensor, "image pixel channel"],
-        values: Float32[Tensor, "image pixel column"],
-    ) -> Float32[Tensor, "image pixel column"]:
+    def self_attention(self, layer: Attention, made: Projections, values: Weights) -> Weights:
         """Return the attention of all pixels to each other, times values."""
-        assert layer.to_k is not None
-        q = heads_apart(layer.to_q(hidden), layer.heads)
-        k = heads_apart(layer.to_k(hidden), layer.heads)
-        return attend(q, k, values, layer.scale)
+        return attend(made.q, made.k, values, layer.scale)

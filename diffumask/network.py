@@ -13,6 +13,8 @@ from diffumask.errors import InputError
 from diffumask.tokens import word_positions
 
 Rotary = tuple[Tensor, Tensor]
+ImagePositions = Int64[Tensor, "image column"]
+Weights = Float32[Tensor, "image pixel column"]
 
 
 class Inputs(NamedTuple):
@@ -22,6 +24,14 @@ class Inputs(NamedTuple):
     latent_hw: SizeHW
     timestep: Tensor
     device: torch.device
+
+
+class Projections(NamedTuple):
+    """Queries and keys of a layer by head; of joint attention, the text has keys of its own."""
+
+    q: Float[Tensor, "image head token channel"]
+    k: Float[Tensor, "image head key channel"]
+    k_text: Float[Tensor, "image head text channel"] | None
 
 
 @runtime_checkable
@@ -55,24 +65,58 @@ class Network(Protocol):
         ...
 
     def word_attention(
-        self,
-        layer: Any,
-        hidden: Float[Tensor, "image token channel"],
-        text: Float[Tensor, "image key text_channel"] | None,
-        rotary: Rotary | None,
-        positions: Int64[Tensor, "image column"],
-    ) -> Float32[Tensor, "image pixel column"]:
+        self, layer: Any, made: Projections, rotary: Rotary | None, positions: ImagePositions
+    ) -> Weights:
         """Return one layer's attention to the keys at some positions, averaged over heads."""
         ...
 
     def self_attention(
-        self,
-        layer: Any,
-        hidden: Float[Tensor, "image pixel channel"],
-        values: Float32[Tensor, "image pixel column"],
-    ) -> Float32[Tensor, "image pixel column"]:
+        self, layer: Any, made: Projections, values: Float32[Tensor, "image pixel column"]
+    ) -> Weights:
         """Return one layer's self-attention times values, averaged over heads."""
         ...
+
+
+class Projecting:
+    """A layer as its processor sees it, keeping the projections that it makes.
+
+    So they need not be made again, which is ten times the rest of the work.
+    """
+
+    def __init__(self, layer: nn.Module) -> None:
+        self.layer: Any = layer
+        self.q: Any = None
+        self.k: Any = None
+        self.k_text: Any = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.layer, name)
+
+    def to_q(self, hidden: Tensor) -> Tensor:
+        """Project to queries."""
+        self.q = self.layer.to_q(hidden)
+        return self.q
+
+    def to_k(self, hidden: Tensor) -> Tensor:
+        """Project to keys."""
+        self.k = self.layer.to_k(hidden)
+        return self.k
+
+    def add_k_proj(self, text: Tensor) -> Tensor:
+        """Project the text of joint attention to keys."""
+        self.k_text = self.layer.add_k_proj(text)
+        return self.k_text
+
+    def take(self, n_images: int) -> Projections:
+        """Return the projections of the last images of the batch, those that see the prompt."""
+        k_text = None if self.k_text is None else heads_apart(self.k_text[-n_images:], self.heads)
+        made = Projections(
+            heads_apart(self.q[-n_images:], self.heads),
+            heads_apart(self.k[-n_images:], self.heads),
+            k_text,
+        )
+        self.q = self.k = self.k_text = None  # so that nothing large is kept alive
+        return made
 
 
 def heads_apart(

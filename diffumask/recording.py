@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from diffumask.attention import Attention, Grid, Positions, SizeHW, halved
 from diffumask.defaults import Steps
 from diffumask.errors import InputError
-from diffumask.network import Inputs, Network, Rotary
+from diffumask.network import Inputs, Network, Projecting, Projections, Rotary
 from diffumask.steps import are_chosen
 
 ALL_STEPS = (0.0, 1.0)
@@ -30,6 +30,7 @@ class Recorder:
     def __init__(self, processor: Callable[..., Any], run: "Run", layer: Any, factor: int) -> None:
         self.processor = processor
         self.run = run
+        self.layer = Projecting(layer)
         self.factor = factor
         self.n_heads: int = layer.heads
         self.size_hw: SizeHW = (0, 0)
@@ -53,22 +54,21 @@ class Recorder:
     ) -> Any:
         optional = {"image_rotary_emb": image_rotary_emb, "temb": temb}
         given = {name: value for name, value in optional.items() if value is not None}
-        out = self.processor(attn, hidden_states, encoder_hidden_states, attention_mask, **given)
+        out = self.processor(
+            self.layer, hidden_states, encoder_hidden_states, attention_mask, **given
+        )
         if attention_mask is not None:
             raise InputError("expected attention to the whole text, got a mask; remove it")
         with torch.no_grad():
-            self.record(attn, hidden_states, encoder_hidden_states, image_rotary_emb)
+            made = self.layer.take(len(self.run.positions))
+            self.total.addcmul_(self.maps(attn, made, image_rotary_emb), self.run.weight)
         return out
 
-    def record(
-        self, layer: nn.Module, hidden: Tensor, text: Tensor | None, rotary: Rotary | None
-    ) -> None:
-        """Add the attention of one layer to the words at one evaluation."""
+    def maps(self, layer: nn.Module, made: Projections, rotary: Rotary | None) -> Tensor:
+        """Return the attention of one layer to the words at one evaluation."""
         run = self.run
-        positions, n_images = run.positions, len(run.positions)
-        text = None if text is None else text[-n_images:]
-        weights = run.network.word_attention(layer, hidden[-n_images:], text, rotary, positions)
-        self.total.addcmul_(weights.mT.unflatten(-1, self.size_hw), run.weight)
+        weights = run.network.word_attention(layer, made, rotary, run.positions)
+        return weights.mT.unflatten(-1, self.size_hw)
 
 
 class SelfRecorder(Recorder):
@@ -81,15 +81,11 @@ class SelfRecorder(Recorder):
         self.size_hw, self.total = size_hw, grid.spread
         grid.n_self_layers += 1
 
-    def record(
-        self, layer: nn.Module, hidden: Tensor, text: Tensor | None, rotary: Rotary | None
-    ) -> None:
-        """Add one layer's self-attention times the maps so far."""
-        run = self.run
-        maps = run.maps_before[self.size_hw]
-        values = maps.flatten(2).mT
-        spread = run.network.self_attention(layer, hidden[-len(values) :], values)
-        self.total.addcmul_(spread.mT.unflatten(-1, self.size_hw), run.weight)
+    def maps(self, layer: nn.Module, made: Projections, rotary: Rotary | None) -> Tensor:
+        """Return one layer's self-attention times the maps so far."""
+        before = self.run.maps_before[self.size_hw].flatten(2).mT
+        spread = self.run.network.self_attention(layer, made, before)
+        return spread.mT.unflatten(-1, self.size_hw)
 
 
 class Run:
