@@ -1,5 +1,7 @@
 import gc
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -7,6 +9,7 @@ from diffusers import DiffusionPipeline
 from diffusers.models.attention_processor import AttnProcessor, FusedAttnProcessor2_0
 from slow_reference import BIRD, PLANE, check, run
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from diffumask.attention import Attention, Grid, halved
 from diffumask.capture import capture
@@ -103,6 +106,34 @@ def test_what_is_held_does_not_grow_with_the_steps(pipe: DiffusionPipeline) -> N
     counters = [4, 4]
     sums = [4 * pixels for pixels in PIXELS]
     assert held[1] == held[4] == sorted(counters + sums)
+
+
+class Reads(TorchDispatchMode):
+    """Counts how often a value goes from a tensor to Python, for which a GPU must be waited for."""
+
+    n = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.n += func is torch.ops.aten._local_scalar_dense.default
+        return func(*args, **(kwargs or {}))
+
+
+def reads(pipe: Any, steps: int, share: tuple[float, float] | None) -> int:
+    with ExitStack() as stack:
+        counter = stack.enter_context(Reads())
+        if share is not None:
+            stack.enter_context(capture(pipe, ["bird"], steps=share, self_attention=True))
+        run(pipe, BIRD, steps=steps)
+    return counter.n
+
+
+def test_nothing_is_read_from_the_device_but_once_for_a_share_of_the_steps(
+    pipe: DiffusionPipeline,
+) -> None:
+    plain = {steps: reads(pipe, steps, None) for steps in (2, 4)}
+    assert {steps: reads(pipe, steps, (0.0, 1.0)) for steps in (2, 4)} == plain
+    share = {steps: reads(pipe, steps, (0.0, 0.5)) for steps in (2, 4)}
+    assert share[2] - plain[2] == share[4] - plain[4] == 1
 
 
 def state_of(pipe: DiffusionPipeline) -> tuple:

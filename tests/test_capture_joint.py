@@ -1,5 +1,6 @@
 """Capture in transformers whose pixels attend to text and pixels in one softmax."""
 
+import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -142,7 +143,8 @@ def all_probabilities(n_keys: int) -> Iterator[list[Tensor]]:
 
     def seen(query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         if query.shape[2] == key.shape[2] == n_keys:
-            kept.append((query @ key.mT * query.shape[-1] ** -0.5).softmax(-1).detach())
+            logits = query.float() @ key.float().mT * query.shape[-1] ** -0.5
+            kept.append(logits.softmax(-1).detach())
         return fused(query, key, value, *args, **kwargs)
 
     functional.scaled_dot_product_attention = seen
@@ -160,6 +162,7 @@ def check(
     places: Callable[[str, str], list[int]],
     n_keys: int,
     per_evaluation: int,
+    bound: float = 1e-5,
     **options: Any,
 ) -> Attention:
     """Compare with what the network computes; `places` are those of a word among the keys."""
@@ -181,7 +184,7 @@ def check(
             expected = mean[image - len(of_images), pixels][:, places(text, word)]
             got = attention.maps[h, w][image, columns].flatten(1).mT
             assert got.shape == expected.shape == (h * w, len(columns))
-            assert (got - expected).abs().max() < 1e-5
+            assert (got - expected).abs().max() < bound
             assert (got - expected.roll(1, dims=0)).abs().max() > 1e-4
     return attention
 
@@ -247,6 +250,22 @@ def test_flux(flux: FluxPipeline, n_images: int) -> None:
         num_images_per_prompt=n_images,
     )
     assert attention.n_heads == {(4, 3): 8}
+
+
+@pytest.mark.parametrize(("dtype", "bound"), [("bfloat16", 2**-8), ("float16", 2**-11)])
+def test_half_precision(flux: FluxPipeline, dtype: str, bound: float) -> None:
+    half = FluxPipeline(**copy.deepcopy(flux.components))
+    half.to(dtype=getattr(torch, dtype))
+    check(
+        half,
+        WANTED,
+        TWO,
+        slice(N_T5, None),
+        lambda text, word: list(word_positions(flux.tokenizer_2, text, word)),
+        n_keys=N_T5 + 12,
+        per_evaluation=4,
+        bound=bound,
+    )
 
 
 def test_t5_has_no_start_token(t5_tokenizer: PreTrainedTokenizerFast) -> None:
