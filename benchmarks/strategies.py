@@ -10,11 +10,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from architectures import WORDS
+from architectures import PROMPT, WORDS
 from torch import Tensor
 from torch.nn import functional
 
 from diffumask.capture import capture
+from diffumask.tokens import word_positions
 
 Kept = Callable[[], list[Tensor]]
 
@@ -149,9 +150,85 @@ def queries_to_cpu(pipe: Any) -> Iterator[Kept]:
         yield lambda: [one for of_layer in kept.values() for one in of_layer]
 
 
+class _Variant(_Materialized):
+    """Another way to our sums: what the attention kernel gives besides its output."""
+
+    def __init__(self, sums: dict[int, Tensor], positions: Tensor) -> None:
+        self.sums, self.positions = sums, positions
+
+    def __call__(
+        self,
+        attn: Any,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+    ) -> Tensor:
+        assert encoder_hidden_states is not None
+        projected = self.project(attn, hidden_states, encoder_hidden_states)
+        q, k, v = (_heads(attn, x) for x in projected)
+        out, weights = self.attend(q, k, v, attn.scale)
+        maps = weights.mean(1, dtype=torch.float32)
+        n_pixels = q.shape[2]
+        total = self.sums.get(n_pixels)
+        self.sums[n_pixels] = maps if total is None else total.add_(maps)
+        out = out.transpose(1, 2).flatten(2)
+        return attn.to_out[1](attn.to_out[0](out))
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+        """Return the output, and the weights of the columns for the half with the prompt."""
+        raise NotImplementedError
+
+
+class _OneHot(_Variant):
+    """One call for values and unit vectors; the output is that of another kernel."""
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+        n_columns = 8 * -(-len(self.positions) // 8)  # kernels want widths divisible by 8
+        unit = v.new_zeros(k.shape[2], n_columns)
+        unit[self.positions, torch.arange(len(self.positions), device=v.device)] = 1
+        wide = torch.cat([v, unit.expand(*v.shape[:2], -1, -1)], dim=-1)
+        both = functional.scaled_dot_product_attention(q, k, wide, scale=scale)
+        out, weights = both.split([v.shape[-1], n_columns], dim=-1)
+        return out, weights[len(q) // 2 :, ..., : len(self.positions)]
+
+
+class _KernelLogsumexp(_Variant):
+    """The normaliser from the kernel, so that only the wanted columns are multiplied."""
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+        if q.device.type == "cpu":
+            flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+            out, lse = flash(q, k, v, scale=scale)
+        else:
+            efficient = torch.ops.aten._scaled_dot_product_efficient_attention
+            out, lse, *_ = efficient(q, k, v, None, True, scale=scale)
+        half = len(q) // 2
+        wanted = k[half:, :, self.positions].float()
+        logits = q[half:].float() @ (scale * wanted).mT
+        return out, (logits - lse[half:, :, : q.shape[2], None]).exp()
+
+
+def _variant(kind: type[_Variant]) -> Callable[[Any], Any]:
+    @contextmanager
+    def run(pipe: Any) -> Iterator[Kept]:
+        tokens = {p for word in WORDS for p in word_positions(pipe.tokenizer, PROMPT, word)}
+        positions = torch.tensor(sorted(tokens), device=pipe.device)
+        sums: dict[int, Tensor] = {}
+
+        def make(name: str, _: Any) -> Any | None:
+            return kind(sums, positions) if "attn2" in name else None
+
+        with _processors(pipe, make):
+            yield lambda: list(sums.values())
+
+    return run
+
+
 STRATEGIES = {
     "plain": plain,
     "ours": ours,
+    "variant: one call with [V, one-hot]": _variant(_OneHot),
+    "variant: logsumexp of the kernel": _variant(_KernelLogsumexp),
     "store everything (P2P, DiffuMask)": store_everything,
     "token loop (DAAM)": token_loop,
     "Q, K to the CPU (AMD 1.0)": queries_to_cpu,

@@ -60,31 +60,31 @@ def capture(
     check_steps(steps)
     module = _denoiser(pipe)
     network = _network(module, pipe)
-    processors = network.module.attn_processors
-    text_layers = _chosen_layers(network, layers, resolutions)
     run = Run(pipe, network, words, steps)
-    recorders = {
-        name: Recorder(processors[name], run, layer, network.factor(name))
-        for name, layer in text_layers.items()
-    }
-    if self_attention:
-        recorders |= _self_recorders(run, processors, {one.factor for one in recorders.values()})
+    recorders = _recorders(run, _chosen_layers(network, layers, resolutions), self_attention)
     run.recorders = list(recorders.values())
 
-    own_encode_prompt = vars(pipe).get("encode_prompt")
-    try:
-        network.module.set_attn_processor({**processors, **recorders})
+    with _put_back(pipe, network.module):
+        network.module.set_attn_processor({**network.module.attn_processors, **recorders})
         pipe.encode_prompt = run.seeing_prompts(pipe.encode_prompt)
         with _before_each_call(module, run.see_evaluation):
             yield run.attention
+    if not run.n_evaluations:
+        raise InputError("expected a pipeline call inside the capture, got none; call it there")
+
+
+@contextmanager
+def _put_back(pipe: DiffusionPipeline, module: Any) -> Iterator[None]:
+    """Leave the pipeline's `encode_prompt` and the network's processors as they were."""
+    processors = module.attn_processors
+    own_encode_prompt = vars(pipe).get("encode_prompt")
+    try:
+        yield
     finally:
         vars(pipe).pop("encode_prompt", None)
         if own_encode_prompt is not None:
             pipe.encode_prompt = own_encode_prompt
-        # a copy: the method empties its argument
-        network.module.set_attn_processor(dict(processors))
-    if not run.n_evaluations:
-        raise InputError("expected a pipeline call inside the capture, got none; call it there")
+        module.set_attn_processor(dict(processors))  # a copy: the method empties its argument
 
 
 def _denoiser(pipe: DiffusionPipeline) -> Any:
@@ -131,20 +131,27 @@ def _chosen_layers(
     return chosen
 
 
-def _self_recorders(
-    run: Run, processors: Mapping[str, Any], factors: Collection[int]
+def _recorders(
+    run: Run, text_layers: Mapping[str, nn.Module], self_attention: bool
 ) -> dict[str, Recorder]:
-    network = run.network
-    layers = network.self_layers()
-    if not layers:
-        raise InputError("expected a network with self-attention apart, got one with joint layers")
-    for name, layer in layers.items():
-        network.check(name, layer)
-    return {
-        name: SelfRecorder(processors[name], run, layer, network.factor(name))
-        for name, layer in layers.items()
-        if network.factor(name) in factors
+    """Return what takes the place of the processors of the layers."""
+    network, processors = run.network, run.network.module.attn_processors
+    recorders = {
+        name: Recorder(processors[name], run, layer, network.factor(name))
+        for name, layer in text_layers.items()
     }
+    if not self_attention:
+        return recorders
+
+    self_layers = network.self_layers()
+    if not self_layers:
+        raise InputError("expected a network with self-attention apart, got one with joint layers")
+    factors = {recorder.factor for recorder in recorders.values()}
+    for name, layer in self_layers.items():
+        network.check(name, layer)
+        if network.factor(name) in factors:
+            recorders[name] = SelfRecorder(processors[name], run, layer, network.factor(name))
+    return recorders
 
 
 @contextmanager

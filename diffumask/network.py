@@ -38,7 +38,7 @@ class Projections(NamedTuple):
 class Network(Protocol):
     """A kind of network: where its attention to the text is, and its formula there."""
 
-    module: nn.Module
+    module: Any
 
     def text_layers(self) -> dict[str, nn.Module]:
         """Return the layers whose pixels attend to the text, by the name of their processor."""

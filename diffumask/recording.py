@@ -158,7 +158,8 @@ class Run:
         if not self.n_evaluations:
             self._start(inputs)
         self.n_evaluations += 1
-        self.weight = self._chosen.take(_nearest(self._timesteps, inputs.timestep))
+        if self.steps != ALL_STEPS:
+            self.weight = self._chosen.take(_nearest(self._timesteps, inputs.timestep))
         if any(isinstance(recorder, SelfRecorder) for recorder in self.recorders):
             # 0 / 0 before the first step that counts
             maps = self.attention.maps.items()
@@ -172,9 +173,8 @@ class Run:
             size_hw = halved(inputs.latent_hw, recorder.factor)
             recorder.start(self.attention.grid(size_hw, recorder.factor, self.positions), size_hw)
 
+        self.weight = torch.ones((), device=inputs.device)
         if self.steps == ALL_STEPS:  # nothing to look up, so nothing is read from the device
-            self._timesteps = torch.zeros(1, device=inputs.device)
-            self._chosen = torch.ones(1, device=inputs.device)
             return
         self._timesteps = self.pipe.scheduler.timesteps.to(inputs.device, torch.float32)
         first = int(_nearest(self._timesteps, inputs.timestep))  # not 0 when an image is given
