@@ -1,6 +1,6 @@
 """Capture of a pipeline's attention to words while it samples, without a change to the image."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -64,8 +64,9 @@ def capture(
     recorders = _recorders(run, _chosen_layers(network, layers, resolutions), self_attention)
     run.recorders = list(recorders.values())
 
-    with _put_back(pipe, network.module):
-        network.module.set_attn_processor({**network.module.attn_processors, **recorders})
+    with _put_back(pipe, recorders):
+        for layer, recorder in recorders.items():
+            layer.set_processor(recorder)
         pipe.encode_prompt = run.seeing_prompts(pipe.encode_prompt)
         with _before_each_call(module, run.see_evaluation):
             yield run.attention
@@ -74,9 +75,9 @@ def capture(
 
 
 @contextmanager
-def _put_back(pipe: DiffusionPipeline, module: Any) -> Iterator[None]:
-    """Leave the pipeline's `encode_prompt` and the network's processors as they were."""
-    processors = module.attn_processors
+def _put_back(pipe: DiffusionPipeline, layers: Iterable[Any]) -> Iterator[None]:
+    """Leave the pipeline's `encode_prompt` and the layers' processors as they were."""
+    processors = {layer: layer.processor for layer in layers}
     own_encode_prompt = vars(pipe).get("encode_prompt")
     try:
         yield
@@ -84,7 +85,8 @@ def _put_back(pipe: DiffusionPipeline, module: Any) -> Iterator[None]:
         vars(pipe).pop("encode_prompt", None)
         if own_encode_prompt is not None:
             pipe.encode_prompt = own_encode_prompt
-        module.set_attn_processor(dict(processors))  # a copy: the method empties its argument
+        for layer, processor in processors.items():
+            layer.set_processor(processor)
 
 
 def _denoiser(pipe: DiffusionPipeline) -> Any:
@@ -132,25 +134,25 @@ def _chosen_layers(
 
 
 def _recorders(
-    run: Run, text_layers: Mapping[str, nn.Module], self_attention: bool
-) -> dict[str, Recorder]:
-    """Return what takes the place of the processors of the layers."""
-    network, processors = run.network, run.network.module.attn_processors
+    run: Run, text_layers: Mapping[str, Any], self_attention: bool
+) -> dict[Any, Recorder]:
+    """Return what takes the place of the processor of each layer."""
+    network = run.network
     recorders = {
-        name: Recorder(processors[name], run, layer, network.factor(name))
+        layer: Recorder(layer.processor, run, layer, network.factor(name))
         for name, layer in text_layers.items()
     }
     if not self_attention:
         return recorders
 
-    self_layers = network.self_layers()
+    self_layers: Mapping[str, Any] = network.self_layers()
     if not self_layers:
         raise InputError("expected a network with self-attention apart, got one with joint layers")
     factors = {recorder.factor for recorder in recorders.values()}
     for name, layer in self_layers.items():
         network.check(name, layer)
         if network.factor(name) in factors:
-            recorders[name] = SelfRecorder(processors[name], run, layer, network.factor(name))
+            recorders[layer] = SelfRecorder(layer.processor, run, layer, network.factor(name))
     return recorders
 
 

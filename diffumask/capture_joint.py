@@ -23,6 +23,7 @@ from diffumask.network import (
     Projections,
     Rotary,
     Weights,
+    attention_layers,
     check_processor,
     text_positions,
 )
@@ -35,17 +36,14 @@ class JointAttention:
 
     def __init__(self, pipe: DiffusionPipeline, transformer: Any) -> None:
         self.pipe: Any = pipe
-        self.module = transformer
+        self.patch_size: int = transformer.config.patch_size
+        self.layers = attention_layers(transformer)
 
     def text_layers(self) -> dict[str, nn.Module]:
         """Return the layers where pixels attend to text and pixels alike."""
-        named = (
-            (name, self.module.get_submodule(name.removesuffix(".processor")))
-            for name in self.module.attn_processors
-        )
-        return {name: layer for name, layer in named if self._is_joint(name, layer)}
+        return {name: layer for name, layer in self.layers.items() if self._is_joint(layer)}
 
-    def _is_joint(self, name: str, layer: Any) -> bool:
+    def _is_joint(self, layer: Any) -> bool:
         return layer.added_kv_proj_dim is not None
 
     def self_layers(self) -> dict[str, nn.Module]:
@@ -78,7 +76,7 @@ class SD3Attention(JointAttention):
 
     def inputs(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Inputs:
         """Read the arguments of the transformer."""
-        latents, patch = kwargs["hidden_states"], self.module.config.patch_size
+        latents, patch = kwargs["hidden_states"], self.patch_size
         h, w = latents.shape[-2] // patch, latents.shape[-1] // patch
         return Inputs(len(latents), (h, w), kwargs["timestep"], latents.device)
 
@@ -110,7 +108,7 @@ class FluxAttention(JointAttention):
     known_processor = FluxAttnProcessor
     latent_hw: SizeHW | None = None
 
-    def _is_joint(self, name: str, layer: Any) -> bool:
+    def _is_joint(self, layer: Any) -> bool:
         return True
 
     def inputs(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Inputs:

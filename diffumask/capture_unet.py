@@ -21,6 +21,7 @@ from diffumask.network import (
     Projections,
     Rotary,
     Weights,
+    attention_layers,
     check_processor,
     text_positions,
 )
@@ -34,26 +35,19 @@ class UNetAttention:
 
     def __init__(self, pipe: DiffusionPipeline, unet: UNet2DConditionModel) -> None:
         self.pipe: Any = pipe
-        self.module = unet
+        self.n_blocks = len(unet.down_blocks)
+        self.layers = attention_layers(unet)
 
     def text_layers(self) -> dict[str, nn.Module]:
-        """Return the cross-attention, by the name of its processor."""
-        return self._layers(is_cross_attention=True)
+        """Return the cross-attention."""
+        return {name: layer for name, layer in self.layers.items() if _crosses(layer)}
 
     def self_layers(self) -> dict[str, nn.Module]:
-        """Return the self-attention of the transformer blocks, by the name of its processor."""
-        layers = self._layers(is_cross_attention=False)
-        return {name: layer for name, layer in layers.items() if ".transformer_blocks." in name}
-
-    def _layers(self, is_cross_attention: bool) -> dict[str, nn.Module]:
-        named = (
-            (name, self.module.get_submodule(name.removesuffix(".processor")))
-            for name in self.module.attn_processors
-        )
+        """Return the self-attention of the transformer blocks."""
         return {
             name: layer
-            for name, layer in named
-            if isinstance(layer, Attention) and layer.is_cross_attention == is_cross_attention
+            for name, layer in self.layers.items()
+            if not _crosses(layer) and ".transformer_blocks." in name
         }
 
     def check(self, name: str, layer: Attention) -> None:
@@ -66,7 +60,7 @@ class UNetAttention:
 
     def factor(self, name: str) -> int:
         """Return 2 to the depth of the layer's block: every block but the last halves the grid."""
-        deepest = len(self.module.down_blocks) - 1
+        deepest = self.n_blocks - 1
         block, index, *_ = name.split(".")
         if block == "mid_block":
             return 2**deepest
@@ -92,3 +86,7 @@ class UNetAttention:
     def self_attention(self, layer: Attention, made: Projections, values: Weights) -> Weights:
         """Return the attention of all pixels to each other, times values."""
         return attend(made.q, made.k, values, layer.scale)
+
+
+def _crosses(layer: nn.Module) -> bool:
+    return isinstance(layer, Attention) and layer.is_cross_attention

@@ -38,7 +38,7 @@ class Projections(NamedTuple):
 class Network(Protocol):
     """A kind of network: where its attention to the text is, and its formula there."""
 
-    module: Any
+    layers: Mapping[str, nn.Module]
 
     def text_layers(self) -> dict[str, nn.Module]:
         """Return the layers whose pixels attend to the text, by the name of their processor."""
@@ -117,6 +117,12 @@ class Projecting:
         )
         self.q = self.k = self.k_text = None  # so that nothing large is kept alive
         return made
+
+
+def attention_layers(module: Any) -> dict[str, nn.Module]:
+    """Return all layers of a network that have a processor, by the processor's name."""
+    names = module.attn_processors  # walks the whole network, so once
+    return {name: module.get_submodule(name.removesuffix(".processor")) for name in names}
 
 
 def heads_apart(
