@@ -72,6 +72,15 @@ def _vae() -> AutoencoderKL:
     )
 
 
+def _real_vae() -> AutoencoderKL:
+    return AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        block_out_channels=(128, 256, 512, 512),
+        layers_per_block=2,
+    )
+
+
 def _stable_diffusion(**unet: Any) -> StableDiffusionPipeline:
     tokenizer = _tokenizer()
     return StableDiffusionPipeline(
@@ -144,8 +153,11 @@ ARCHITECTURES = {
 }
 
 
-def build(name: str, device: str, dtype: torch.dtype) -> Any:
-    """Build a pipeline with random weights, or load `tiny`, in its final place and precision."""
+def build(name: str, device: str, dtype: torch.dtype, real_vae: bool = False) -> Any:
+    """Build a pipeline with random weights, or load `tiny`, in its final place and precision.
+
+    `real_vae` gives those of random weights the VAE of Stable Diffusion.
+    """
     architecture = ARCHITECTURES[name]
     torch.manual_seed(0)
     if name == "tiny":
@@ -156,8 +168,12 @@ def build(name: str, device: str, dtype: torch.dtype) -> Any:
         try:
             with torch.device(device):
                 pipe = architecture.build()
+                if real_vae:
+                    pipe.register_modules(vae=_real_vae())
         finally:
             torch.set_default_dtype(before)
+        # its tables stay on the CPU and in single precision
+        pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config)
         pipe.to(device)
     pipe.set_progress_bar_config(disable=True)
     return pipe

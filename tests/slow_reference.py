@@ -115,11 +115,12 @@ def largest_error(
 ) -> float:
     """Compare all maps; `texts` are those of the last entries of the UNet's batch.
 
-    Tokens beside each other must differ by more than `differ`, else an error would not show.
+    The maps of tokens beside each other must differ by more than `differ` somewhere, else taking
+    the wrong token would not show.
     """
     assert attention.maps
     assert attention.words
-    errors = [0.0]
+    errors, differences = [0.0], [0.0]
     for size_hw, maps in attention.maps.items():
         assert maps.dtype == torch.float32
         for image, text in enumerate(texts):
@@ -129,8 +130,9 @@ def largest_error(
                 for column, position in zip(columns, positions, strict=True):
                     expected = slow.map(size_hw, image - len(texts), position, counts)
                     neighbour = slow.map(size_hw, image - len(texts), position - 1, counts)
-                    assert (expected - neighbour).abs().max() > differ
+                    differences.append(float((expected - neighbour).abs().max()))
                     errors.append(float((maps[image, column] - expected).abs().max()))
+    assert max(differences) > differ or differ == 0
     return max(errors)
 
 
