@@ -80,6 +80,7 @@ def test_a_share_without_a_step_is_refused(pipe: DiffusionPipeline) -> None:
         run(pipe, BIRD, steps=2)
 
 
+@pytest.mark.filterwarnings("ignore:__array_wrap__:DeprecationWarning")  # in that of DPM2
 @pytest.mark.parametrize(
     ("kind", "n_evaluations", "n_distinct"),
     # Heun and PNDM come to a timestep twice, DPM2 goes through others in between.
