@@ -1,6 +1,6 @@
 """Attention of several resolutions to one heat map per word. Torch ends here."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Mapping
 
 import torch
 from jaxtyping import Float32
@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from diffumask.attention import Attention, SizeHW
+from diffumask.defaults import MERGE, WEIGHTS
 from diffumask.errors import InputError
 from diffumask.types import Heat
 
@@ -25,26 +26,29 @@ FLAT = 1e-5
 def aggregate(
     attention: Attention,
     size_hw: SizeHW,
-    resolutions: Collection[SizeHW] | None = None,
-    merge: str = "mean",
+    weights: Mapping[int, float] | None = WEIGHTS,
+    merge: str = MERGE,
+    preset: str = "peaks",
 ) -> list[dict[str, Heat]]:
-    """Merge what was captured into one heat map per image and word, at `size_hw`.
+    """Combine what was captured into one heat map per image and word, at `size_hw`.
 
-    Each resolution is divided by its own peak before they are averaged, so that all count the
-    same (as the released code of Wu et al. 2023 does, with grids of 16, 32 and 64). The result
-    peaks at 1; it is 0 everywhere if the attention is the same at every pixel.
+    `merge` names how the tokens of a word, those of all its occurrences in the order of the text,
+    become one map per resolution. `preset` names how the resolutions, resized bicubically, become
+    one heat map: "peaks" divides each by its own peak first, so that all count the same (as the
+    released code of Wu et al. 2023 does, with grids of 16, 32 and 64); "daam" is the sum over
+    heads, layers and steps of Tang et al. 2023. It is clipped at 0 and peaks at 1; it is 0
+    everywhere if the attention is the same at every pixel.
 
-    `resolutions` limits the grids, given as (height, width); `merge` names how the tokens of a
-    word, those of all its occurrences in the order of the text, become one map. Raises
-    `ValueError` for unknown ones, `InputError` for attention that is not finite.
+    `weights` of the resolutions, by `Attention.factors`, multiply each; one that is not in them
+    counts nothing, and None counts all the same. The defaults are in `diffumask.defaults`. Raises
+    `ValueError` for unknown names and weights that leave nothing, `InputError` for attention that
+    is not finite.
     """
     if merge not in MERGES:
         raise ValueError(f"expected one of {list(MERGES)} as merge, got {merge!r}")
-    maps = attention.maps
-    sizes = list(maps if resolutions is None else resolutions)
-    if not sizes or not set(sizes) <= set(maps):
-        raise ValueError(f"expected resolutions among {list(maps)}, got {sizes}")
-
+    if preset not in PRESETS:
+        raise ValueError(f"expected one of {list(PRESETS)} as preset, got {preset!r}")
+    maps, of_size = attention.maps, _weights_by_size(attention, weights)
     owners = [(i, word) for i, words in enumerate(attention.words) for word in words]
     heats: list[dict[str, Heat]] = [{} for _ in attention.words]
     if not owners:
@@ -54,11 +58,27 @@ def aggregate(
         tokens = (maps[size][i, list(attention.columns(i, word))] for i, word in owners)
         return torch.stack([MERGES[merge](of_word) for of_word in tokens])
 
-    per_size = [_resized(of_words(size), size_hw) for size in sizes]
-    merged = _peak_one(torch.stack(per_size).mean(dim=0).clamp(min=0))
+    summed = sum(
+        weight * PRESETS[preset](_resized(of_words(size), size_hw), attention.n_heads[size])
+        for size, weight in of_size.items()
+    )
+    merged = _peak_one(torch.as_tensor(summed).clamp(min=0))
     for (i, word), heat in zip(owners, merged.cpu().numpy(), strict=True):
         heats[i][word] = heat
     return heats
+
+
+def _weights_by_size(
+    attention: Attention, weights: Mapping[int, float] | None
+) -> dict[SizeHW, float]:
+    factors = attention.factors
+    if weights is None:
+        weights = dict.fromkeys(factors.values(), 1.0)
+    kept = {size: weights[factor] for size, factor in factors.items() if weights.get(factor)}
+    if not kept or min(kept.values()) < 0:
+        known = sorted(factors.values())
+        raise ValueError(f"expected weights >= 0 of the resolutions {known}, got {weights}")
+    return kept
 
 
 def _resized(
@@ -66,9 +86,15 @@ def _resized(
 ) -> Float32[Tensor, "word height width"]:
     if not maps.isfinite().all():
         raise InputError("expected finite attention, got nan or infinity; try dtype float32")
-    return _peak_one(functional.interpolate(maps[:, None], size_hw, mode="bicubic")[:, 0])
+    return functional.interpolate(maps[:, None], size_hw, mode="bicubic")[:, 0]
 
 
 def _peak_one(maps: Float32[Tensor, "word h w"]) -> Float32[Tensor, "word h w"]:
     peak, low = maps.amax((-2, -1), keepdim=True), maps.amin((-2, -1), keepdim=True)
     return torch.where(peak - low > FLAT * peak, maps / peak, 0.0)
+
+
+PRESETS: dict[str, Callable[[Float32[Tensor, "word h w"], int], Float32[Tensor, "word h w"]]] = {
+    "peaks": lambda maps, n_heads: _peak_one(maps),
+    "daam": lambda maps, n_heads: maps * n_heads,
+}

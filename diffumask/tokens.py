@@ -8,12 +8,16 @@ from transformers import PreTrainedTokenizerBase
 from diffumask.errors import InputError
 
 
-def word_positions(tokenizer: PreTrainedTokenizerBase, text: str, word: str) -> tuple[int, ...]:
+def word_positions(
+    tokenizer: PreTrainedTokenizerBase, text: str, word: str, max_length: int | None = None
+) -> tuple[int, ...]:
     """Return the positions of all tokens of every occurrence of a word, in ascending order.
 
-    Position 0 is the start token. Whole words only ("cat" is not in "caterpillar"), in any
-    case; a word may be several ("potted plant"). Raises `InputError` if the word is absent,
-    or if the text encoder does not see all of it because the text is too long.
+    Position 0 is the start token if the tokenizer has one, as CLIP's and unlike T5's. The text is
+    cut at `max_length` tokens with the special ones, by default the tokenizer's own. Whole words
+    only ("cat" is not in "caterpillar"), in any case; a word may be several ("potted plant").
+    Raises `InputError` if the word is absent, or if the text encoder does not see all of it
+    because the text is too long.
     """
     spans = list(_character_spans(text, word))
     if not spans:
@@ -23,11 +27,12 @@ def word_positions(tokenizer: PreTrainedTokenizerBase, text: str, word: str) -> 
     align = _by_offsets if tokenizer.is_fast else _by_prefixes
     positions = align(tokenizer, text, spans)
 
-    end_position = tokenizer.model_max_length - 1
+    end_position = (max_length or tokenizer.model_max_length) - 1
     if positions[-1] >= end_position:
+        n_before = tokenizer.num_special_tokens_to_add() - 1
         raise InputError(
-            f"expected the word {word!r} within the first {end_position - 1} tokens of the prompt,"
-            f" got it at token {positions[-1]}; shorten the prompt"
+            f"expected the word {word!r} within the first {end_position - n_before} tokens of the"
+            f" prompt, got it at token {positions[-1] + 1 - n_before}; shorten the prompt"
         )
     return positions
 

@@ -33,6 +33,8 @@ from transformers import (
 
 from diffumask.models import load, resolve
 
+pytest.register_assert_rewrite("slow_reference")
+
 # One token each for the small tokenizer; other words are spelled almost letter by letter.
 WORDS = """a an and at bird cat close detailed focus grass high in light natural of on one photo
 photograph picture plant potted resolution sand sharp sheep sitting snapshot snow standing street
@@ -68,7 +70,7 @@ def text_config(tokenizer: CLIPTokenizer) -> CLIPTextConfig:
     return CLIPTextConfig.from_dict({"vocab_size": len(tokenizer)} | special | sizes | depth)
 
 
-def random_vae() -> AutoencoderKL:
+def random_vae(**more: Any) -> AutoencoderKL:
     config: dict[str, Any] = {
         "down_block_types": ["DownEncoderBlock2D"] * 4,
         "up_block_types": ["UpDecoderBlock2D"] * 4,
@@ -76,7 +78,7 @@ def random_vae() -> AutoencoderKL:
         "norm_num_groups": 4,
         "latent_channels": 4,
     }
-    return AutoencoderKL(**config)
+    return AutoencoderKL(**(config | more))
 
 
 def random_unet(config: dict[str, Any]) -> UNet2DConditionModel:
@@ -86,7 +88,7 @@ def random_unet(config: dict[str, Any]) -> UNet2DConditionModel:
         "layers_per_block": 1,
         "norm_num_groups": 8,
     }
-    unet = UNet2DConditionModel(**shared, **config)
+    unet = UNet2DConditionModel(**(shared | config))
     with torch.no_grad():
         for name, weight in unet.named_parameters():
             if name.endswith("attn2.to_k.weight"):

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from diffumask.aggregate import MERGES, aggregate
+from diffumask.aggregate import MERGES, PRESETS, aggregate
 from diffumask.attention import Attention
 from diffumask.errors import InputError
 
@@ -15,11 +15,15 @@ SIZE_HW = (8, 12)
 def attention_of(
     maps: dict[tuple[int, int], Tensor], positions: list[dict[str, tuple[int, ...]]]
 ) -> Attention:
-    """Build what a capture of one layer per size and one step would hold."""
+    """Build what a capture of one step would hold; a layer of two heads per size, 1, 2, 4, ..."""
     attention = Attention()
-    attention.expect(positions)
-    for size_hw, of_size in maps.items():
-        attention.add(size_hw, of_size.flatten(2).mT.contiguous())
+    of_columns = attention.expect(positions)
+    attention.count(torch.tensor(1.0))
+    for depth, (size_hw, of_size) in enumerate(maps.items()):
+        grid = attention.grid(size_hw, 2**depth, of_columns)
+        grid.total.add_(of_size)
+        grid.n_layers += 1
+        grid.n_heads += 2
     return attention
 
 
@@ -102,13 +106,19 @@ def test_resolutions_count_the_same_whatever_their_attention_is() -> None:
     assert heats["bird"][:, 4:].max() > 0.6
 
 
-def test_resolutions_can_be_chosen() -> None:
+def test_resolutions_are_weighted_and_those_without_a_weight_left_out() -> None:
     left, right = blob((2, 6), 0, 0), blob((1, 3), 0, 2)
     attention = attention_of(
         {(2, 6): left[None, None], (1, 3): right[None, None]}, [{"bird": (1,)}]
     )
-    (heats,) = aggregate(attention, (2, 6), resolutions=[(2, 6)])
-    assert heats["bird"][:, 3:].max() < 0.2
+
+    def on_the_right(weights: dict[int, float]) -> float:
+        return float(aggregate(attention, (2, 6), weights=weights)[0]["bird"][:, 4:].max())
+
+    assert on_the_right({1: 1.0}) < 0.2
+    assert on_the_right({1: 1.0, 2: 0.0, 8: 1.0}) == on_the_right({1: 1.0})
+    assert on_the_right({1: 4.0, 2: 1.0}) == pytest.approx(on_the_right({1: 1.0, 2: 0.25}))
+    assert on_the_right({1: 1.0}) < on_the_right({1: 4.0, 2: 1.0}) < on_the_right({2: 1.0}) == 1
 
 
 @pytest.mark.parametrize("value", [0.0, 0.3])
@@ -146,13 +156,20 @@ def test_an_unknown_merge_is_refused_with_the_known_ones() -> None:
     assert list(MERGES) == ["mean", "max", "first", "last"]
 
 
-def test_an_unknown_resolution_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match=r"among \[\(2, 3\)\], got \[\(16, 16\)\]"):
-        aggregate(one_word(blob((2, 3), 0, 0)), SIZE_HW, resolutions=[(16, 16)])
+def test_an_unknown_preset_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(ValueError, match="'peaks', 'daam'"):
+        aggregate(one_word(blob((2, 3), 0, 0)), SIZE_HW, preset="sum")
+    assert list(PRESETS) == ["peaks", "daam"]
+
+
+@pytest.mark.parametrize("weights", [{}, {4: 1.0}, {1: 0.0}, {1: -1.0}])
+def test_weights_that_leave_nothing_are_refused(weights: dict[int, float]) -> None:
+    with pytest.raises(ValueError, match=r">= 0 of the resolutions \[1\], got {"):
+        aggregate(one_word(blob((2, 3), 0, 0)), SIZE_HW, weights=weights)
 
 
 def test_a_capture_that_saw_nothing_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"got \[\]"):
+    with pytest.raises(ValueError, match=r"resolutions \[\]"):
         aggregate(Attention(), SIZE_HW)
 
 

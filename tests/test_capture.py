@@ -1,101 +1,22 @@
 import gc
-from collections import defaultdict
-from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from diffusers import DiffusionPipeline
 from diffusers.models.attention_processor import AttnProcessor, FusedAttnProcessor2_0
+from slow_reference import BIRD, PLANE, check, run
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from diffumask.attention import Attention, grid_size
+from diffumask.attention import Attention, Grid, halved
 from diffumask.capture import capture
 from diffumask.errors import InputError
 from diffumask.models import load, resolve
-from diffumask.tokens import word_positions
 
-HEIGHT, WIDTH = 64, 48
-# Of 8x6 latents, one per factor of the UNet; the last is rounded up.
-GRIDS = {8 * 6: (8, 6), 4 * 3: (4, 3), 2 * 2: (2, 2)}
-BIRD = "a bird on grass"
-PLANE = "an aeroplane and a potted plant, high in snow"
-
-
-def run(pipe: Any, prompts: str | list[str] | None, steps: int = 2, **options: Any) -> np.ndarray:
-    return pipe(
-        prompts,
-        height=HEIGHT,
-        width=WIDTH,
-        num_inference_steps=steps,
-        generator=torch.Generator().manual_seed(0),
-        output_type="np",
-        **options,
-    ).images
-
-
-class SlowReference:
-    """Full softmax probabilities of every layer and step, kept and averaged at the end."""
-
-    def __init__(self, pipe: DiffusionPipeline) -> None:
-        self.layers = [m for n, m in pipe.unet.named_modules() if n.endswith("attn2")]
-        self.kept: dict[tuple[int, int], list[Tensor]] = defaultdict(list)
-        self.hooks = [m.register_forward_pre_hook(self.keep, with_kwargs=True) for m in self.layers]
-
-    def keep(self, layer: Any, args: tuple, kwargs: dict) -> None:
-        hidden, text = args[0], kwargs["encoder_hidden_states"]
-        q = layer.head_to_batch_dim(layer.to_q(hidden))
-        k = layer.head_to_batch_dim(layer.to_k(text))
-        probabilities = layer.get_attention_scores(q, k).detach()
-        by_head = probabilities.unflatten(0, (len(hidden), layer.heads))
-        self.kept[GRIDS[hidden.shape[1]]].append(by_head.mean(1))
-
-    def map(self, size_hw: tuple[int, int], entry: int, position: int) -> Tensor:
-        """Return the mean attention of one entry of the UNet's batch to one position."""
-        mean = torch.stack(self.kept[size_hw]).mean(0)
-        return mean[entry, :, position].unflatten(0, size_hw)
-
-    def remove(self) -> None:
-        for hook in self.hooks:
-            hook.remove()
-
-
-def assert_equal_to_slow(
-    pipe: DiffusionPipeline, attention: Attention, slow: SlowReference, texts: Sequence[str]
-) -> None:
-    """Compare all maps; `texts` are those of the last entries of the UNet's batch."""
-    assert set(attention.maps) == set(slow.kept) != set()
-    for size_hw, maps in attention.maps.items():
-        assert maps.dtype == torch.float32
-        for image, text in enumerate(texts):
-            for word in attention.words[image]:
-                columns = attention.columns(image, word)
-                positions = word_positions(pipe.tokenizer, text, word)
-                for column, position in zip(columns, positions, strict=True):
-                    expected = slow.map(size_hw, image - len(texts), position)
-                    neighbour = slow.map(size_hw, image - len(texts), position - 1)
-                    assert (maps[image, column] - expected).abs().max() < 1e-5
-                    assert (maps[image, column] - neighbour).abs().max() > 1e-4
-
-
-def check(
-    pipe: DiffusionPipeline, prompts: str | list[str], words: Sequence, **options: Any
-) -> None:
-    """Run with and without capture: same image, and the maps of the slow reference."""
-    plain = run(pipe, prompts, **options)
-    slow = SlowReference(pipe)
-    try:
-        with capture(pipe, words) as attention:
-            captured = run(pipe, prompts, **options)
-    finally:
-        slow.remove()
-
-    assert np.array_equal(plain, captured)
-    texts = [prompts] if isinstance(prompts, str) else prompts
-    n_images = options.get("num_images_per_prompt", 1)
-    assert_equal_to_slow(pipe, attention, slow, [t for t in texts for _ in range(n_images)])
+PIXELS = (8 * 6, 4 * 3, 2 * 2)  # of 8x6 latents, halved; the last is rounded up
 
 
 def test_maps_equal_the_slow_reference_and_the_image_is_unchanged(pipe: DiffusionPipeline) -> None:
@@ -171,7 +92,7 @@ def tensors_of(owner: object) -> list[Tensor]:
         seen.add(id(one))
         if isinstance(one, Tensor):
             found.append(one)
-        elif isinstance(one, dict | list | tuple | Attention):
+        elif isinstance(one, dict | list | tuple | Attention | Grid):
             queue += gc.get_referents(one)
     return found
 
@@ -182,7 +103,37 @@ def test_what_is_held_does_not_grow_with_the_steps(pipe: DiffusionPipeline) -> N
         with capture(pipe, ["bird"]) as attention:
             run(pipe, BIRD, steps=steps)
             held[steps] = sorted(t.untyped_storage().nbytes() for t in tensors_of(attention))
-    assert held[1] == held[4] == sorted(4 * pixels for pixels in GRIDS)
+    counters = [4, 4]
+    sums = [4 * pixels for pixels in PIXELS]
+    assert held[1] == held[4] == sorted(counters + sums)
+
+
+class Reads(TorchDispatchMode):
+    """Counts how often a value goes from a tensor to Python, for which a GPU must be waited for."""
+
+    n = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.n += func is torch.ops.aten._local_scalar_dense.default
+        return func(*args, **(kwargs or {}))
+
+
+def reads(pipe: Any, steps: int, share: tuple[float, float] | None) -> int:
+    with ExitStack() as stack:
+        counter = stack.enter_context(Reads())
+        if share is not None:
+            stack.enter_context(capture(pipe, ["bird"], steps=share, self_attention=True))
+        run(pipe, BIRD, steps=steps)
+    return counter.n
+
+
+def test_nothing_is_read_from_the_device_but_once_for_a_share_of_the_steps(
+    pipe: DiffusionPipeline,
+) -> None:
+    plain = {steps: reads(pipe, steps, None) for steps in (2, 4)}
+    assert {steps: reads(pipe, steps, (0.0, 1.0)) for steps in (2, 4)} == plain
+    share = {steps: reads(pipe, steps, (0.0, 0.5)) for steps in (2, 4)}
+    assert share[2] - plain[2] == share[4] - plain[4] == 1
 
 
 def state_of(pipe: DiffusionPipeline) -> tuple:
@@ -287,7 +238,7 @@ def test_another_prompt_for_the_second_text_encoder_is_refused(xl_pipe: Diffusio
 
 
 def test_a_call_of_the_unet_alone_is_refused(pipe: DiffusionPipeline) -> None:
-    with pytest.raises(InputError, match="bare UNet call"), capture(pipe, ["bird"]):
+    with pytest.raises(InputError, match="bare network call"), capture(pipe, ["bird"]):
         pipe.unet(torch.zeros(1, 4, 8, 6), 1, torch.zeros(1, 77, 32))
 
 
@@ -296,6 +247,14 @@ def test_a_batch_of_another_guidance_is_refused(pipe: DiffusionPipeline) -> None
         pipe.encode_prompt(BIRD, torch.device("cpu"), 1, True)
         with pytest.raises(InputError, match="batch of 1 x 2, got 3"):
             pipe.unet(torch.zeros(3, 4, 8, 6), 1, torch.zeros(3, 77, 32))
+        pipe.unet(torch.zeros(2, 4, 8, 6), 1, torch.zeros(2, 77, 32))
+
+
+def test_a_block_without_a_pipeline_call_is_refused(pipe: DiffusionPipeline) -> None:
+    before = state_of(pipe)
+    with pytest.raises(InputError, match="inside the capture, got none"), capture(pipe, ["bird"]):
+        pass
+    assert state_of(pipe) == before
 
 
 def test_a_text_mask_is_refused(pipe: DiffusionPipeline) -> None:
@@ -324,21 +283,16 @@ def test_an_unknown_word_is_refused_with_the_known_ones(pipe: DiffusionPipeline)
 
 
 @pytest.mark.parametrize(
-    ("latent_hw", "n_pixels", "size_hw"),
+    ("latent_hw", "factor", "size_hw"),
     [
-        ((8, 6), 48, (8, 6)),
-        ((8, 6), 12, (4, 3)),
+        ((8, 6), 1, (8, 6)),
+        ((8, 6), 2, (4, 3)),
         ((8, 6), 4, (2, 2)),
-        ((4, 9), 10, (2, 5)),
-        ((5, 1), 1, (1, 1)),
+        ((4, 9), 2, (2, 5)),
+        ((5, 1), 8, (1, 1)),
     ],
 )
 def test_grids_are_the_latents_halved_and_rounded_up(
-    latent_hw: tuple[int, int], n_pixels: int, size_hw: tuple[int, int]
+    latent_hw: tuple[int, int], factor: int, size_hw: tuple[int, int]
 ) -> None:
-    assert grid_size(latent_hw, n_pixels) == size_hw
-
-
-def test_a_grid_that_is_no_halving_is_refused() -> None:
-    with pytest.raises(ValueError, match="got 16 pixels"):
-        grid_size((8, 6), 16)
+    assert halved(latent_hw, factor) == size_hw

@@ -5,6 +5,8 @@ import pytest
 from transformers import BatchEncoding, CLIPTokenizer, PreTrainedTokenizerBase
 
 from diffumask.errors import InputError
+from diffumask.models import MODELS
+from diffumask.prompts.vocabulary import load_vocabulary
 from diffumask.tokens import word_positions
 
 REAL_VOCABULARY = Path(__file__).parents[2] / "shared" / "data" / "clip_tokenizer"
@@ -151,3 +153,13 @@ def test_the_tokens_of_clip(real_tokenizer: CLIPTokenizer, word: str, tokens: li
     text = f"a photo of a {word}, high resolution"
     assert spelled(real_tokenizer, text, word) == tokens
     assert word_positions(real_tokenizer, text, word) == (5, 6)
+
+
+def test_the_tokens_of_the_built_in_model() -> None:
+    folder = MODELS["tiny"].source / "tokenizer"
+    if not folder.is_dir():
+        pytest.skip("the built-in model is not there yet")
+    tokenizer = CLIPTokenizer.from_pretrained(folder)
+    for entry in load_vocabulary("tiny").classes:
+        pieces = spelled(tokenizer, f"a photo of a {entry.word}, two sheep", entry.word)
+        assert "".join(pieces).replace("</w>", " ").split() == entry.word.split()

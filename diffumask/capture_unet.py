@@ -1,0 +1,92 @@
+"""Cross-attention of the UNets of Stable Diffusion 1, 2 and XL."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from diffusers import DiffusionPipeline, UNet2DConditionModel
+from diffusers.models.attention_processor import (
+    Attention,
+    AttnProcessor,
+    AttnProcessor2_0,
+    SlicedAttnProcessor,
+)
+from torch import nn
+
+from diffumask.attention import Positions, attend, word_attention
+from diffumask.errors import InputError
+from diffumask.network import (
+    ImagePositions,
+    Inputs,
+    Projections,
+    Rotary,
+    Weights,
+    attention_layers,
+    check_processor,
+    text_positions,
+)
+
+KNOWN_PROCESSORS = (AttnProcessor, AttnProcessor2_0, SlicedAttnProcessor)
+UNKNOWN_PARTS = ("norm_q", "norm_k", "norm_cross", "group_norm", "spatial_norm")
+
+
+class UNetAttention:
+    """Where a UNet of diffusers attends to the text, and how."""
+
+    def __init__(self, pipe: DiffusionPipeline, unet: UNet2DConditionModel) -> None:
+        self.pipe: Any = pipe
+        self.n_blocks = len(unet.down_blocks)
+        self.layers = attention_layers(unet)
+
+    def text_layers(self) -> dict[str, nn.Module]:
+        """Return the cross-attention."""
+        return {name: layer for name, layer in self.layers.items() if _crosses(layer)}
+
+    def self_layers(self) -> dict[str, nn.Module]:
+        """Return the self-attention of the transformer blocks."""
+        return {
+            name: layer
+            for name, layer in self.layers.items()
+            if not _crosses(layer) and ".transformer_blocks." in name
+        }
+
+    def check(self, name: str, layer: Attention) -> None:
+        """Raise `InputError` for processors and forms of attention that are not the plain one."""
+        advice = "call pipe.unet.set_default_attn_processor() first"
+        check_processor(name, layer.get_processor(), KNOWN_PROCESSORS, advice)
+        unknown = [part for part in UNKNOWN_PARTS if getattr(layer, part) is not None]
+        if unknown:
+            raise InputError(f"expected plain attention at {name}, got one with {unknown}")
+
+    def factor(self, name: str) -> int:
+        """Return 2 to the depth of the layer's block: every block but the last halves the grid."""
+        deepest = self.n_blocks - 1
+        block, index, *_ = name.split(".")
+        if block == "mid_block":
+            return 2**deepest
+        return 2 ** (int(index) if block == "down_blocks" else deepest - int(index))
+
+    def inputs(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Inputs:
+        """Read the arguments of the UNet."""
+        given = dict(zip(("sample", "timestep"), args, strict=False)) | dict(kwargs)
+        sample = given["sample"]
+        h, w = sample.shape[-2:]
+        return Inputs(len(sample), (h, w), torch.as_tensor(given["timestep"]), sample.device)
+
+    def positions(self, text: str, word: str, arguments: Mapping[str, Any]) -> Positions:
+        """Return where a word stands for the text encoder; SDXL's two share the positions."""
+        return text_positions(self.pipe, self.pipe.tokenizer, text, word)
+
+    def word_attention(
+        self, layer: Attention, made: Projections, rotary: Rotary | None, positions: ImagePositions
+    ) -> Weights:
+        """Return the attention of all pixels to some positions of the text."""
+        return word_attention(made.q, made.k, positions, layer.scale)
+
+    def self_attention(self, layer: Attention, made: Projections, values: Weights) -> Weights:
+        """Return the attention of all pixels to each other, times values."""
+        return attend(made.q, made.k, values, layer.scale)
+
+
+def _crosses(layer: nn.Module) -> bool:
+    return isinstance(layer, Attention) and layer.is_cross_attention

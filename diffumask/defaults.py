@@ -1,0 +1,21 @@
+"""What is captured and how it becomes a heat map unless the caller says otherwise.
+
+The one place for these choices; every function that takes them names this module.
+"""
+
+from collections.abc import Callable, Collection, Mapping
+
+# A share of the trajectory, 0 its start in noise and 1 its end; or a function of the index of a
+# step and the number of steps.
+Steps = tuple[float, float] | Callable[[int, int], bool]
+
+STEPS: Steps = (0.0, 1.0)
+
+# By how much the grid of a layer is smaller than the latents: 1, 2, 4, ...; None is all there are.
+RESOLUTIONS: Collection[int] | None = None
+
+# Weight of each of these resolutions in a heat map; None is the same for all.
+WEIGHTS: Mapping[int, float] | None = None
+
+# How the tokens of a word become one map.
+MERGE = "mean"
