@@ -50,49 +50,52 @@ def _tokenizer() -> CLIPTokenizer:
 
 
 def _text_config(tokenizer: CLIPTokenizer, width: int) -> CLIPTextConfig:
-    return CLIPTextConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=width,
-        intermediate_size=width,
-        projection_dim=width,
-        num_hidden_layers=2,
-        num_attention_heads=max(1, width // 64),
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
+    config: dict[str, Any] = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": width,
+        "intermediate_size": width,
+        "projection_dim": width,
+        "num_hidden_layers": 2,
+        "num_attention_heads": max(1, width // 64),
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+    return CLIPTextConfig(**config)
 
 
 def _vae() -> AutoencoderKL:
-    return AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        block_out_channels=(4, 4, 8, 8),
-        norm_num_groups=4,
-    )
+    config: dict[str, Any] = {
+        "down_block_types": ("DownEncoderBlock2D",) * 4,
+        "up_block_types": ("UpDecoderBlock2D",) * 4,
+        "block_out_channels": (4, 4, 8, 8),
+        "norm_num_groups": 4,
+    }
+    return AutoencoderKL(**config)
 
 
 def _real_vae() -> AutoencoderKL:
-    return AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        block_out_channels=(128, 256, 512, 512),
-        layers_per_block=2,
-    )
+    config: dict[str, Any] = {
+        "down_block_types": ("DownEncoderBlock2D",) * 4,
+        "up_block_types": ("UpDecoderBlock2D",) * 4,
+        "block_out_channels": (128, 256, 512, 512),
+        "layers_per_block": 2,
+    }
+    return AutoencoderKL(**config)
 
 
 def _stable_diffusion(**unet: Any) -> StableDiffusionPipeline:
     tokenizer = _tokenizer()
-    return StableDiffusionPipeline(
-        vae=_vae(),
-        text_encoder=CLIPTextModel(_text_config(tokenizer, unet["cross_attention_dim"])),
-        tokenizer=tokenizer,
-        unet=UNet2DConditionModel(**unet),
-        scheduler=DDIMScheduler(clip_sample=False, steps_offset=1),
-        safety_checker=None,  # pyright: ignore[reportArgumentType]
-        feature_extractor=None,  # pyright: ignore[reportArgumentType]
-        requires_safety_checker=False,
-    )
+    parts: dict[str, Any] = {
+        "vae": _vae(),
+        "text_encoder": CLIPTextModel(_text_config(tokenizer, unet["cross_attention_dim"])),
+        "tokenizer": tokenizer,
+        "unet": UNet2DConditionModel(**unet),
+        "scheduler": DDIMScheduler(clip_sample=False, steps_offset=1),
+        "safety_checker": None,
+        "feature_extractor": None,
+    }
+    return StableDiffusionPipeline(**parts, requires_safety_checker=False)
 
 
 def _small() -> StableDiffusionPipeline:
@@ -114,28 +117,30 @@ def _sd15() -> StableDiffusionPipeline:
 
 def _sdxl() -> StableDiffusionXLPipeline:
     tokenizer = _tokenizer()
-    unet = UNet2DConditionModel(
-        sample_size=128,
-        block_out_channels=(320, 640, 1280),
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-        transformer_layers_per_block=(1, 2, 10),
-        attention_head_dim=(5, 10, 20),
-        use_linear_projection=True,
-        cross_attention_dim=2048,
-        addition_embed_type="text_time",
-        addition_time_embed_dim=256,
-        projection_class_embeddings_input_dim=2816,
-    )
-    return StableDiffusionXLPipeline(
-        vae=_vae(),
-        text_encoder=CLIPTextModel(_text_config(tokenizer, 768)),
-        text_encoder_2=CLIPTextModelWithProjection(_text_config(tokenizer, 1280)),
-        tokenizer=tokenizer,
-        tokenizer_2=tokenizer,
-        unet=unet,
-        scheduler=DDIMScheduler(clip_sample=False, steps_offset=1),
-    )
+    config: dict[str, Any] = {
+        "sample_size": 128,
+        "block_out_channels": (320, 640, 1280),
+        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        "transformer_layers_per_block": (1, 2, 10),
+        "attention_head_dim": (5, 10, 20),
+        "use_linear_projection": True,
+        "cross_attention_dim": 2048,
+        "addition_embed_type": "text_time",
+        "addition_time_embed_dim": 256,
+        "projection_class_embeddings_input_dim": 2816,
+    }
+    unet = UNet2DConditionModel(**config)
+    parts: dict[str, Any] = {
+        "vae": _vae(),
+        "text_encoder": CLIPTextModel(_text_config(tokenizer, 768)),
+        "text_encoder_2": CLIPTextModelWithProjection(_text_config(tokenizer, 1280)),
+        "tokenizer": tokenizer,
+        "tokenizer_2": tokenizer,
+        "unet": unet,
+        "scheduler": DDIMScheduler(clip_sample=False, steps_offset=1),
+    }
+    return StableDiffusionXLPipeline(**parts)
 
 
 def _tiny() -> Any:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 from diffusers import (
     DiffusionPipeline,
@@ -21,7 +21,7 @@ from diffumask.network import Network
 from diffumask.recording import Recorder, Run, SelfRecorder, Words
 from diffumask.steps import check_steps
 
-NETWORKS: Mapping[type[nn.Module], Callable[..., Network]] = {
+NETWORKS: Mapping[type[nn.Module], Callable[..., Any]] = {
     UNet2DConditionModel: UNetAttention,
     SD3Transformer2DModel: SD3Attention,
     FluxTransformer2DModel: FluxAttention,
@@ -138,14 +138,14 @@ def _recorders(
 ) -> dict[Any, Recorder]:
     """Return what takes the place of the processor of each layer."""
     network = run.network
-    recorders = {
+    recorders: dict[Any, Recorder] = {
         layer: Recorder(layer.processor, run, layer, network.factor(name))
         for name, layer in text_layers.items()
     }
     if not self_attention:
         return recorders
 
-    self_layers: Mapping[str, Any] = network.self_layers()
+    self_layers = cast(dict[str, Any], network.self_layers())
     if not self_layers:
         raise InputError("expected a network with self-attention apart, got one with joint layers")
     factors = {recorder.factor for recorder in recorders.values()}

@@ -5,7 +5,7 @@ The fused kernel does: its values are unit vectors, one per wanted position of t
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from diffusers import DiffusionPipeline
@@ -141,9 +141,13 @@ class FluxAttention(JointAttention):
             k = torch.cat([layer.norm_added_k(made.k_text), k], dim=2)
         if rotary is not None:
             cos, sin = rotary
-            q = apply_rotary_emb(q, (cos[-n_pixels:], sin[-n_pixels:]))
-            k = apply_rotary_emb(k, (cos, sin))
+            q = _rotated(q, (cos[-n_pixels:], sin[-n_pixels:]))
+            k = _rotated(k, (cos, sin))
         return attend(q, k, unit_values(positions, k.shape[2]), layer.head_dim**-0.5)
+
+
+def _rotated(x: Tensor, rotary: Any) -> Tensor:
+    return cast(Tensor, apply_rotary_emb(x, rotary))
 
 
 def _normed(norm: nn.Module | None, x: Tensor) -> Tensor:

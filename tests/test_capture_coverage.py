@@ -31,7 +31,7 @@ from diffumask.errors import InputError
 
 TWO = [BIRD, PLANE]
 WORDS = [["bird"], ["potted plant", "aeroplane"]]
-SIZE = {"height": 64, "width": 48}
+SIZE: dict[str, Any] = {"height": 64, "width": 48}
 
 BLOCKS: dict[str, Any] = {
     "down_block_types": ["CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"],
@@ -167,15 +167,17 @@ def compilations(monkeypatch: pytest.MonkeyPatch) -> Iterator[Compilations]:
 def test_a_compiled_network_has_no_graph_break_and_is_compiled_once(
     own: StableDiffusionPipeline, compilations: Compilations, in_place: bool
 ) -> None:
-    maps, image = {}, {}
+    network: Any = own.unet
+    maps: dict[str, dict[Any, torch.Tensor]] = {}
+    image: dict[str, Any] = {}
     for key in ("plain", "compiled"):
         with capture(own, ["bird"], self_attention=True) as attention:
             image[key] = run(own, BIRD, steps=2)
-        maps[key] = attention.maps | {(0, *s): m for s, m in attention.spread_maps.items()}
+        maps[key] = {**attention.maps, **{(0, *s): m for s, m in attention.spread_maps.items()}}
         if key == "plain" and in_place:
-            own.unet.compile(backend=compilations, fullgraph=True)
+            network.compile(backend=compilations, fullgraph=True)
         elif key == "plain":
-            own.unet = torch.compile(own.unet, backend=compilations, fullgraph=True)
+            own.unet = torch.compile(network, backend=compilations, fullgraph=True)
 
     assert compilations.graphs == 1
     with capture(own, ["grass"], steps=(0.5, 1.0), self_attention=True):

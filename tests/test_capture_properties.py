@@ -73,7 +73,7 @@ def test_maps_are_those_of_the_full_softmax(
     num_images_per_prompt: int,
 ) -> None:
     torch.manual_seed(seed)
-    parts = pipe.components | {"unet": random_unet(config)}
+    parts: dict[str, Any] = pipe.components | {"unet": random_unet(config)}
     own = StableDiffusionPipeline(**parts, requires_safety_checker=False)
     texts, words = [text for text, _ in batch], [of_text for _, of_text in batch]
     h, w = latent_hw

@@ -1,5 +1,6 @@
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ DOCS = Path(__file__).parent.parent / "docs"
 @pytest.mark.parametrize("page", ["capture.md"])
 def test_the_code_of_the_page_runs(pipe: StableDiffusionPipeline, page: str) -> None:
     blocks = re.findall(r"```python\n(.*?)```", (DOCS / page).read_text("utf-8"), re.DOTALL)
-    names = {"pipe": pipe}
+    names: dict[str, Any] = {"pipe": pipe}
     for block in blocks:
         exec(block, names)
     assert blocks
