@@ -1,6 +1,6 @@
 """The oracle: a small SegFormer trained on renders, which says what a generated image shows.
 
-    python benchmarks/oracle.py train --work DIR     # about 15 minutes on two cores
+    python benchmarks/oracle.py train --work DIR     # about 17 minutes on two cores
     python benchmarks/oracle.py evaluate             # mIoU on held-out renders
 
 Its weights are committed under benchmarks/oracle/. It has seen the training sprites in other
