@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from diffumask.attention import Attention, SizeHW
-from diffumask.defaults import MERGE, WEIGHTS
+from diffumask.defaults import MERGE, MIN_GRID_CELLS, WEIGHTS
 from diffumask.errors import InputError
 from diffumask.types import Heat
 
@@ -66,6 +66,18 @@ def aggregate(
     for (i, word), heat in zip(owners, merged.cpu().numpy(), strict=True):
         heats[i][word] = heat
     return heats
+
+
+def localizing_weights(attention: Attention) -> dict[int, float]:
+    """Weigh the grids of at least `MIN_GRID_CELLS` cells on the shorter side alike, others not.
+
+    Where all are smaller the finest counts. At 512 px Stable Diffusion 1 keeps its grids of 64,
+    32 and 16 and drops that of 8, as the released code of Wu et al. 2023 does; why on `tiny`:
+    benchmarks/results/attention_choice.md. Takes attention that was captured.
+    """
+    factors = attention.factors
+    fine = [factor for size, factor in factors.items() if min(size) >= MIN_GRID_CELLS]
+    return dict.fromkeys(fine or [min(factors.values())], 1.0)
 
 
 def _weights_by_size(

@@ -17,5 +17,9 @@ RESOLUTIONS: Collection[int] | None = None
 # Weight of each of these resolutions in a heat map; None is the same for all.
 WEIGHTS: Mapping[int, float] | None = None
 
+# Cells on the shorter side below which the grid of a layer tells no outline; `sample` leaves such
+# grids out. On `tiny` the grid of 4 reaches an IoU of 0.24 alone and lowers that of all.
+MIN_GRID_CELLS = 16
+
 # How the tokens of a word become one map.
 MERGE = "mean"

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from diffusers import DiffusionPipeline
 
-from diffumask.aggregate import aggregate
+from diffumask.aggregate import aggregate, localizing_weights
 from diffumask.capture import capture
 from diffumask.errors import InputError
 from diffumask.types import Prompt, Sample
@@ -68,7 +68,8 @@ def sample(
             guidance_scale=settings.guidance_scale,
             generator=[torch.Generator("cpu").manual_seed(seed) for seed in seeds],
         ).images
-    heats = aggregate(attention, (settings.height, settings.width))
+    size_hw = (settings.height, settings.width)
+    heats = aggregate(attention, size_hw, weights=localizing_weights(attention))
     return [
         Sample(prompt, seed, np.array(image), heat)
         for prompt, seed, image, heat in zip(prompts, seeds, images, heats, strict=True)

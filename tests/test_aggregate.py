@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from diffumask.aggregate import MERGES, PRESETS, aggregate
+from diffumask.aggregate import MERGES, PRESETS, aggregate, localizing_weights
 from diffumask.attention import Attention
 from diffumask.errors import InputError
 
@@ -176,3 +176,18 @@ def test_a_capture_that_saw_nothing_is_refused() -> None:
 def test_attention_that_is_not_finite_is_refused() -> None:
     with pytest.raises(InputError, match="float32"):
         aggregate(one_word(blob((2, 3), 0, 0, value=math.nan)), SIZE_HW)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "weights"),
+    [
+        ([(64, 96), (32, 48), (16, 24), (8, 12)], {1: 1.0, 2: 1.0, 4: 1.0}),
+        ([(16, 16), (8, 8), (4, 4)], {1: 1.0}),
+        ([(8, 12), (4, 6)], {1: 1.0}),
+    ],
+)
+def test_grids_too_coarse_to_tell_an_outline_count_nothing(
+    sizes: list[tuple[int, int]], weights: dict[int, float]
+) -> None:
+    attention = attention_of({hw: torch.rand(1, 1, *hw) for hw in sizes}, [{"bird": (1,)}])
+    assert localizing_weights(attention) == weights

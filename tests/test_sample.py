@@ -5,7 +5,7 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 
-from diffumask.aggregate import aggregate
+from diffumask.aggregate import aggregate, localizing_weights
 from diffumask.capture import capture
 from diffumask.errors import InputError
 from diffumask.sample import SampleSettings, sample
@@ -47,7 +47,7 @@ def test_it_is_the_pipeline_with_capture_and_aggregate(pipe: Any) -> None:
             width=48,
             generator=torch.Generator().manual_seed(7),
         ).images[0]
-    (heats,) = aggregate(attention, (64, 48))
+    (heats,) = aggregate(attention, (64, 48), weights=localizing_weights(attention))
     assert np.array_equal(got.image, np.array(image))
     np.testing.assert_array_equal(got.heats["bird"], heats["bird"])
 
