@@ -1,6 +1,7 @@
 """The built-in model as it ships: a plain diffusers folder, small, with a card."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -22,8 +23,10 @@ def tiny() -> DiffusionPipeline:
     return load(MODELS["tiny"], device="cpu", dtype="float32")
 
 
-def test_plain_diffusers_loads_it():
-    pipeline = StableDiffusionPipeline.from_pretrained(FOLDER)
+def test_plain_diffusers_loads_and_runs_it():
+    pipeline: Any = StableDiffusionPipeline.from_pretrained(FOLDER)
+    image = pipeline("a bird on grass", num_inference_steps=1, height=32, width=48).images[0]
+    assert image.size == (48, 32)
     assert pipeline.safety_checker is None
     assert pipeline.scheduler.config.prediction_type == "v_prediction"
 

@@ -15,7 +15,9 @@ def main() -> None:
     parser.add_argument("--renders", type=int, default=48_000, help="training scenes to render")
     parser.add_argument("--steps", type=int, help="training steps of this stage")
     parser.add_argument("--photos", type=Path, nargs="*", default=[], help="folders of JPEGs (vae)")
-    parser.add_argument("--start", type=Path, help="exported checkpoint to train on (denoiser)")
+    parser.add_argument(
+        "--start", type=Path, help="exported checkpoint to train on (denoiser, decoder)"
+    )
     parser.add_argument("--out", type=Path, help="checkpoint folder to write (export)")
     stages.STAGES[(arguments := parser.parse_args()).stage](arguments)
 

@@ -62,7 +62,11 @@ def denoiser(arguments: argparse.Namespace) -> None:
 
 def decoder(arguments: argparse.Namespace) -> None:
     """Train the autoencoder's decoder further, the latents staying as they are, and save it."""
-    autoencoder, latents = _normalised(arguments)
+    if arguments.start:
+        pipeline, latents = _exported_pipeline(arguments)
+        autoencoder = pipeline.vae
+    else:
+        autoencoder, latents = _normalised(arguments)
     schedule = Schedule(arguments.steps or DECODER_STEPS, learning_rate=6e-4)
     folder = arguments.work / "decoder"
     train_decoder(autoencoder, renders(arguments).images, latents, schedule, folder)
@@ -83,14 +87,21 @@ def export(arguments: argparse.Namespace) -> None:
     # vocab.json and merges.txt, which other readers of CLIP tokenizers want.
     pipeline.tokenizer.backend_tokenizer.model.save(str(arguments.out / "tokenizer"))
     for path in arguments.out.rglob("*.json"):
-        _forget_origin(path)
+        _make_portable(path)
 
 
-def _forget_origin(path: Path) -> None:
-    """Drop the folder that a configuration was read from: it means nothing elsewhere."""
+def _make_portable(path: Path) -> None:
+    """Drop the folder that a configuration was read from, and let its part be loaded in float32.
+
+    Parts from transformers load in the precision their configuration names, those from diffusers
+    in float32: a pipeline loaded without a dtype would mix the two.
+    """
     config = json.loads(path.read_text("utf-8"))
-    if config.pop("_name_or_path", None) is not None:
-        path.write_text(json.dumps(config, indent=2) + "\n", "utf-8")
+    portable = {key: value for key, value in config.items() if key != "_name_or_path"}
+    if "dtype" in portable:
+        portable["dtype"] = "float32"
+    if portable != config:
+        path.write_text(json.dumps(portable, indent=2) + "\n", "utf-8")
 
 
 def _untrained_pipeline(
@@ -107,7 +118,9 @@ def _exported_pipeline(
     arguments: argparse.Namespace,
 ) -> tuple[StableDiffusionPipeline, Float16[np.ndarray, "n c h w"]]:
     """Read an exported pipeline, whose latents are normalised, to train it further."""
-    pipeline = StableDiffusionPipeline.from_pretrained(arguments.start, safety_checker=None)
+    pipeline = StableDiffusionPipeline.from_pretrained(
+        arguments.start, safety_checker=None, dtype=torch.float32
+    )
     pipeline.vae.eval().requires_grad_(False)
     path = arguments.work / "latents.npy"
     return pipeline, encode_images(pipeline.vae, renders(arguments).images, path)
