@@ -11,6 +11,7 @@ setting, so that settings are compared and not their scales. `diffumask/defaults
 import argparse
 import os
 import platform
+import shlex
 import sys
 from collections import defaultdict
 from pathlib import Path
@@ -135,7 +136,7 @@ def measure(spec: ModelSpec, vocabulary: Vocabulary, n: int, run_seed: int) -> s
         several += [len(pipe.tokenizer.tokenize(word)) > 1 for word in words]
         ious = best(found["all", "all", "mean", "peaks"])
         print(f"{entry.name}: {ious}", file=sys.stderr, flush=True)
-    return report(scores, several, f"python {' '.join(sys.argv)}", n)
+    return report(scores, several, f"python {shlex.join(sys.argv)}", n)
 
 
 def main() -> None:

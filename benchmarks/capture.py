@@ -13,6 +13,7 @@ import gc
 import os
 import platform
 import random
+import shlex
 import statistics
 import sys
 import threading
@@ -187,7 +188,7 @@ def report(results: dict[str, dict[str, Cost]], args: argparse.Namespace) -> str
     lines = [
         "# Cost of capture",
         "",
-        f"Command: `python {' '.join(sys.argv)}`.",
+        f"Command: `python {shlex.join(sys.argv)}`.",
         f"{gpu}{os.cpu_count()} cores, {torch.get_num_threads()} threads, {args.dtype}; torch"
         f" {torch.__version__}, diffusers {diffusers.__version__}, Python"
         f" {platform.python_version()}.",

@@ -11,6 +11,7 @@ denoising network and the VAE are the real ones, the text encoder has two layers
 import argparse
 import os
 import platform
+import shlex
 import statistics
 import sys
 import time
@@ -118,7 +119,7 @@ def main() -> None:
     lines = [
         "# Pairs of image and mask a second",
         "",
-        f"Command: `python {' '.join(sys.argv)}`.",
+        f"Command: `python {shlex.join(sys.argv)}`.",
         f"{args.model}, {size_px} x {size_px} px, guidance on; {gpu}{os.cpu_count()} cores, torch"
         f" {torch.__version__}, diffusers {diffusers.__version__}, Python"
         f" {platform.python_version()}.",

@@ -9,6 +9,7 @@ which class. Prompts, seeds and settings are those of `diffumask generate`.
 import argparse
 import os
 import platform
+import shlex
 import statistics
 import sys
 import time
@@ -104,7 +105,7 @@ def report(judged: Sequence[Judged], spec: ModelSpec, oracle_miou: dict[str, flo
     lines = [
         "# Quality of `tiny`",
         "",
-        f"Command: `python {' '.join(sys.argv)}`.",
+        f"Command: `python {shlex.join(sys.argv)}`.",
         f"{count} images of each of {len(presence)} classes, {spec.num_inference_steps} steps,",
         f"guidance {spec.guidance_scale}; {os.cpu_count()} cores, torch {torch.__version__},",
         f"Python {platform.python_version()}.",
