@@ -21,7 +21,7 @@ from diffumask.network import Network
 from diffumask.recording import Recorder, Run, SelfRecorder, Words
 from diffumask.steps import check_steps
 
-NETWORKS: Mapping[type[nn.Module], Callable[..., Any]] = {
+NETWORKS: Mapping[type[nn.Module], Callable[..., Network]] = {
     UNet2DConditionModel: UNetAttention,
     SD3Transformer2DModel: SD3Attention,
     FluxTransformer2DModel: FluxAttention,

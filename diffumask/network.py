@@ -38,8 +38,6 @@ class Projections(NamedTuple):
 class Network(Protocol):
     """A kind of network: where its attention to the text is, and its formula there."""
 
-    layers: Mapping[str, nn.Module]
-
     def text_layers(self) -> dict[str, nn.Module]:
         """Return the layers whose pixels attend to the text, by the name of their processor."""
         ...
