@@ -23,6 +23,7 @@ from transformers import SegformerConfig, SegformerForSemanticSegmentation
 from diffumask.metrics import class_ious, confusion_matrix
 from diffumask.scenes import load_catalog, render_scene
 from diffumask.scenes.catalog import Split
+from diffumask.tiny.autoencoder import to_tensor
 from diffumask.tiny.training import Schedule, train
 
 FOLDER = Path(__file__).parent / "oracle"
@@ -71,8 +72,7 @@ def _logits(
     images: UInt8[np.ndarray, "n h w 3"],
     size_hw: tuple[int, int],
 ) -> Float[Tensor, "n c height width"]:
-    pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
-    logits = oracle(pixel_values=pixels).logits
+    logits = oracle(pixel_values=to_tensor(images)).logits
     return functional.interpolate(logits.float(), size_hw, mode="bilinear")
 
 

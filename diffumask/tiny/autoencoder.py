@@ -59,13 +59,12 @@ def train_autoencoder(
     def loss_at(step: int) -> Float[Tensor, ""]:
         rng = np.random.default_rng((seed, step))
         torch.manual_seed(seed * 1_000_003 + step)
-        whole = step >= (1 - WHOLE_IMAGE_SHARE) * schedule.num_steps
-        size, count = (128, WHOLE_IMAGE_BATCH_SIZE) if whole else (CROP_SIZE, BATCH_SIZE)
+        size, count = _crop_and_batch_size(step, schedule)
         batch = np.stack([_random_crop(images, photos, size, rng) for _ in range(count)])
-        return reconstruction_loss(vae, _to_tensor(batch).to(device))
+        return reconstruction_loss(vae, to_tensor(batch).to(device))
 
     def write_sheet(step: int) -> None:
-        batch = _to_tensor(images[:8]).to(device)
+        batch = to_tensor(images[:8]).to(device)
         with torch.no_grad():
             rebuilt = decode(vae, encode(vae, batch).mode())
         _write_sheet(folder, step, batch, rebuilt)
@@ -92,11 +91,10 @@ def train_decoder(
 
     def loss_at(step: int) -> Float[Tensor, ""]:
         rng = np.random.default_rng((seed, step))
-        whole = step >= (1 - WHOLE_IMAGE_SHARE) * schedule.num_steps
-        size, count = (128, WHOLE_IMAGE_BATCH_SIZE) if whole else (CROP_SIZE, BATCH_SIZE)
+        size, count = _crop_and_batch_size(step, schedule)
         chosen = np.sort(rng.integers(len(images), size=count))
         top, left = factor * rng.integers((images.shape[1] - size) // factor + 1, size=2)
-        pixels = _to_tensor(images[chosen, top : top + size, left : left + size]).to(device)
+        pixels = to_tensor(images[chosen, top : top + size, left : left + size]).to(device)
         y, x, side = top // factor, left // factor, size // factor
         clean = latents[chosen, :, y : y + side, x : x + side].astype(np.float32)
         noisy = clean + LATENT_NOISE * rng.standard_normal(clean.shape, np.float32)
@@ -107,7 +105,7 @@ def train_decoder(
     def write_sheet(step: int) -> None:
         with torch.no_grad():
             rebuilt = decode(vae, torch.from_numpy(latents[:8]).float().to(device))
-        _write_sheet(folder, step, _to_tensor(images[:8]).to(device), rebuilt)
+        _write_sheet(folder, step, to_tensor(images[:8]).to(device), rebuilt)
 
     train(decoder, loss_at, schedule, folder, write_sheet)
 
@@ -128,6 +126,11 @@ def convolution(layer: nn.Conv2d | None) -> nn.Conv2d:
     return layer
 
 
+def to_tensor(images: UInt8[np.ndarray, "n h w 3"]) -> Float[Tensor, "n 3 h w"]:
+    """Return images in 0..255 as a tensor in [-1, 1], a copy, as images may be mapped read-only."""
+    return torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
 def reconstruction_loss(vae: AutoencoderKL, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, ""]:
     """Return L1 on pixels and on their differences plus the weighted KL of the latents."""
     with torch.autocast(images.device.type, torch.bfloat16):
@@ -141,6 +144,11 @@ def read_photos(folders: Sequence[Path]) -> list[UInt8[np.ndarray, "_ _ 3"]]:
     """Read every JPEG below the folders as RGB; an empty list for no folder."""
     paths = sorted(path for folder in folders for path in folder.rglob("*.jpg"))
     return [np.array(PillowImage.open(path).convert("RGB")) for path in paths]
+
+
+def _crop_and_batch_size(step: int, schedule: Schedule) -> tuple[int, int]:
+    whole = step >= (1 - WHOLE_IMAGE_SHARE) * schedule.num_steps
+    return (128, WHOLE_IMAGE_BATCH_SIZE) if whole else (CROP_SIZE, BATCH_SIZE)
 
 
 def _random_crop(
@@ -175,7 +183,3 @@ def _write_sheet(
     sheet = ((rows + 1) * 127.5).permute(0, 3, 1, 4, 2).flatten(2, 3).flatten(0, 1)
     path = folder / f"sheet_{step:06d}_psnr_{psnr_db.item():.1f}.png"
     cv2.imwrite(str(path), sheet.cpu().numpy().astype(np.uint8)[..., ::-1])
-
-
-def _to_tensor(images: UInt8[np.ndarray, "n h w 3"]) -> Float[Tensor, "n 3 h w"]:
-    return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 127.5 - 1

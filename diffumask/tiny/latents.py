@@ -8,7 +8,7 @@ from diffusers import AutoencoderKL
 from jaxtyping import Float, Float16, UInt8
 from torch import Tensor
 
-from diffumask.tiny.autoencoder import convolution, encode
+from diffumask.tiny.autoencoder import convolution, encode, to_tensor
 
 BATCH_SIZE = 64
 
@@ -22,8 +22,7 @@ def encode_images(
         device = next(vae.parameters()).device
         batches = []
         for start in range(0, len(images), BATCH_SIZE):
-            pixels = torch.from_numpy(images[start : start + BATCH_SIZE].copy()).to(device)
-            pixels = pixels.permute(0, 3, 1, 2).float() / 127.5 - 1
+            pixels = to_tensor(images[start : start + BATCH_SIZE]).to(device)
             with torch.autocast(device.type, torch.bfloat16):
                 mode = encode(vae, pixels).mode()
             batches.append(mode.half().cpu().numpy())

@@ -47,29 +47,30 @@ def vae(arguments: argparse.Namespace) -> None:
 def denoiser(arguments: argparse.Namespace) -> None:
     """Train the UNet and the text encoder on the autoencoder's latents, and save the pipeline."""
     folder = arguments.work / "denoiser"
-    captions = renders(arguments).captions
+    data = renders(arguments)
     torch.manual_seed(MODEL_SEED)
     start = _exported_pipeline if arguments.start else _untrained_pipeline
-    pipeline, latents = start(arguments)
+    pipeline, latents = start(arguments, data)
     pipeline.to(arguments.device)
     schedule = Schedule(
         arguments.steps or DENOISER_STEPS, learning_rate=5e-4, ema_decay=0.998, weight_decay=1e-2
     )
     on_checkpoint = partial(write_sheet, pipeline, folder)
-    train_denoiser(pipeline, latents, captions, schedule, folder, on_checkpoint)
+    train_denoiser(pipeline, latents, data.captions, schedule, folder, on_checkpoint)
     pipeline.save_pretrained(folder / "trained")
 
 
 def decoder(arguments: argparse.Namespace) -> None:
     """Train the autoencoder's decoder further, the latents staying as they are, and save it."""
+    data = renders(arguments)
     if arguments.start:
-        pipeline, latents = _exported_pipeline(arguments)
+        pipeline, latents = _exported_pipeline(arguments, data)
         autoencoder = pipeline.vae
     else:
-        autoencoder, latents = _normalised(arguments)
+        autoencoder, latents = _normalised(arguments, data)
     schedule = Schedule(arguments.steps or DECODER_STEPS, learning_rate=6e-4)
     folder = arguments.work / "decoder"
-    train_decoder(autoencoder, renders(arguments).images, latents, schedule, folder)
+    train_decoder(autoencoder, data.images, latents, schedule, folder)
     autoencoder.save_pretrained(folder / "trained")
 
 
@@ -105,17 +106,16 @@ def _make_portable(path: Path) -> None:
 
 
 def _untrained_pipeline(
-    arguments: argparse.Namespace,
+    arguments: argparse.Namespace, data: Renders
 ) -> tuple[StableDiffusionPipeline, Float16[np.ndarray, "n c h w"]]:
     """Build a pipeline around the trained autoencoder; return it with the renders' latents."""
-    captions = renders(arguments).captions
-    autoencoder, latents = _normalised(arguments)
-    tokenizer = train_tokenizer(captions, arguments.work / "denoiser" / "tokenizer")
+    autoencoder, latents = _normalised(arguments, data)
+    tokenizer = train_tokenizer(data.captions, arguments.work / "denoiser" / "tokenizer")
     return new_pipeline(autoencoder, new_text_encoder(tokenizer), tokenizer), latents
 
 
 def _exported_pipeline(
-    arguments: argparse.Namespace,
+    arguments: argparse.Namespace, data: Renders
 ) -> tuple[StableDiffusionPipeline, Float16[np.ndarray, "n c h w"]]:
     """Read an exported pipeline, whose latents are normalised, to train it further."""
     pipeline = StableDiffusionPipeline.from_pretrained(
@@ -123,17 +123,17 @@ def _exported_pipeline(
     )
     pipeline.vae.eval().requires_grad_(False)
     path = arguments.work / "latents.npy"
-    return pipeline, encode_images(pipeline.vae, renders(arguments).images, path)
+    return pipeline, encode_images(pipeline.vae, data.images, path)
 
 
 def _normalised(
-    arguments: argparse.Namespace,
+    arguments: argparse.Namespace, data: Renders
 ) -> tuple[AutoencoderKL, Float16[np.ndarray, "n c h w"]]:
     """Return the frozen autoencoder with latents of unit variance, and those of the renders."""
     autoencoder = AutoencoderKL.from_pretrained(arguments.work / "vae" / "trained")
     autoencoder = autoencoder.to(arguments.device).eval().requires_grad_(False)
     path = arguments.work / "latents.npy"
-    values = torch.from_numpy(encode_images(autoencoder, renders(arguments).images, path)).float()
+    values = torch.from_numpy(encode_images(autoencoder, data.images, path)).float()
     mean, std = values.mean((0, 2, 3)), values.std((0, 2, 3))
     normalise_latents(autoencoder, mean.to(arguments.device), std.to(arguments.device))
     normalised = (values - mean[:, None, None]) / std[:, None, None]
