@@ -19,6 +19,7 @@ from diffumask.tiny.autoencoder import (
 )
 from diffumask.tiny.denoiser import (
     draw_timesteps,
+    even_shares,
     new_pipeline,
     new_scheduler,
     tokenize,
@@ -150,8 +151,14 @@ def test_denoiser_trains_on_captions_alone(tmp_path):
     before = pipeline.text_encoder.get_input_embeddings().weight.clone()
     latents = np.random.default_rng(0).normal(size=(40, 8, 4, 8)).astype(np.float16)
     schedule = Schedule(1, 1e-3, warmup_steps=1, ema_decay=0.0, checkpoint_every=2)
-    train_denoiser(pipeline, latents, CAPTIONS, schedule, tmp_path)
+    train_denoiser(pipeline, latents, CAPTIONS, np.ones(len(CAPTIONS)), schedule, tmp_path)
     assert not torch.equal(pipeline.text_encoder.get_input_embeddings().weight, before)
+
+
+def test_classes_of_many_sub_classes_are_drawn_more_often():
+    bird, bicycle, both = even_shares([["bird"], ["bicycle"], ["bicycle", "bird"]])
+    assert (bird, bicycle) == (8**0.5, 1)
+    assert both == (bird + bicycle) / 2
 
 
 def test_last_timestep_is_pure_noise():

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from diffumask.scenes import load_catalog
 from diffumask.tiny.training import Schedule, train
 
 BATCH_SIZE = 32
@@ -78,12 +79,16 @@ def train_denoiser(
     pipeline: StableDiffusionPipeline,
     latents: Float16[np.ndarray, "n c h w"],
     captions: Sequence[str],
+    shares: Float[np.ndarray, " n"],
     schedule: Schedule,
     folder: Path,
     on_checkpoint: Callable[[int], None] = lambda step: None,
     seed: int = 0,
 ) -> None:
-    """Train a pipeline's UNet and text encoder in place; see `train` for resuming."""
+    """Train a pipeline's UNet and text encoder in place; see `train` for resuming.
+
+    `shares` say how often each latent is drawn, relative to the others.
+    """
     unet, text_encoder, scheduler = pipeline.unet, pipeline.text_encoder, pipeline.scheduler
     device = unet.device
     # Plain attention trains 1.4 times faster than the fused kernel on a CPU at these sizes.
@@ -91,12 +96,13 @@ def train_denoiser(
     token_ids = tokenize(pipeline.tokenizer, captions)
     empty = tokenize(pipeline.tokenizer, [""])
     model = nn.ModuleDict({"unet": unet, "text_encoder": text_encoder})
+    weights = torch.from_numpy(shares)
 
     def loss_at(step: int) -> Float[Tensor, ""]:
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
-        chosen = torch.randint(len(captions), (BATCH_SIZE,), generator=generator)
-        clean = torch.from_numpy(latents[np.sort(chosen.numpy())]).float()
-        ids = token_ids[chosen.sort().values]
+        chosen = torch.multinomial(weights, BATCH_SIZE, generator=generator)
+        clean = torch.from_numpy(latents[chosen.numpy()]).float()
+        ids = token_ids[chosen]
         dropped = torch.rand(BATCH_SIZE, 1, generator=generator) < CAPTION_DROPOUT
         ids = torch.where(dropped, empty, ids)
         noise = torch.randn(clean.shape, generator=generator)
@@ -121,6 +127,17 @@ def draw_timesteps(count: int, generator: torch.Generator) -> Int[Tensor, " n"]:
     uniform = torch.rand(count, generator=generator)
     from_uniform = torch.rand(count, generator=generator) < UNIFORM_TIMESTEP_SHARE
     return (1000 * torch.where(from_uniform, uniform, shares)).long().clamp(max=999)
+
+
+def even_shares(class_names: Sequence[Sequence[str]]) -> Float[np.ndarray, " n"]:
+    """Return how often to draw each render, by the classes on it, so that the hard ones keep up.
+
+    Renders show all classes alike, so that each of the many sub-classes of one is rare. A class
+    counts by the root of their number, half way between equal classes and equal sub-classes.
+    """
+    classes = load_catalog().classes
+    roots = {name: len(entry.sub_classes("train")) ** 0.5 for name, entry in classes.items()}
+    return np.array([np.mean([roots[name] for name in names]) for names in class_names])
 
 
 def write_sheet(pipeline: StableDiffusionPipeline, folder: Path, step: int) -> None:

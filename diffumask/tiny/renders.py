@@ -15,42 +15,47 @@ from diffumask.scenes import render_scene
 IMAGE_SIZE = 128
 CHUNK = 500
 
+Text = tuple[str, list[str]]  # a caption and the classes drawn
+
 
 @dataclass(frozen=True, slots=True)
 class Renders:
-    """Images of the training split, seeds 0..n-1, and their captions; no masks."""
+    """Images of the training split, seeds 0..n-1, with captions and the classes drawn; no masks."""
 
     images: UInt8[np.ndarray, "n 128 128 3"]
     captions: Sequence[str]
+    class_names: Sequence[Sequence[str]]
 
 
 def load_renders(folder: Path, count: int) -> Renders:
     """Render `count` training scenes into a folder, or map those already there."""
-    images_path, captions_path = folder / "images.npy", folder / "captions.json"
-    if not captions_path.exists():
-        _write_renders(images_path, captions_path, count)
-    captions = json.loads(captions_path.read_text("utf-8"))
-    if len(captions) != count:
-        raise ValueError(f"expected {count} renders in {folder}, got {len(captions)}")
-    return Renders(np.load(images_path, mmap_mode="r"), captions)
+    images_path, texts_path = folder / "images.npy", folder / "texts.json"
+    if not texts_path.exists():
+        _write_renders(images_path, texts_path, count)
+    texts = json.loads(texts_path.read_text("utf-8"))
+    if len(texts) != count:
+        raise ValueError(f"expected {count} renders in {folder}, got {len(texts)}")
+    captions, class_names = zip(*texts, strict=True)
+    return Renders(np.load(images_path, mmap_mode="r"), captions, class_names)
 
 
-def _write_renders(images_path: Path, captions_path: Path, count: int) -> None:
+def _write_renders(images_path: Path, texts_path: Path, count: int) -> None:
     images_path.parent.mkdir(parents=True, exist_ok=True)
     shape = (count, IMAGE_SIZE, IMAGE_SIZE, 3)
     images = np.lib.format.open_memmap(images_path, "w+", np.uint8, shape)
-    captions: list[str] = []
+    texts: list[Text] = []
     chunks = [range(start, min(start + CHUNK, count)) for start in range(0, count, CHUNK)]
     with ProcessPoolExecutor(os.cpu_count()) as pool:
-        for chunk, (pixels, texts) in zip(chunks, pool.map(_render_chunk, chunks), strict=True):
+        for chunk, (pixels, of_chunk) in zip(chunks, pool.map(_render_chunk, chunks), strict=True):
             images[chunk.start : chunk.stop] = pixels
-            captions += texts
+            texts += of_chunk
     images.flush()
-    partial = captions_path.with_suffix(".tmp")
-    partial.write_text(json.dumps(captions), "utf-8")
-    partial.replace(captions_path)
+    partial = texts_path.with_suffix(".tmp")
+    partial.write_text(json.dumps(texts), "utf-8")
+    partial.replace(texts_path)
 
 
-def _render_chunk(seeds: range) -> tuple[UInt8[np.ndarray, "n 128 128 3"], list[str]]:
+def _render_chunk(seeds: range) -> tuple[UInt8[np.ndarray, "n 128 128 3"], list[Text]]:
     scenes = [render_scene(seed, (IMAGE_SIZE, IMAGE_SIZE)) for seed in seeds]
-    return np.stack([scene.image for scene in scenes]), [scene.caption for scene in scenes]
+    texts = [(scene.caption, [item.class_name for item in scene.objects]) for scene in scenes]
+    return np.stack([scene.image for scene in scenes]), texts

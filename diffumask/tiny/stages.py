@@ -16,7 +16,7 @@ from diffumask.tiny.autoencoder import (
     train_autoencoder,
     train_decoder,
 )
-from diffumask.tiny.denoiser import new_pipeline, train_denoiser, write_sheet
+from diffumask.tiny.denoiser import even_shares, new_pipeline, train_denoiser, write_sheet
 from diffumask.tiny.latents import encode_images, normalise_latents
 from diffumask.tiny.renders import Renders, load_renders
 from diffumask.tiny.text import new_text_encoder, train_tokenizer
@@ -56,7 +56,8 @@ def denoiser(arguments: argparse.Namespace) -> None:
         arguments.steps or DENOISER_STEPS, learning_rate=5e-4, ema_decay=0.998, weight_decay=1e-2
     )
     on_checkpoint = partial(write_sheet, pipeline, folder)
-    train_denoiser(pipeline, latents, data.captions, schedule, folder, on_checkpoint)
+    shares = even_shares(data.class_names)
+    train_denoiser(pipeline, latents, data.captions, shares, schedule, folder, on_checkpoint)
     pipeline.save_pretrained(folder / "trained")
 
 
