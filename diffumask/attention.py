@@ -22,6 +22,7 @@ class Grid:
     factor: int
     total: Float32[Tensor, "image column h w"]
     spread: Float32[Tensor, "image column h w"] | None = None
+    matrix: Float32[Tensor, "image key h w"] | None = None
     n_layers: int = 0
     n_heads: int = 0
     n_self_layers: int = 0
@@ -69,10 +70,23 @@ class Attention:
         }
 
     @property
+    def self_matrices(self) -> Mapping[SizeHW, Float32[Tensor, "image n n"]]:
+        """Mean self-attention of each pixel (row) to each (column) of one grid, by its size.
+
+        Pixels run row by row, and each row of a matrix sums to 1. Empty if it was not captured.
+        """
+        return {
+            size: grid.matrix.flatten(2).mT / (grid.n_self_layers * self._evaluations)
+            for size, grid in self._grids.items()
+            if grid.matrix is not None
+        }
+
+    @property
     def sums(self) -> list[Float32[Tensor, "image column _h _w"]]:
         """All tensors that grow with the image and the words."""
         grids = self._grids.values()
-        return [one for grid in grids for one in (grid.total, grid.spread) if one is not None]
+        every = (one for grid in grids for one in (grid.total, grid.spread, grid.matrix))
+        return [one for one in every if one is not None]
 
     @property
     def factors(self) -> Mapping[SizeHW, int]:
@@ -132,6 +146,22 @@ def word_attention(
     logits = q.float() @ (scale * k.float()).mT
     among_keys = logits.softmax(dim=-1).mean(dim=1)
     return among_keys.gather(-1, positions[:, None].expand(-1, among_keys.shape[1], -1))
+
+
+def pixel_attention(
+    q: Float[Tensor, "image head pixel channel"],
+    k: Float[Tensor, "image head pixel channel"],
+    scale: float,
+) -> Float32[Tensor, "image pixel pixel"]:
+    """Return the softmax attention of all pixels to all, averaged over heads.
+
+    Head after head, so that no more than one N x N attention stands beside the mean.
+    """
+    mean = torch.zeros((), device=q.device)
+    for q_head, k_head in zip(q.unbind(1), k.unbind(1), strict=True):
+        logits = q_head.float() @ (scale * k_head.float()).mT
+        mean = mean + logits.softmax(dim=-1) / q.shape[1]
+    return mean
 
 
 def attend(

@@ -18,7 +18,7 @@ from diffumask.capture_unet import UNetAttention
 from diffumask.defaults import RESOLUTIONS, STEPS, Steps
 from diffumask.errors import InputError
 from diffumask.network import Network
-from diffumask.recording import Recorder, Run, SelfRecorder, Words
+from diffumask.recording import MatrixRecorder, Recorder, Run, SpreadRecorder, Words
 from diffumask.steps import check_steps
 
 NETWORKS: Mapping[type[nn.Module], Callable[..., Network]] = {
@@ -36,7 +36,7 @@ def capture(
     steps: Steps = STEPS,
     layers: Callable[[str], bool] | None = None,
     resolutions: Collection[int] | None = RESOLUTIONS,
-    self_attention: bool = False,
+    self_attention: bool | str = False,
 ) -> Iterator[Attention]:
     """Average the attention to some words while the pipeline is called once inside the block.
 
@@ -49,7 +49,8 @@ def capture(
     of the index and the number of its steps; a step is a distinct timestep of the scheduler.
     `layers` is a function of a layer's name, as in `attn_processors` of the network.
     `resolutions` are factors by which layers are coarser than the latents: 1, 2, 4, ...
-    `self_attention` fills `Attention.spread_maps` too.
+    `self_attention` fills `Attention.spread_maps` too, or if it is "matrix"
+    `Attention.self_matrices`, of the finest grid of at most `MAX_MATRIX_CELLS` cells.
 
     Raises `InputError` for a capture inside another, for attention processors it does not know,
     for choices that leave nothing, for a block without a pipeline call, and, from the call of
@@ -134,7 +135,7 @@ def _chosen_layers(
 
 
 def _recorders(
-    run: Run, text_layers: Mapping[str, Any], self_attention: bool
+    run: Run, text_layers: Mapping[str, Any], self_attention: bool | str
 ) -> dict[Any, Recorder]:
     """Return what takes the place of the processor of each layer."""
     network = run.network
@@ -144,6 +145,9 @@ def _recorders(
     }
     if not self_attention:
         return recorders
+    kinds: dict[bool | str, type[Recorder]] = {True: SpreadRecorder, "matrix": MatrixRecorder}
+    if self_attention not in kinds:
+        raise ValueError(f"expected one of {list(kinds)}, got self_attention={self_attention!r}")
 
     self_layers = cast(dict[str, Any], network.self_layers())
     if not self_layers:
@@ -152,7 +156,9 @@ def _recorders(
     for name, layer in self_layers.items():
         network.check(name, layer)
         if network.factor(name) in factors:
-            recorders[layer] = SelfRecorder(layer.processor, run, layer, network.factor(name))
+            recorders[layer] = kinds[self_attention](
+                layer.processor, run, layer, network.factor(name)
+            )
     return recorders
 
 

@@ -65,6 +65,10 @@ class JointAttention:
         """Refuse, see `self_layers`."""
         raise NotImplementedError
 
+    def self_matrix(self, layer: Any, made: Projections) -> Weights:
+        """Refuse, see `self_layers`."""
+        raise NotImplementedError
+
 
 class SD3Attention(JointAttention):
     """Where the transformer of Stable Diffusion 3 attends to the text, and how.

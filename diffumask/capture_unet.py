@@ -13,7 +13,7 @@ from diffusers.models.attention_processor import (
 )
 from torch import nn
 
-from diffumask.attention import Positions, attend, word_attention
+from diffumask.attention import Positions, attend, pixel_attention, word_attention
 from diffumask.errors import InputError
 from diffumask.network import (
     ImagePositions,
@@ -86,6 +86,10 @@ class UNetAttention:
     def self_attention(self, layer: Attention, made: Projections, values: Weights) -> Weights:
         """Return the attention of all pixels to each other, times values."""
         return attend(made.q, made.k, values, layer.scale)
+
+    def self_matrix(self, layer: Attention, made: Projections) -> Weights:
+        """Return the attention of all pixels to each of them."""
+        return pixel_attention(made.q, made.k, layer.scale)
 
 
 def _crosses(layer: nn.Module) -> bool:

@@ -21,5 +21,8 @@ WEIGHTS: Mapping[int, float] | None = None
 # grids out. On `tiny` the grid of 4 reaches an IoU of 0.24 alone and lowers that of all.
 MIN_GRID_CELLS = 16
 
+# Cells of the finest grid whose self-attention is kept as a matrix: 4 MiB an image.
+MAX_MATRIX_CELLS = 32 * 32
+
 # How the tokens of a word become one map.
 MERGE = "mean"

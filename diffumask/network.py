@@ -74,6 +74,10 @@ class Network(Protocol):
         """Return one layer's self-attention times values, averaged over heads."""
         ...
 
+    def self_matrix(self, layer: Any, made: Projections) -> Weights:
+        """Return one layer's self-attention with all pixels as columns, averaged over heads."""
+        ...
+
 
 class Projecting:
     """A layer as its processor sees it, keeping the projections that it makes.

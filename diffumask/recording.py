@@ -10,7 +10,7 @@ from diffusers import DiffusionPipeline
 from torch import Tensor, nn
 
 from diffumask.attention import Attention, Grid, Positions, SizeHW, halved
-from diffumask.defaults import Steps
+from diffumask.defaults import MAX_MATRIX_CELLS, Steps
 from diffumask.errors import InputError
 from diffumask.network import Inputs, Network, Projecting, Projections, Rotary
 from diffumask.steps import are_chosen
@@ -71,7 +71,7 @@ class Recorder:
         return weights.mT.unflatten(-1, self.size_hw)
 
 
-class SelfRecorder(Recorder):
+class SpreadRecorder(Recorder):
     """The same for self-attention, which spreads the maps of the evaluations before."""
 
     def start(self, grid: Grid, size_hw: SizeHW) -> None:
@@ -86,6 +86,22 @@ class SelfRecorder(Recorder):
         before = self.run.maps_before[self.size_hw].flatten(2).mT
         spread = self.run.network.self_attention(layer, made, before)
         return spread.mT.unflatten(-1, self.size_hw)
+
+
+class MatrixRecorder(Recorder):
+    """The same for self-attention, of which all is kept; for one grid, as it is large."""
+
+    def start(self, grid: Grid, size_hw: SizeHW) -> None:
+        """Take the sums to add to."""
+        if grid.matrix is None:
+            n_images, (h, w) = len(grid.total), size_hw
+            grid.matrix = grid.total.new_zeros(n_images, h * w, h, w)
+        self.size_hw, self.total = size_hw, grid.matrix
+        grid.n_self_layers += 1
+
+    def maps(self, layer: nn.Module, made: Projections, rotary: Rotary | None) -> Tensor:
+        """Return the attention of one layer to all pixels at one evaluation."""
+        return self.run.network.self_matrix(layer, made).mT.unflatten(-1, self.size_hw)
 
 
 class Run:
@@ -160,7 +176,7 @@ class Run:
         self.n_evaluations += 1
         if self.steps != ALL_STEPS:
             self.weight = self._chosen.take(_nearest(self._timesteps, inputs.timestep))
-        if any(isinstance(recorder, SelfRecorder) for recorder in self.recorders):
+        if any(isinstance(recorder, SpreadRecorder) for recorder in self.recorders):
             # 0 / 0 before the first step that counts
             maps = self.attention.maps.items()
             self.maps_before = {size: of_size.nan_to_num(nan=0.0) for size, of_size in maps}
@@ -169,6 +185,7 @@ class Run:
     def _start(self, inputs: Inputs) -> None:
         """Allocate the sums, and learn which timesteps count, at the first evaluation."""
         self.positions = self.positions.to(inputs.device)
+        self._leave_other_matrices(inputs.latent_hw)
         for recorder in self.recorders:
             size_hw = halved(inputs.latent_hw, recorder.factor)
             recorder.start(self.attention.grid(size_hw, recorder.factor, self.positions), size_hw)
@@ -180,6 +197,21 @@ class Run:
         first = int(_nearest(self._timesteps, inputs.timestep))  # not 0 when an image is given
         chosen = are_chosen(self.steps, self._timesteps[first:].tolist())
         self._chosen = torch.tensor([0.0] * first + list(map(float, chosen)), device=inputs.device)
+
+    def _leave_other_matrices(self, latent_hw: SizeHW) -> None:
+        """Give the layers back whose matrix is too large, or of a coarser grid than another's."""
+        recorders = [one for one in self.recorders if isinstance(one, MatrixRecorder)]
+        sizes = {one.factor: halved(latent_hw, one.factor) for one in recorders}
+        fitting = [factor for factor, (h, w) in sizes.items() if h * w <= MAX_MATRIX_CELLS]
+        if recorders and not fitting:
+            raise InputError(
+                f"expected self-attention on a grid of at most {MAX_MATRIX_CELLS} cells, got"
+                f" {sorted(sizes.values())}; make a smaller image"
+            )
+        for recorder in recorders:
+            if recorder.factor != min(fitting):
+                recorder.layer.set_processor(recorder.processor)
+                self.recorders.remove(recorder)
 
 
 def _nearest(timesteps: Tensor, timestep: Tensor) -> Tensor:

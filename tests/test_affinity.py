@@ -1,0 +1,239 @@
+"""The mean self-attention of one grid, and heat maps propagated along it."""
+
+from contextlib import ExitStack
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DiffusionPipeline
+from slow_reference import BIRD, PLANE, Kept, SlowReference, run
+
+from diffumask import recording
+from diffumask.affinity import expand_seeds, propagate, propagated
+from diffumask.aggregate import aggregate
+from diffumask.attention import Attention, pixel_attention
+from diffumask.capture import capture
+from diffumask.errors import InputError
+
+TWO = [BIRD, PLANE]
+WORDS = [["bird"], ["potted plant", "aeroplane"]]
+
+
+def captured(
+    pipe: Any, steps: int = 2, share: tuple[float, float] = (0.0, 1.0), **options: Any
+) -> tuple[Attention, SlowReference, np.ndarray]:
+    slow = SlowReference(pipe, "attn1")
+    choice: dict[str, Any] = {"steps": share, "self_attention": "matrix"}
+    with slow.watching(), capture(pipe, WORDS, **choice) as attention:
+        images = run(pipe, TWO, steps, **options)
+    return attention, slow, images
+
+
+def slow_mean(slow: SlowReference, size_hw: tuple[int, int], timesteps: set[float]) -> torch.Tensor:
+    """Average the full softmax of all heads, layers and steps for the last images of the batch."""
+    of_layers: list[Kept] = [
+        kept for kept in slow.kept if kept.size_hw == size_hw and kept.timestep in timesteps
+    ]
+    return torch.stack([kept.probabilities[-2:].mean(dim=1) for kept in of_layers]).mean(dim=0)
+
+
+@pytest.mark.parametrize("options", [{}, {"guidance_scale": 1.0}])
+def test_the_matrix_is_the_mean_of_the_full_softmax(
+    pipe: DiffusionPipeline, options: dict[str, Any]
+) -> None:
+    attention, slow, images = captured(pipe, **options)
+    assert np.array_equal(images, run(pipe, TWO, **options))
+    ((size_hw, matrices),) = attention.self_matrices.items()
+    assert size_hw == (8, 6)
+    assert matrices.shape == (2, 48, 48)
+    assert matrices.dtype == torch.float32
+    expected = slow_mean(slow, size_hw, {kept.timestep for kept in slow.kept})
+    assert (expected - expected.mean(dim=-1, keepdim=True)).abs().max() > 1e-4
+    assert (matrices - expected).abs().max() < 1e-6
+    assert (matrices.sum(dim=-1) - 1).abs().max() < 1e-5
+
+
+def test_a_share_of_the_steps_counts(pipe: DiffusionPipeline) -> None:
+    attention, slow, _ = captured(pipe, steps=4, share=(0.5, 1.0))
+    late = set(list(dict.fromkeys(kept.timestep for kept in slow.kept))[2:])
+    (matrices,) = attention.self_matrices.values()
+    assert (matrices - slow_mean(slow, (8, 6), late)).abs().max() < 1e-6
+
+
+def test_stable_diffusion_xl_has_a_matrix(xl_pipe: DiffusionPipeline) -> None:
+    attention, slow, images = captured(xl_pipe)
+    assert np.array_equal(images, run(xl_pipe, TWO))
+    ((size_hw, matrices),) = attention.self_matrices.items()
+    assert size_hw == (4, 3)  # the finest that attends to itself
+    expected = slow_mean(slow, size_hw, {kept.timestep for kept in slow.kept})
+    assert (matrices - expected).abs().max() < 1e-6
+
+
+def test_the_maps_are_those_of_a_capture_without_it(pipe: DiffusionPipeline) -> None:
+    attention, _, _ = captured(pipe)
+    assert attention.spread_maps == {}
+    with capture(pipe, WORDS) as alone:
+        run(pipe, TWO)
+    assert alone.self_matrices == {}
+    assert all(torch.equal(maps, alone.maps[size]) for size, maps in attention.maps.items())
+
+
+def test_the_matrix_is_of_the_finest_grid_that_is_small_enough(
+    pipe: DiffusionPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recording, "MAX_MATRIX_CELLS", 20)
+    before = pipe.unet.attn_processors
+    with capture(pipe, ["bird"], self_attention="matrix") as attention:
+        run(pipe, BIRD, steps=1)
+        recorders = [
+            name
+            for name, one in pipe.unet.attn_processors.items()
+            if isinstance(one, recording.MatrixRecorder)
+        ]
+    assert {size: of.shape for size, of in attention.self_matrices.items()} == {(4, 3): (1, 12, 12)}
+    assert recorders
+    assert all(not name.startswith("down_blocks.0") for name in recorders)
+    assert pipe.unet.attn_processors == before
+
+    monkeypatch.setattr(recording, "MAX_MATRIX_CELLS", 3)
+    with (
+        pytest.raises(InputError, match=r"at most 3 cells, got \[\(2, 2\), \(4, 3\), \(8, 6\)\]"),
+        capture(pipe, ["bird"], self_attention="matrix"),
+    ):
+        run(pipe, BIRD, steps=1)
+    assert pipe.unet.attn_processors == before
+
+
+def test_the_matrix_is_of_a_resolution_that_counts(pipe: DiffusionPipeline) -> None:
+    with capture(pipe, ["bird"], resolutions=[2], self_attention="matrix") as attention:
+        run(pipe, BIRD, steps=1)
+    assert set(attention.self_matrices) == {(4, 3)}
+
+
+def test_an_unknown_way_of_self_attention_is_refused(pipe: DiffusionPipeline) -> None:
+    way: Any = "matrices"
+    with (
+        pytest.raises(ValueError, match=r"\[True, 'matrix'\], got self_attention='matrices'"),
+        capture(pipe, ["bird"], self_attention=way),
+    ):
+        pass
+
+
+def test_what_is_held_does_not_grow_with_the_steps(pipe: DiffusionPipeline) -> None:
+    held = [sum(one.numel() for one in captured(pipe, steps)[0].sums) for steps in (1, 3)]
+    assert held[0] == held[1]
+
+
+def test_a_compiled_network_has_no_graph_break(pipe: DiffusionPipeline) -> None:
+    jaxtyping = pytest.importorskip("jaxtyping")
+    graphs = []
+
+    def count(graph: torch.fx.GraphModule, inputs: list) -> Any:
+        graphs.append(graph)
+        return graph.forward
+
+    with ExitStack() as stack:
+        stack.callback(torch.compiler.reset)
+        monkeypatch = stack.enter_context(pytest.MonkeyPatch.context())
+        monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+        torch.compiler.reset()
+        network = pipe.unet
+        stack.callback(setattr, pipe, "unet", network)
+        pipe.unet = torch.compile(network, backend=count, fullgraph=True)
+        for words in (["bird"], ["grass"]):
+            with capture(pipe, words, self_attention="matrix") as attention:
+                run(pipe, BIRD, steps=2)
+    assert len(graphs) == 1
+    (matrices,) = attention.self_matrices.values()
+    with capture(pipe, ["grass"], self_attention="matrix") as plain:
+        run(pipe, BIRD, steps=2)
+    assert (matrices - plain.self_matrices[8, 6]).abs().max() < 1e-5
+
+
+def test_pixel_attention_is_the_mean_of_the_softmax_of_all_heads() -> None:
+    q, k = torch.randn(2, 2, 3, 6, 4, generator=torch.Generator().manual_seed(0)).unbind(0)
+    expected = (q @ k.mT * 0.7).softmax(dim=-1).mean(dim=1)
+    assert (pixel_attention(q, k, 0.7) - expected).abs().max() < 1e-6
+    half = pixel_attention(q.half(), k.half(), 0.7)
+    assert half.dtype == torch.float32
+    assert (half - expected).abs().max() < 2**-8
+
+
+def random_matrix(n: int) -> torch.Tensor:
+    return torch.randn(n, n, generator=torch.Generator().manual_seed(1)).softmax(dim=-1)
+
+
+@pytest.mark.parametrize("power", [0, 1, 4])
+def test_propagation_is_the_power_of_the_matrix_times_the_heat(power: int) -> None:
+    heats = torch.rand(2, 3, 5, generator=torch.Generator().manual_seed(0))
+    matrix = random_matrix(15)
+    moved = (
+        np.linalg.matrix_power(matrix.double().numpy(), power)
+        @ heats.double().reshape(2, 15).T.numpy()
+    )
+    stretched = (moved - moved.min(0)) / (moved.max(0) - moved.min(0))
+    result = propagate(heats, matrix, power)
+    assert result.dtype == torch.float32
+    assert np.abs(result.numpy() - stretched.T.reshape(2, 3, 5)).max() < 1e-4
+
+
+def test_a_flat_heat_map_stays_without_a_place() -> None:
+    heats = torch.stack([torch.zeros(2, 3), torch.full((2, 3), 0.3)])
+    assert not propagate(heats, random_matrix(6)).any()
+    assert not expand_seeds(heats, random_matrix(6)).any()
+
+
+def test_propagation_refuses_what_does_not_fit() -> None:
+    with pytest.raises(ValueError, match="matrix of 6 cells, got 4"):
+        propagate(torch.zeros(1, 2, 3), random_matrix(4))
+    with pytest.raises(ValueError, match="power >= 0, got -1"):
+        propagate(torch.zeros(1, 2, 3), random_matrix(6), power=-1)
+    with pytest.raises(ValueError, match="max_rounds >= 1, got 0"):
+        expand_seeds(torch.zeros(1, 2, 3), random_matrix(6), max_rounds=0)
+
+
+def two_regions(size_hw: tuple[int, int], n_left: int) -> torch.Tensor:
+    """Self-attention of an image whose left columns attend to each other, as do the others."""
+    left = (torch.arange(size_hw[1]) < n_left).expand(size_hw).flatten()
+    return (9.0 * (left[:, None] == left[None]) + 0.1).softmax(dim=-1)
+
+
+def test_seeds_grow_to_the_region_that_attends_to_them() -> None:
+    heat = torch.zeros(1, 4, 6)
+    heat[0, 1, 0] = 1.0
+    heat[0, 2, 1] = 0.9
+    heat[0, 3, 5] = 0.2  # too cold for a seed
+    grown = expand_seeds(heat, two_regions((4, 6), 2))
+    expected = (torch.arange(6) < 2).float().expand(1, 4, 6)
+    assert (grown - expected).abs().max() < 1e-3
+
+
+def test_propagated_heat_is_that_of_each_word_at_the_grid_of_the_matrix(
+    pipe: DiffusionPipeline,
+) -> None:
+    attention, _, _ = captured(pipe)
+    heats = aggregate(attention, (8, 6))
+    after = propagated(attention, power=2)
+    assert [list(of_words) for of_words in after] == WORDS
+    for image, of_words in enumerate(after):
+        for word, heat in of_words.items():
+            one = torch.from_numpy(heats[image][word])[None]
+            expected = propagate(one, attention.self_matrices[8, 6][image], power=2)[0]
+            assert heat.shape == (8, 6)
+            assert heat.dtype == np.float32
+            assert (heat.min(), heat.max()) == (0.0, 1.0)
+            assert np.abs(heat - expected.numpy()).max() < 1e-6
+
+
+def test_propagation_without_a_matrix_is_refused(pipe: DiffusionPipeline) -> None:
+    with capture(pipe, ["bird"]) as attention:
+        run(pipe, BIRD, steps=1)
+    with pytest.raises(InputError, match=r'got none; use capture.*"matrix"'):
+        propagated(attention)
+
+
+def test_images_without_words_have_no_heat(pipe: DiffusionPipeline) -> None:
+    with capture(pipe, [[], ["bird"]], self_attention="matrix") as attention:
+        run(pipe, ["a sheep", BIRD], steps=1)
+    assert [list(of_words) for of_words in propagated(attention)] == [[], ["bird"]]
