@@ -10,12 +10,13 @@ import cv2
 import numpy as np
 
 from diffumask.draw import contact_sheet, heat_overlay, overlay
+from diffumask.masks import MaskSettings, enlarge, make_class_map
 from diffumask.models import load, resolve
-from diffumask.pipeline import GenerateSettings, annotate
 from diffumask.prompts.build import build
 from diffumask.prompts.vocabulary import load_vocabulary
 from diffumask.sample import SampleSettings, sample
 from diffumask.seeds import item_seed
+from diffumask.types import IGNORE_ID
 
 CLASSES = ("bird", "car", "flower", "potted plant", "sheep", "house")
 COLUMNS = 2
@@ -31,18 +32,16 @@ def main() -> None:
     sampling = SampleSettings(
         spec.num_inference_steps, spec.guidance_scale, spec.height, spec.width
     )
-    settings = GenerateSettings(spec.name, sampling)
     seeds = [item_seed(arguments.seed, name, 0) for name in CLASSES]
     prompts = [build(vocabulary, name, seed) for name, seed in zip(CLASSES, seeds, strict=True)]
     groups = []
     for one in sample(load(spec), prompts, seeds, sampling):
-        example, _ = annotate(one, settings)
+        class_map = make_class_map(one, MaskSettings()).class_map
         (heat,) = one.heats.values()
-        class_map = example.class_map
-        white = np.where(class_map[..., None] > 0, np.uint8(255), np.uint8(0)).repeat(3, axis=2)
-        groups.append(
-            [one.image, heat_overlay(one.image, heat), overlay(one.image, class_map), white]
-        )
+        warm = heat_overlay(one.image, enlarge(heat, class_map.shape))
+        grey = np.select([class_map == 0, class_map == IGNORE_ID], [0, 128], 255).astype(np.uint8)
+        mask = grey[..., None].repeat(3, axis=2)
+        groups.append([one.image, warm, overlay(one.image, class_map), mask])
         print(one.prompt.text)
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     cv2.imwrite(str(arguments.out), contact_sheet(groups, COLUMNS)[..., ::-1])

@@ -26,10 +26,11 @@ from capture import DTYPES, bytes_of_everything, free_bytes
 from strategies import STRATEGIES
 
 from diffumask.aggregate import aggregate
-from diffumask.binarize import binarize
 from diffumask.capture import capture
+from diffumask.components import drop_small
 
 THRESHOLD = 0.5  # of the maps of random weights, which show nothing
+MIN_AREA_PX = 500
 
 
 def pairs(pipe: Any, size_px: int, steps: int, batch_size: int) -> int:
@@ -38,7 +39,7 @@ def pairs(pipe: Any, size_px: int, steps: int, batch_size: int) -> int:
         images = sample(pipe, size_px, steps, batch_size)
     for heats in aggregate(attention, (size_px, size_px)):
         for heat in heats.values():
-            binarize(heat, THRESHOLD)
+            drop_small(heat > THRESHOLD, MIN_AREA_PX)
     return len(images)
 
 

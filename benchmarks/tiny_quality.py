@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from oracle import MIN_AREA, evaluate_oracle, load_oracle, predict
 
+from diffumask.masks import enlarge
 from diffumask.metrics import iou
 from diffumask.models import ModelSpec, load, resolve
 from diffumask.prompts.build import build
@@ -72,7 +73,8 @@ def judge(spec: ModelSpec, vocabulary: Vocabulary, n: int, run_seed: int) -> Ite
         for one, class_map in zip(samples, class_maps, strict=True):
             (target,) = one.prompt.targets
             truth = class_map == target.class_id
-            yield Judged(target.class_name, one.heats[target.word], truth, seconds)
+            heat = enlarge(one.heats[target.word], truth.shape)
+            yield Judged(target.class_name, heat, truth, seconds)
         print(f"{start + len(batch)}/{len(jobs)} images", file=sys.stderr, flush=True)
 
 

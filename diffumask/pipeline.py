@@ -1,25 +1,36 @@
 """The composition: prompts in, examples with masks written to a dataset folder."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from itertools import islice
+from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
 from diffusers import DiffusionPipeline
 
-from diffumask.binarize import binarize, find_threshold
 from diffumask.draw import contact_sheet, overlay, shrink
 from diffumask.errors import InputError
-from diffumask.records import item_name, read_example
-from diffumask.sample import SampleSettings, sample
+from diffumask.maps import encode_maps, read_maps
+from diffumask.masks import MaskSettings, make_class_map
+from diffumask.records import (
+    item_name,
+    read_example,
+    read_image,
+    read_records,
+    record_name,
+    record_prompt,
+)
+from diffumask.sample import SampleSettings, enough_memory, sample
 from diffumask.seeds import item_seed
 from diffumask.store import Store
-from diffumask.types import BACKGROUND_ID, Example, Heat, Mask, Prompt, Sample
+from diffumask.types import Example, Prompt, Sample
 
 PREVIEW_ITEMS = 24
 PREVIEW_COLUMNS = 4
 PREVIEW_SIDE_PX = 256
+SAMPLING_FACTS = ("index", "model", "num_inference_steps", "guidance_scale")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +49,13 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class GenerateSettings:
-    """How items are made; `threshold` and `min_area` are those of `binarize`."""
+    """How items are made; `keep_maps` keeps their heat maps, so that `remask` can follow."""
 
     model: str
     sampling: SampleSettings
-    threshold: float | str = "otsu"
-    min_area: float = 0.002
+    masks: MaskSettings = field(default_factory=MaskSettings)
     batch_size: int = 1
+    keep_maps: bool = False
 
 
 def plan(class_names: Sequence[str], n: int, run_seed: int) -> Iterator[Item]:
@@ -79,24 +90,49 @@ def generate(
     """Make and write the items that the folder lacks, and yield each batch once it is on disk.
 
     `prompt_of` takes a class name and the item's seed. An item is the same whatever batch it is
-    made in, up to float rounding. Raises InputError when memory does not suffice or the folder
-    cannot be written; what was finished before stays.
+    made in, up to float rounding. The masks of a batch are made while the next one is sampled.
+    Raises InputError when memory does not suffice or the folder cannot be written; what was
+    finished before stays.
     """
     missing = (item for item in items if item.name not in store.records)
-    while batch := list(islice(missing, settings.batch_size)):
-        prompts = [prompt_of(item.class_name, item.seed) for item in batch]
-        samples = _sample(pipe, prompts, [item.seed for item in batch], settings)
-        yield [_write(item, one, store, settings) for item, one in zip(batch, samples, strict=True)]
+    batches = iter(lambda: list(islice(missing, settings.batch_size)), [])
+    with ThreadPoolExecutor(1) as writer:
+        written: Future[list[Example]] | None = None
+        for batch in batches:
+            prompts = [prompt_of(item.class_name, item.seed) for item in batch]
+            samples = _sample(pipe, prompts, [item.seed for item in batch], settings)
+            before, written = written, writer.submit(_write, batch, samples, store, settings)
+            if before:
+                yield before.result()
+        if written:
+            yield written.result()
 
 
-def annotate(one: Sample, settings: GenerateSettings) -> tuple[Example, float]:
-    """Turn the heat map of the target into a class map; return it with the threshold used."""
-    (target,) = one.prompt.targets
-    heat = one.heats[target.word]
-    threshold = find_threshold(heat, settings.threshold)
-    mask = binarize(heat, threshold, settings.min_area)
-    class_map = np.where(mask, target.class_id, BACKGROUND_ID).astype(np.uint8)
-    return Example(one.prompt, one.seed, one.image, class_map, _scores(heat, mask)), threshold
+def remask(source: Path, store: Store, masks: MaskSettings) -> Iterator[Example]:
+    """Write the items of a folder that kept its maps to another, with masks made anew.
+
+    Yields each item once it is on disk; those that are there already are passed over. Raises
+    InputError for an item without maps.
+    """
+    for record in read_records(source):
+        name = record_name(record)
+        if name in store.records:
+            continue
+        heats, affinities = read_maps(source, record)
+        image = read_image(source, record)
+        one = Sample(record_prompt(record), record["seed"], image, heats, affinities)
+        kept = {key: record[key] for key in SAMPLING_FACTS}
+        example, facts = annotate(one, masks)
+        store.write(name, example, kept | facts, encode_maps(one))
+        yield example
+
+
+def annotate(one: Sample, settings: MaskSettings) -> tuple[Example, dict[str, Any]]:
+    """Make the class map of a sample; return the example, and what its record says of the mask."""
+    masked = make_class_map(one, settings)
+    example = Example(one.prompt, one.seed, one.image, masked.class_map, masked.scores)
+    thresholds = [round(threshold, 4) for threshold in masked.thresholds]
+    return example, {"thresholds": thresholds, "foreground": round(masked.foreground, 6)}
 
 
 def write_preview(store: Store) -> None:
@@ -113,44 +149,26 @@ def write_preview(store: Store) -> None:
     store.write_preview(contact_sheet(pairs, PREVIEW_COLUMNS))
 
 
-def _write(item: Item, one: Sample, store: Store, settings: GenerateSettings) -> Example:
-    example, threshold = annotate(one, settings)
-    facts = {
-        "index": item.index,
-        "model": settings.model,
-        "num_inference_steps": settings.sampling.num_inference_steps,
-        "guidance_scale": settings.sampling.guidance_scale,
-        "threshold": threshold,
-    }
-    store.write(item.name, example, facts)
-    return example
-
-
-def _scores(heat: Heat, mask: Mask) -> Mapping[str, float]:
-    """Share of the image that is foreground, and mean heat inside less mean heat outside.
-
-    Without an inside or an outside the contrast is 0.
-    """
-    two_sided = mask.any() and not mask.all()
-    contrast = max(0.0, float(heat[mask].mean() - heat[~mask].mean())) if two_sided else 0.0
-    return {"area": round(float(mask.mean()), 6), "contrast": round(contrast, 6)}
+def _write(
+    batch: Sequence[Item], samples: Sequence[Sample], store: Store, settings: GenerateSettings
+) -> list[Example]:
+    examples = []
+    for item, one in zip(batch, samples, strict=True):
+        example, facts = annotate(one, settings.masks)
+        made = {
+            "index": item.index,
+            "model": settings.model,
+            "num_inference_steps": settings.sampling.num_inference_steps,
+            "guidance_scale": settings.sampling.guidance_scale,
+        }
+        maps = encode_maps(one) if settings.keep_maps else None
+        store.write(item.name, example, made | facts, maps)
+        examples.append(example)
+    return examples
 
 
 def _sample(
     pipe: DiffusionPipeline, prompts: list[Prompt], seeds: list[int], settings: GenerateSettings
 ) -> list[Sample]:
-    try:
+    with enough_memory(len(prompts), settings.sampling):
         return sample(pipe, prompts, seeds, settings.sampling)
-    except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and not _out_of_memory(error):
-            raise
-        size = f"{settings.sampling.height}x{settings.sampling.width}"
-        raise InputError(
-            f"expected memory for {len(prompts)} images of {size} at a time, got too little; "
-            "use a smaller batch size or smaller images"
-        ) from error
-
-
-def _out_of_memory(error: RuntimeError) -> bool:
-    # On the CPU torch has no exception of its own for this.
-    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)

@@ -40,16 +40,19 @@ def item_name(class_name: str, index: int) -> str:
 
 
 def make_record(name: str, example: Example, facts: Mapping[str, Any]) -> Record:
-    """Describe an item as JSON: where its files are, what it shows, and further `facts`."""
-    if len(example.prompt.targets) != 1:
-        raise ValueError(f"expected a prompt with one target, got {example.prompt!r}")
-    (target,) = example.prompt.targets
+    """Describe an item as JSON: where its files are, what it shows, and further `facts`.
+
+    `class` and `class_id` are those of the first target, for which the item was made.
+    """
+    first, *_ = targets = example.prompt.targets
     return {
         **item_paths(name),
         "prompt": example.prompt.text,
-        "word": target.word,
-        "class": target.class_name,
-        "class_id": target.class_id,
+        "class": first.class_name,
+        "class_id": first.class_id,
+        "targets": [
+            {"word": one.word, "class": one.class_name, "class_id": one.class_id} for one in targets
+        ],
         "sub_class": example.prompt.sub_class,
         "context": example.prompt.context,
         "seed": example.seed,
@@ -91,14 +94,24 @@ def read_records(folder: Path) -> list[Record]:
 def read_example(folder: Path, record: Mapping[str, Any]) -> Example:
     """Read the item of a record back."""
     paths = item_paths(record_name(record))
-    target = Target(record["word"], record["class"], record["class_id"])
     return Example(
-        Prompt(record["prompt"], (target,), record["sub_class"], record["context"]),
+        record_prompt(record),
         record["seed"],
         _pixels(folder / paths["file_name"]),
         _pixels(folder / paths["mask_file_name"]),
         record["scores"],
     )
+
+
+def record_prompt(record: Mapping[str, Any]) -> Prompt:
+    """Return the prompt of an item."""
+    targets = (Target(one["word"], one["class"], one["class_id"]) for one in record["targets"])
+    return Prompt(record["prompt"], tuple(targets), record["sub_class"], record["context"])
+
+
+def read_image(folder: Path, record: Mapping[str, Any]) -> Image:
+    """Read the image of an item."""
+    return _pixels(folder / record["file_name"])
 
 
 def encode_image(image: Image) -> bytes:

@@ -4,6 +4,7 @@
     masks/Bird_000012.png    8-bit palette: 0 background, class id, 255 ignore
     metadata.jsonl           one line per finished item, appended after its two files
     run.json                 settings, classes and runs, written first
+    maps/...                 heat maps, if asked for: see `diffumask.maps`
     preview.jpg              contact sheet
 
 `datasets.load_dataset("imagefolder", data_dir=folder)` reads it.
@@ -24,6 +25,7 @@ from PIL import Image as PillowImage
 
 from diffumask.atomic import append, replace, writing
 from diffumask.errors import InputError
+from diffumask.maps import MAPS_FOLDER, maps_path
 from diffumask.records import (
     METADATA_FILE,
     Record,
@@ -52,8 +54,10 @@ class Store:
     folder: Path
     records: dict[str, Record]
 
-    def write(self, name: str, example: Example, facts: Mapping[str, Any]) -> None:
-        """Write one item: image, mask, and then its line in metadata.jsonl.
+    def write(
+        self, name: str, example: Example, facts: Mapping[str, Any], maps: bytes | None = None
+    ) -> None:
+        """Write one item: image, mask, encoded heat maps if any, then its line in metadata.jsonl.
 
         `facts` are further JSON fields of the line. Raises InputError when the disk is full or
         the folder cannot be written: the item is then not listed, and all others stay.
@@ -62,6 +66,9 @@ class Store:
         with writing(self.folder):
             self._replace(record["file_name"], encode_image(example.image))
             self._replace(record["mask_file_name"], encode_class_map(example.class_map))
+            if maps is not None:
+                (self.folder / MAPS_FOLDER).mkdir(exist_ok=True)
+                self._replace(maps_path(name), maps)
             append(self.folder / METADATA_FILE, to_line(record).encode())
         self.records[name] = record
 
@@ -109,6 +116,7 @@ def open_store(
         _refuse_foreign(folder)
     with _locked(folder):
         store = Store(folder, {record_name(record): record for record in read_records(folder)})
+        settings = json.loads(json.dumps(settings))  # as it will be read back
         run = {"format": FORMAT, "settings": settings, "classes": classes, "runs": [notes]}
         if (folder / RUN_FILE).exists():
             earlier = read_run(folder)

@@ -12,11 +12,14 @@ from jaxtyping import Bool, Float32, UInt8
 
 Image = UInt8[np.ndarray, "h w 3"]
 Heat = Float32[np.ndarray, "h w"]
+GridHeat = Float32[np.ndarray, "_grid_h _grid_w"]
 Mask = Bool[np.ndarray, "h w"]
 ClassMap = UInt8[np.ndarray, "h w"]
 
 BACKGROUND_ID = 0
 IGNORE_ID = 255
+
+HEAT_LEVELS = 255  # heat maps of samples are multiples of 1 / 255, so that a byte a cell keeps them
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +52,17 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A generated image and one heat map per wanted word, all of the same height and width."""
+    """A generated image with a heat map per wanted word, on the grid of the attention.
+
+    `affinities` are the heat maps after propagation to alike pixels, on a grid of their own;
+    empty if that was not asked for.
+    """
 
     prompt: Prompt
     seed: int
     image: Image
-    heats: Mapping[str, Heat]
+    heats: Mapping[str, GridHeat]
+    affinities: Mapping[str, GridHeat] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

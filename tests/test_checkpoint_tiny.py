@@ -9,6 +9,7 @@ from diffusers import DiffusionPipeline, StableDiffusionPipeline
 from safetensors.torch import load_file
 
 from diffumask.capture import capture
+from diffumask.masks import enlarge
 from diffumask.models import MODELS, load
 from diffumask.prompts.vocabulary import load_vocabulary
 from diffumask.sample import SampleSettings, sample
@@ -57,7 +58,7 @@ def test_attention_to_the_object_is_highest_on_the_object(tiny):
     (one,) = sample(tiny, [prompt], [3], SampleSettings(10, 4.0, 96, 128))
     red, green, _ = one.image.astype(int).transpose(2, 0, 1)
     is_red = red > green + 40  # a toadstool's cap, and nothing of the ground
-    heat = one.heats["mushroom"]
+    heat = enlarge(one.heats["mushroom"], is_red.shape)
     assert 0.02 < is_red.mean() < 0.6
     assert heat[is_red].mean() > heat[~is_red].mean() + 0.2
 

@@ -3,19 +3,28 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 from diffusers import StableDiffusionPipeline
 
 DOCS = Path(__file__).parent.parent / "docs"
 
 
-@pytest.mark.parametrize("page", ["capture.md"])
-def test_the_code_of_the_page_runs(pipe: StableDiffusionPipeline, page: str) -> None:
+def run_code(page: str, pipe: StableDiffusionPipeline) -> dict[str, Any]:
+    """Run the Python of a page from top to bottom, and return what it defined."""
     blocks = re.findall(r"```python\n(.*?)```", (DOCS / page).read_text("utf-8"), re.DOTALL)
     names: dict[str, Any] = {"pipe": pipe}
     for block in blocks:
         exec(block, names)
-    assert blocks
+    return names
+
+
+def test_the_code_on_capture_runs(pipe: StableDiffusionPipeline) -> None:
+    names = run_code("capture.md", pipe)
     assert names["picture"].shape == (64, 64, 3)
     assert names["picture"].dtype == np.uint8
     assert names["heats"]["bird"].max() == 1
+
+
+def test_the_code_on_masks_runs(pipe: StableDiffusionPipeline) -> None:
+    masked = run_code("masks.md", pipe)["masked"]
+    assert masked.class_map.shape == (64, 48)
+    assert set(np.unique(masked.class_map)) <= {0, 3, 8, 255}

@@ -10,11 +10,13 @@ from hypothesis import strategies as st
 
 from diffumask import pipeline
 from diffumask.errors import InputError
-from diffumask.pipeline import GenerateSettings, annotate, generate, plan, write_preview
+from diffumask.masks import MaskSettings
+from diffumask.pipeline import GenerateSettings, annotate, generate, plan, remask, write_preview
 from diffumask.records import read_example, read_records
 from diffumask.sample import SampleSettings
 from diffumask.seeds import item_seed
 from diffumask.store import open_store
+from diffumask.thresholds import Fixed, Otsu
 from diffumask.types import Prompt, Sample, Target
 
 NO_PIPE = DiffusionPipeline.__new__(DiffusionPipeline)  # the stub of sample never looks at it
@@ -28,8 +30,12 @@ def prompt_of(class_name, seed):
     return Prompt(f"a photo of a {class_name} on grass", (target,), "", f"context {seed % 7}")
 
 
+PLAIN = MaskSettings("attention", Otsu(), "none", uncertain_band=0.0)
+
+
 def settings(**changes):
-    return GenerateSettings(**{"model": "stub", "sampling": SAMPLING, "batch_size": 2, **changes})
+    plain = {"model": "stub", "sampling": SAMPLING, "masks": PLAIN, "batch_size": 2}
+    return GenerateSettings(**{**plain, **changes})
 
 
 def sample_with(heat, class_name="bird"):
@@ -44,8 +50,10 @@ def stub_sample(pipe, prompts, seeds, sampling):
         rng = np.random.default_rng(seed)
         heat = rng.random(SIZE_HW, np.float32) / 4
         heat[4:12, 6 : int(rng.integers(10, 20))] = 1
+        heat = (np.round(heat * 255) / 255).astype(np.float32)
         image = rng.integers(0, 256, (*SIZE_HW, 3), np.uint8)
-        samples.append(Sample(prompt, seed, image, {prompt.targets[0].word: heat}))
+        word = prompt.targets[0].word
+        samples.append(Sample(prompt, seed, image, {word: heat}, {word: 1 - heat}))
     return samples
 
 
@@ -72,7 +80,7 @@ def make(folder, n=3, classes=("bird", "cat"), **changes):
 
 
 def contents(folder: Path):
-    kinds = ("images/*", "masks/*", "metadata.jsonl")
+    kinds = ("images/*", "masks/*", "maps/*", "metadata.jsonl")
     return {path.name: path.read_bytes() for kind in kinds for path in folder.glob(kind)}
 
 
@@ -113,7 +121,8 @@ def test_generate_writes_what_it_yields(tmp_path, stubbed):
     expected = {"index": 2, "model": "stub", "num_inference_steps": 2, "guidance_scale": 5.0}
     assert expected.items() <= records[-1].items()
     assert records[0]["seed"] == item_seed(0, "bird", 0)
-    assert 0 < records[0]["threshold"] < 1
+    assert 0 < records[0]["thresholds"][0] < 1
+    assert records[0]["foreground"] == pytest.approx((back.class_map == 3).mean(), abs=1e-6)
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 100])
@@ -151,34 +160,39 @@ def test_an_interrupted_run_goes_on_to_the_same_folder(tmp_path, stubbed, monkey
     assert contents(tmp_path / "twice") == contents(tmp_path / "once")
 
 
-def test_the_class_map_holds_the_class_where_the_heat_is_above_the_threshold():
+def test_the_record_says_how_the_mask_was_made():
     heat = np.zeros((5, 8))
     heat[1:4, 2:5] = 1
     heat[0, 7] = 0.5
-    example, threshold = annotate(sample_with(heat, "cat"), settings(threshold=0.6))
-    assert threshold == 0.6
+    masks = MaskSettings("attention", Fixed(0.6), "none", uncertain_band=0.0, min_area=0.0)
+    example, facts = annotate(sample_with(heat, "cat"), masks)
     np.testing.assert_array_equal(example.class_map, np.where(heat == 1, 8, 0))
-    assert example.scores == {"area": 0.225, "contrast": pytest.approx(1 - 0.5 / 31, abs=1e-6)}
+    assert facts == {"thresholds": [0.6], "foreground": 0.225}
+    assert example.scores["contrast"] == pytest.approx(1 - 0.5 / 31, abs=1e-6)
 
 
-def test_the_threshold_of_a_method_is_the_number_it_found():
-    heat = np.zeros((5, 8))
-    heat[1:4, 2:5] = 1
-    example, threshold = annotate(sample_with(heat), settings(threshold="otsu"))
-    assert 0 <= threshold < 1
-    np.testing.assert_array_equal(example.class_map, np.where(heat > threshold, 3, 0))
+def test_masks_made_again_with_the_same_settings_are_the_same_bytes(tmp_path, stubbed):
+    make(tmp_path / "made", keep_maps=True)
+    with opened(tmp_path / "again") as store:
+        assert len(list(remask(tmp_path / "made", store, PLAIN))) == 6
+        assert list(remask(tmp_path / "made", store, PLAIN)) == []
+    assert contents(tmp_path / "again") == contents(tmp_path / "made")
 
 
-@pytest.mark.parametrize("threshold", [0.0, 0.5, "otsu"])
-def test_a_cold_map_gives_an_empty_mask(threshold):
-    example, _ = annotate(sample_with(np.zeros((3, 4))), settings(threshold=threshold))
-    assert not example.class_map.any()
-    assert example.scores == {"area": 0.0, "contrast": 0.0}
+def test_masks_made_again_with_other_settings_differ_and_the_old_ones_stay(tmp_path, stubbed):
+    make(tmp_path / "made", keep_maps=True)
+    before = contents(tmp_path / "made")
+    full = MaskSettings("attention", Fixed(0.0), "none", uncertain_band=0.0)
+    with opened(tmp_path / "again") as store:
+        remade = list(remask(tmp_path / "made", store, full))
+    assert all((example.class_map > 0).mean() > 0.9 for example in remade)
+    assert contents(tmp_path / "made") == before
 
 
-def test_a_mask_of_everything_has_no_contrast():
-    example, _ = annotate(sample_with(np.ones((3, 4))), settings(threshold=0.5))
-    assert example.scores == {"area": 1.0, "contrast": 0.0}
+def test_without_kept_maps_masks_cannot_be_made_again(tmp_path, stubbed):
+    make(tmp_path / "made")
+    with opened(tmp_path / "again") as store, pytest.raises(InputError, match="--keep-maps"):
+        list(remask(tmp_path / "made", store, PLAIN))
 
 
 @pytest.mark.parametrize(
@@ -221,7 +235,8 @@ def test_a_real_pipeline_makes_the_same_items_in_any_batch(tmp_path, pipe):
     def run(folder, batch_size):
         with opened(folder) as store:
             items = plan(["bird", "cat"], 1, 0)
-            options = settings(batch_size=batch_size, threshold=0.5)
+            masks = MaskSettings("attention", Fixed(0.5), "none", uncertain_band=0.0)
+            options = settings(batch_size=batch_size, masks=masks)
             return [e for b in generate(pipe, items, prompt_of, store, options) for e in b]
 
     for one, other in zip(run(tmp_path / "a", 1), run(tmp_path / "b", 2), strict=True):

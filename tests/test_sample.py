@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -31,8 +32,9 @@ def test_a_sample_has_an_image_and_a_heat_map_per_target(pipe: StableDiffusionPi
         assert one.image.shape == (64, 48, 3)
         assert one.image.dtype == np.uint8
         for heat in one.heats.values():
-            assert heat.shape == (64, 48)
+            assert heat.shape == (8, 6)
             assert heat.max() == 1
+            np.testing.assert_array_equal(heat, np.round(heat * 255).astype(np.float32) / 255)
 
 
 def test_it_is_the_pipeline_with_capture_and_aggregate(pipe: Any) -> None:
@@ -47,9 +49,9 @@ def test_it_is_the_pipeline_with_capture_and_aggregate(pipe: Any) -> None:
             width=48,
             generator=torch.Generator().manual_seed(7),
         ).images[0]
-    (heats,) = aggregate(attention, (64, 48), weights=localizing_weights(attention))
+    (heats,) = aggregate(attention, (8, 6), weights=localizing_weights(attention))
     assert np.array_equal(got.image, np.array(image))
-    np.testing.assert_array_equal(got.heats["bird"], heats["bird"])
+    np.testing.assert_allclose(got.heats["bird"], heats["bird"], atol=0.5 / 255 + 1e-6)
 
 
 def test_an_item_is_the_same_alone_and_in_a_batch(pipe: StableDiffusionPipeline) -> None:
@@ -59,7 +61,28 @@ def test_an_item_is_the_same_alone_and_in_a_batch(pipe: StableDiffusionPipeline)
         difference = np.abs(alone.image.astype(int) - in_batch.image.astype(int))
         assert difference.max() <= 1
         for word, heat in alone.heats.items():
-            np.testing.assert_allclose(heat, in_batch.heats[word], atol=1e-4)
+            np.testing.assert_allclose(heat, in_batch.heats[word], atol=1 / 255 + 1e-6)
+
+
+@pytest.mark.parametrize("guidance_scale", [1.0, 5.0])
+def test_the_affinity_comes_with_the_same_image_and_heat(
+    pipe: StableDiffusionPipeline, guidance_scale: float
+) -> None:
+    plain = SampleSettings(2, guidance_scale, 64, 48, affinity=False)
+    without = sample(pipe, PROMPTS, [3, 4], plain)
+    with_affinity = sample(pipe, PROMPTS, [3, 4], replace(plain, affinity=True))
+    for one, other in zip(without, with_affinity, strict=True):
+        assert np.array_equal(one.image, other.image)
+        assert list(other.affinities) == list(other.heats)
+        for word, heat in other.heats.items():
+            np.testing.assert_array_equal(heat, one.heats[word])
+            assert other.affinities[word].shape == (8, 6)
+
+
+def test_the_merge_and_the_weights_are_those_asked_for(pipe: StableDiffusionPipeline) -> None:
+    coarse = replace(SETTINGS, merge="last", weights={2: 1.0})
+    (one,) = sample(pipe, PROMPTS[1:], [4], coarse)
+    assert {heat.shape for heat in one.heats.values()} == {(4, 3)}
 
 
 def test_other_seeds_give_other_images(pipe: StableDiffusionPipeline) -> None:

@@ -262,11 +262,14 @@ def test_a_name_that_item_name_did_not_make_is_refused(tmp_path, name):
         store.write(name, example(), {})
 
 
-def test_a_prompt_with_two_targets_is_refused(tmp_path):
+def test_an_item_may_show_two_classes(tmp_path):
     one = example()
     two = Prompt("a bird and a cat", (Target("bird", "bird", 3), Target("cat", "cat", 8)))
-    with opened(tmp_path) as store, pytest.raises(ValueError, match="prompt with one target"):
+    with opened(tmp_path) as store:
         store.write("Bird_000000", Example(two, 1, one.image, one.class_map), {})
+    (record,) = read_records(tmp_path)
+    assert (record["class"], record["class_id"]) == ("bird", 3)
+    assert read_example(tmp_path, record).prompt == two
 
 
 @pytest.mark.parametrize("class_name", ["bird", "train", "test"])

@@ -1,0 +1,170 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from diffumask.errors import InputError
+from diffumask.masks import MaskSettings, enlarge, make_class_map
+from diffumask.refine import REFINERS
+from diffumask.thresholds import Adaptive, Fixed, Otsu
+from diffumask.types import Prompt, Sample, Target
+from diffumask.unary import label_probabilities
+
+BIRD, PLANT = Target("bird", "bird", 3), Target("potted plant", "potted plant", 16)
+SIZE_HW = (24, 32)
+PLAIN = MaskSettings("attention", Fixed(0.5), "none", uncertain_band=0.0, min_area=0.0)
+
+
+def sample(*heats, affinities=(), image=None):
+    targets = (BIRD, PLANT)[: len(heats)]
+    prompt = Prompt("a bird and a potted plant on grass", targets)
+    words = [target.word for target in targets]
+    if image is None:
+        image = np.full((*SIZE_HW, 3), 90, np.uint8)
+    maps = [heat.astype(np.float32) for heat in heats]
+    given = dict(zip(words, affinities, strict=False))
+    return Sample(prompt, 0, image, dict(zip(words, maps, strict=True)), given)
+
+
+def box(top, left, bottom, right, shape=SIZE_HW, value=1.0):
+    heat = np.zeros(shape, np.float32)
+    heat[top:bottom, left:right] = value
+    return heat
+
+
+def test_the_class_is_where_the_heat_is_above_the_threshold():
+    masked = make_class_map(sample(box(4, 6, 12, 20)), PLAIN)
+    np.testing.assert_array_equal(masked.class_map, box(4, 6, 12, 20) * 3)
+    assert masked.thresholds == [0.5]
+    assert masked.foreground == 8 * 14 / (24 * 32)
+
+
+def test_heat_on_a_coarse_grid_is_enlarged_to_the_image():
+    masked = make_class_map(sample(box(1, 2, 2, 3, shape=(3, 4))), PLAIN)
+    assert masked.class_map.shape == SIZE_HW
+    rows, columns = np.nonzero(masked.class_map)
+    assert (rows.mean().round(), columns.mean().round()) == (12, 20)
+
+
+@given(arrays(np.float32, (3, 5), elements=st.floats(0, 1, width=32)))
+def test_enlarged_heat_peaks_at_one_or_is_nothing(heat):
+    enlarged = enlarge(heat, (7, 16))
+    assert enlarged.shape == (7, 16)
+    assert enlarged.min() >= 0
+    assert enlarged.max() == (1 if (heat > 1e-30).any() else enlarged.max())
+
+
+def test_two_words_give_a_map_of_two_classes():
+    heats = box(2, 2, 10, 10), box(12, 16, 22, 30)
+    class_map = make_class_map(sample(*heats), PLAIN).class_map
+    np.testing.assert_array_equal(class_map, heats[0] * 3 + heats[1] * 16)
+
+
+def test_where_two_words_overlap_the_one_further_above_its_threshold_wins():
+    first, second = box(0, 0, 24, 20), box(0, 12, 24, 32)
+    first[:, 12:20], second[:, 12:20] = 0.8, 0.7
+    class_map = make_class_map(sample(first, second), PLAIN).class_map
+    assert (class_map[:, :20] == 3).all()
+    assert (class_map[:, 20:] == 16).all()
+
+
+def test_a_word_with_a_low_threshold_of_its_own_is_not_pushed_aside():
+    heats = np.array([[[0.6, 0.2]], [[0.5, 0.5]]], np.float32)
+    probabilities = label_probabilities(heats, [[0.5, 0.6], [0.5, 0.2]])
+    assert probabilities.argmax(1).tolist() == [[[1, 0]], [[2, 2]]]
+    np.testing.assert_allclose(probabilities.sum(1), 1, rtol=1e-6)
+
+
+def test_a_pixel_at_the_threshold_is_undecided_and_without_heat_is_background():
+    heat = np.array([[[0.0, 0.5, 1.0]]], np.float32)
+    (of_object,) = label_probabilities(heat, [[0.5]])[:, 1]
+    np.testing.assert_allclose(of_object, [[1 / (1 + np.exp(5)), 0.5, 1 / (1 + np.exp(-5))]])
+    assert label_probabilities(heat, [[0.0]]).argmax(1).tolist() == [[[0, 1, 1]]]
+
+
+def test_pixels_whose_label_hangs_on_the_threshold_are_ignored():
+    heat = box(4, 6, 12, 20)
+    heat[12:14, 6:20] = 0.49
+    heat[2:4, 6:20] = 0.52
+    settings = MaskSettings("attention", Fixed(0.5), "none", uncertain_band=0.05, min_area=0.0)
+    class_map = make_class_map(sample(heat), settings).class_map
+    assert (class_map[heat == 1] == 3).all()
+    assert (class_map[(heat > 0) & (heat < 1)] == 255).all()
+    assert (class_map[heat == 0] == 0).all()
+
+
+def test_specks_are_dropped_and_holes_are_kept():
+    heat = box(4, 6, 18, 20)
+    heat[8:11, 10:13] = 0
+    speck = heat.copy()
+    speck[22, 30] = 1
+    settings = MaskSettings("attention", Fixed(0.5), "none", uncertain_band=0.0, min_area=0.01)
+    np.testing.assert_array_equal(make_class_map(sample(speck), settings).class_map, heat * 3)
+
+
+@pytest.mark.parametrize("method", [Fixed(0.0), Fixed(0.5), Otsu(), Adaptive()])
+@pytest.mark.parametrize("refiner", ["none", "crf"])
+def test_a_cold_map_gives_no_pixel(method, refiner):
+    cold = np.zeros((3, 4), np.float32)
+    masked = make_class_map(
+        sample(cold, affinities=[cold]), MaskSettings("attention", method, refiner)
+    )
+    assert not masked.class_map.any()
+    assert masked.scores["area"] == masked.scores["contrast"] == 0
+    assert masked.foreground == 0
+
+
+@pytest.mark.parametrize("refiner", ["none", "crf"])
+def test_heat_everywhere_is_all_foreground(refiner):
+    masked = make_class_map(sample(np.ones((3, 4))), MaskSettings("attention", Fixed(0.5), refiner))
+    assert (masked.class_map == 3).all()
+    assert masked.scores["contrast"] == masked.scores["area"] == masked.scores["border"] == 0
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_heat_that_is_not_finite_is_refused(value):
+    with pytest.raises(InputError, match="finite heat, got nan or infinity"):
+        make_class_map(sample(box(0, 0, 3, 3, value=value)), PLAIN)
+
+
+def test_an_object_of_one_pixel_is_kept_where_nothing_is_a_speck():
+    assert make_class_map(sample(box(5, 6, 6, 7)), PLAIN).class_map.sum() == 3
+
+
+def test_a_grey_image_is_an_image():
+    grey = np.repeat(np.arange(24 * 32, dtype=np.uint32).reshape(24, 32, 1) % 256, 3, 2)
+    one = sample(box(4, 6, 12, 20), image=grey.astype(np.uint8))
+    class_map = make_class_map(one, MaskSettings("attention", Fixed(0.5))).class_map
+    assert set(np.unique(class_map)) <= {0, 3, 255}
+
+
+def test_adaptive_reads_the_affinity_of_the_sample_or_that_of_a_network():
+    heat = np.tile(np.linspace(1, 0, 32, dtype=np.float32), (24, 1))
+    narrow, wide = box(0, 0, 24, 13), box(0, 0, 24, 19)
+    settings = MaskSettings("attention", Adaptive("none"), "none")
+    of_sample = make_class_map(sample(heat, affinities=[narrow]), settings)
+    of_network = make_class_map(
+        sample(heat, affinities=[narrow]),
+        MaskSettings("attention", Adaptive("none"), "none", affinity_of=lambda image, heat: wide),
+    )
+    assert of_network.thresholds < of_sample.thresholds
+
+
+def test_the_heat_may_be_that_after_propagation():
+    narrow, wide = box(0, 0, 24, 13), box(0, 0, 24, 19)
+    plain = MaskSettings("affinity", Fixed(0.5), "none", uncertain_band=0.0)
+    class_map = make_class_map(sample(narrow, affinities=[wide]), plain).class_map
+    np.testing.assert_array_equal(class_map, wide * 3)
+    with pytest.raises(InputError, match="affinity to threshold, got none"):
+        make_class_map(sample(narrow), plain)
+
+
+@pytest.mark.parametrize("changes", [{"uncertain_band": -0.1}, {"min_area": 2.0}])
+def test_settings_out_of_range_are_refused(changes):
+    with pytest.raises(InputError, match=r"in \[0, 1"):
+        MaskSettings(**changes)
+
+
+def test_the_default_refiner_is_one_of_them():
+    assert MaskSettings().refiner in REFINERS
