@@ -15,12 +15,36 @@ from diffumask.errors import InputError
 EXIT_INPUT_ERROR = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count
 
+Threshold = Annotated[
+    str,
+    typer.Option(help="auto, otsu, adaptive, a number in [0, 1), or a file of calibrate (.json)."),
+]
+Refiner = Annotated[
+    str,
+    typer.Option(
+        help="auto, none, crf, crf-fast, crf-wide, guided, grabcut, random-walker, pamr, "
+        "sam:FOLDER."
+    ),
+]
+Affinity = Annotated[str, typer.Option(help="none, self-attention or a folder of affinity train.")]
+HeatMap = Annotated[
+    str,
+    typer.Option(help="Which heat has the threshold: attention, or affinity after propagation."),
+]
+UncertainBand = Annotated[
+    float | None,
+    typer.Option(help="Heat by which a threshold may be off; 0 labels all.", show_default="0.02"),
+]
+
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+affinity_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(affinity_app, name="affinity", help="Train what tells alike pixels from others.")
 
 
 def _show_version(wanted: bool) -> bool:
@@ -73,9 +97,14 @@ def generate(
         int | None, typer.Option(help="Images at a time.", show_default="by image size")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the run.")] = 0,
-    threshold: Annotated[
-        str, typer.Option(help="auto (Otsu for each image) or a number in [0, 1).")
-    ] = "auto",
+    threshold: Threshold = "auto",
+    refiner: Refiner = "auto",
+    affinity: Affinity = "self-attention",
+    heat: HeatMap = "auto",
+    uncertain_band: UncertainBand = None,
+    keep_maps: Annotated[
+        bool, typer.Option("--keep-maps", help="Keep the heat maps, for remask and calibrate.")
+    ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps, ...")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32, float16 or bfloat16.")] = "auto",
 ) -> None:
@@ -85,6 +114,7 @@ def generate(
     """
     with _errors_in_one_line():
         from .generate import Request, run
+        from .mask_options import read_mask_options
 
         request = Request(
             classes=classes,
@@ -98,11 +128,111 @@ def generate(
             width=width,
             batch_size=batch_size,
             seed=seed,
-            threshold=threshold,
+            masks=read_mask_options(threshold, refiner, affinity, heat, uncertain_band),
+            keep_maps=keep_maps,
             device=device,
             dtype=dtype,
         )
         typer.echo(run(request))
+
+
+@app.command()
+def remask(
+    folder: Annotated[Path, typer.Argument(help="Dataset made with --keep-maps.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the new dataset.")],
+    threshold: Threshold = "auto",
+    refiner: Refiner = "auto",
+    affinity: Affinity = "self-attention",
+    heat: HeatMap = "auto",
+    uncertain_band: UncertainBand = None,
+) -> None:
+    """Make the masks of a dataset again with other settings, without sampling, in a new folder."""
+    with _errors_in_one_line():
+        from .mask_options import read_mask_options
+        from .remask import run
+
+        typer.echo(
+            run(folder, out, read_mask_options(threshold, refiner, affinity, heat, uncertain_band))
+        )
+
+
+@app.command()
+def calibrate(
+    classes: Annotated[
+        list[str], typer.Option("--class", help="Class to calibrate; repeat for several.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Thresholds file (.json).")],
+    n: Annotated[int, typer.Option("--n", help="Most images of each class.")] = 200,
+    reference: Annotated[
+        str, typer.Option(help="affinity, oracle, masks:DIR or transformers:MODEL.")
+    ] = "affinity",
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Dataset made with --keep-maps.", show_default="sample new images"),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="As for generate.", show_default="tiny, or that of --data")
+    ] = None,
+    vocabulary: Annotated[
+        str | None, typer.Option(help="As for generate.", show_default="by model")
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Images at a time.", show_default="by image size")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the images and of resampling.")] = 0,
+    plot: Annotated[
+        Path | None, typer.Option(help="Picture of the curves (.svg).", show_default="none")
+    ] = None,
+    device: Annotated[str, typer.Option(help="As for generate.")] = "auto",
+    dtype: Annotated[str, typer.Option(help="As for generate.")] = "auto",
+) -> None:
+    """Find the threshold of each class that a reference agrees with best.
+
+    generate --threshold and remask --threshold take the file. With masks:DIR the reference is
+    drawn by hand, for 10 to 20 images of --data; with transformers:MODEL a segmentation network.
+    """
+    with _errors_in_one_line():
+        from .calibrate import Request, run
+
+        request = Request(
+            classes=classes,
+            n=n,
+            out=out,
+            model=model,
+            vocabulary=vocabulary,
+            data=data,
+            reference=reference,
+            batch_size=batch_size,
+            seed=seed,
+            plot=plot,
+            device=device,
+            dtype=dtype,
+        )
+        typer.echo(run(request))
+
+
+@affinity_app.command("train")
+def affinity_train(
+    data: Annotated[Path, typer.Option(help="Dataset made with --keep-maps.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the network.")],
+    classes: Annotated[
+        list[str] | None,
+        typer.Option("--class", help="Class to train on; repeat.", show_default="all"),
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Training steps of 16 images.", show_default="300")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the training.")] = 0,
+    device: Annotated[str, typer.Option(help="As for generate.")] = "auto",
+) -> None:
+    """Train a network on a dataset that spreads heat to alike pixels; no mask is drawn.
+
+    generate --affinity and remask --affinity take the folder.
+    """
+    with _errors_in_one_line():
+        from .affinity import Request, run
+
+        typer.echo(run(Request(data, out, tuple(classes or ()), steps, seed, device)))
 
 
 @contextmanager

@@ -4,7 +4,7 @@ import math
 import platform
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -14,6 +14,7 @@ from diffumask.errors import InputError
 from diffumask.prompts.build import build
 from diffumask.prompts.vocabulary import Vocabulary, load_vocabulary
 
+from .mask_options import MaskOptions, aggregation, identity, mask_settings
 from .progress import progress
 
 if TYPE_CHECKING:  # torch takes seconds to import, and a mistyped class should not
@@ -26,7 +27,6 @@ if TYPE_CHECKING:  # torch takes seconds to import, and a mistyped class should 
 VOCABULARIES = {"tiny": "tiny"}  # by model name; all others get "voc"
 REMARKS = {"tiny": "built in, draws emoji scenes: for photographs use --model sd15"}
 DEFAULT_OUT = Path("diffumask-out")
-AUTO_THRESHOLD = "otsu"
 BATCH_PIXELS = 4 * 512 * 512  # of a default batch: 4 images of Stable Diffusion 1.5
 MAX_DEFAULT_BATCH = 8
 PACKAGES = ("diffumask", "torch", "diffusers", "transformers", "numpy")
@@ -47,7 +47,8 @@ class Request:
     width: int | None = None
     batch_size: int | None = None
     seed: int = 0
-    threshold: str = "auto"
+    masks: MaskOptions = field(default_factory=MaskOptions)
+    keep_maps: bool = False
     device: str = "auto"
     dtype: str = "auto"
 
@@ -60,21 +61,6 @@ class Request:
         if guidance is not None and not (math.isfinite(guidance) and guidance >= 0):
             raise InputError(f"expected --guidance-scale of 0 or more, got {guidance}")
 
-    @property
-    def threshold_or_method(self) -> float | str:
-        """What `binarize` takes. Raises InputError for anything but auto and [0, 1)."""
-        if self.threshold == "auto":
-            return AUTO_THRESHOLD
-        try:
-            threshold = float(self.threshold)
-        except ValueError:
-            threshold = math.nan
-        if not 0 <= threshold < 1:
-            raise InputError(
-                f"expected --threshold auto or a number in [0, 1), got {self.threshold!r}"
-            )
-        return threshold
-
 
 def run(request: Request) -> str:
     """Make the items that the folder lacks, and return a line that says where they are.
@@ -82,25 +68,30 @@ def run(request: Request) -> str:
     Raises InputError for what the user can mend. An interrupt leaves the folder in order and
     is raised again with the state as its text.
     """
-    threshold = request.threshold_or_method
     vocabulary = load_vocabulary(request.vocabulary or VOCABULARIES.get(request.model, "voc"))
     classes = {entry.name: entry.class_id for entry in map(vocabulary.find, request.classes)}
+    if request.masks.calibration:
+        for name in classes:
+            request.masks.calibration.of(name)
 
     from diffumask.models import fingerprint, load, resolve
     from diffumask.store import PREVIEW_FILE, open_store
 
     out = request.out or _default_out(list(classes))
     spec = resolve(request.model)
-    settings = _settings(request, spec, threshold, vocabulary)
+    settings = resolved_settings(request, spec, vocabulary)
     print(introduction(spec, settings), file=sys.stderr)
+    checkpoint = fingerprint(spec)
+    if request.masks.calibration:
+        request.masks.calibration.check_model(spec.name, checkpoint)
     pipe = load(spec, request.device, request.dtype)
     identity = _identity(request, settings, vocabulary) | {
-        "checkpoint": fingerprint(spec),
+        "checkpoint": checkpoint,
         "dtype": str(pipe.dtype).removeprefix("torch."),
     }
     with open_store(out, identity, classes, _notes(request, settings, pipe)) as store:
         done, stopped = _make(pipe, vocabulary, list(classes), request, store, settings)
-        empty = sum(record["scores"]["area"] == 0 for record in store.records.values())
+        empty = sum(record["foreground"] == 0 for record in store.records.values())
 
     total = request.n * len(classes)
     if stopped:
@@ -137,8 +128,8 @@ def _make(
     return count_done(), stopped
 
 
-def _settings(
-    request: Request, spec: "ModelSpec", threshold: float | str, vocabulary: Vocabulary
+def resolved_settings(
+    request: Request, spec: "ModelSpec", vocabulary: Vocabulary
 ) -> "GenerateSettings":
     """Fill what was not typed with the defaults of the model."""
     from diffumask.pipeline import GenerateSettings
@@ -153,10 +144,13 @@ def _settings(
         typed_or(spec.height, request.height),
         typed_or(spec.width, request.width),
         vocabulary.negative_prompt,
+        affinity=request.masks.wants_self_attention,
+        **aggregation(request.masks),
     )
     fitting = BATCH_PIXELS // (sampling.height * sampling.width)
     batch_size = typed_or(max(1, min(MAX_DEFAULT_BATCH, fitting)), request.batch_size)
-    return GenerateSettings(spec.name, sampling, threshold, batch_size=batch_size)
+    masks = mask_settings(request.masks)
+    return GenerateSettings(spec.name, sampling, masks, batch_size, request.keep_maps)
 
 
 def introduction(spec: "ModelSpec", settings: "GenerateSettings") -> str:
@@ -178,8 +172,8 @@ def _identity(
         "vocabulary_fingerprint": vocabulary.fingerprint,
         "seed": request.seed,
         **asdict(settings.sampling),
-        "threshold": settings.threshold,
-        "min_area": settings.min_area,
+        **identity(request.masks),
+        "keep_maps": settings.keep_maps,
     }
 
 

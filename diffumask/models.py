@@ -1,6 +1,7 @@
 """Models by name, folder or hub id. The only module that loads checkpoints."""
 
 import difflib
+import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,6 +12,8 @@ from typing import Any
 import torch
 from diffusers import DiffusionPipeline, UNet2DConditionModel
 from diffusers.utils import logging as diffusers_logging
+from transformers import AutoConfig, AutoModelForSemanticSegmentation, PreTrainedModel, SamModel
+from transformers.utils import cached_file
 from transformers.utils import logging as transformers_logging
 
 from diffumask.checkpoint import (
@@ -78,7 +81,7 @@ def load(spec: ModelSpec, device: str = "auto", dtype: str = "auto") -> Diffusio
     Raises `InputError` for files that are missing, damaged or not of a UNet with cross-attention,
     for an unreachable hub, and for a device or dtype that cannot be had.
     """
-    torch_device = _device(device)
+    torch_device = find_device(device)
     options: dict[str, Any] = {"dtype": _dtype(dtype, torch_device), "use_safetensors": True}
     folder = _folder(spec)
     index = read_index(folder)
@@ -97,6 +100,65 @@ def load(spec: ModelSpec, device: str = "auto", dtype: str = "auto") -> Diffusio
         raise InputError(f"expected a whole model in {folder}, got: {reason(error)}") from error
     pipe.set_progress_bar_config(disable=True)
     return pipe.to(torch_device)
+
+
+def load_segmenter(model: str, device: str = "auto") -> tuple[PreTrainedModel, dict[str, Any]]:
+    """Load a semantic segmentation network of transformers with its preprocessor_config.json.
+
+    `model` is a folder or a hub id; the second result is empty without that file. Only safetensors
+    are read, and no code of the model's. Raises `InputError` for anything else.
+    """
+    if not (Path(model) / "config.json").is_file() and not HUB_ID.fullmatch(model):
+        raise InputError(
+            f"expected a folder with config.json or a hub id like owner/name, got {model!r}"
+        )
+    options: dict[str, Any] = {"use_safetensors": True, "trust_remote_code": False}
+    torch_device = find_device(device)
+    try:
+        with _progress_bars_off():
+            network, info = AutoModelForSemanticSegmentation.from_pretrained(
+                model, dtype=torch.float32, output_loading_info=True, **options
+            )
+            preparation = cached_file(
+                model, "preprocessor_config.json", _raise_exceptions_for_missing_entries=False
+            )
+    except Exception as error:  # any kind, for the reason given in _fetch
+        raise InputError(
+            f"expected a semantic segmentation network in safetensors, got {model!r}: "
+            f"{reason(error)}"
+        ) from error
+    if info["missing_keys"]:  # transformers fills them with noise
+        missing = min(info["missing_keys"])
+        raise InputError(f"expected all weights in {model}, got none for {missing}")
+    prepared = json.loads(Path(preparation).read_bytes()) if preparation else {}
+    return network.eval().to(torch_device), prepared
+
+
+def load_sam_model(folder: Path, device: str = "auto") -> SamModel:
+    """Load a SAM (Segment Anything) from safetensors in a local folder.
+
+    Raises `InputError` for a folder that is missing, of another model, or not whole.
+    """
+    if not (folder / "config.json").is_file():
+        raise InputError(f"expected a SAM folder with config.json, got {str(folder)!r}")
+    options: dict[str, Any] = {"use_safetensors": True, "local_files_only": True}
+    try:
+        kind = AutoConfig.from_pretrained(folder, local_files_only=True).model_type
+        if kind != "sam":
+            raise InputError(f"expected a model of type 'sam' in {str(folder)!r}, got {kind!r}")
+        with _progress_bars_off():
+            loaded: Any = SamModel.from_pretrained(folder, output_loading_info=True, **options)
+    except InputError:
+        raise
+    except Exception as error:  # any kind, for the reason given in _fetch
+        raise InputError(
+            f"expected a whole SAM in {str(folder)!r}, got: {reason(error)}"
+        ) from error
+    model, info = loaded
+    if info["missing_keys"]:  # transformers fills them with noise
+        missing = min(info["missing_keys"])
+        raise InputError(f"expected all weights in {str(folder)!r}, got none for {missing}")
+    return model.eval().to(find_device(device))
 
 
 def fingerprint(spec: ModelSpec) -> str:
@@ -139,7 +201,11 @@ def _load_unet(folder: Path, options: dict[str, Any]) -> UNet2DConditionModel:
     return unet
 
 
-def _device(device: str) -> torch.device:
+def find_device(device: str) -> torch.device:
+    """Return the device of that name; "auto" is the first of cuda, mps and cpu that is there.
+
+    Raises `InputError` for one that cannot be had.
+    """
     if device == "auto":
         there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
         device = next((name for name, is_there in there.items() if is_there), "cpu")

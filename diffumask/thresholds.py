@@ -77,7 +77,7 @@ class Otsu:
 
 @dataclass(frozen=True, slots=True)
 class Calibrated:
-    """The threshold of the class in a table; see `diffumask.calibrate`."""
+    """The threshold of the class in a table; see `diffumask.calibration.fit`."""
 
     threshold_of: Callable[[str], float]
     name: str

@@ -29,6 +29,8 @@ from transformers import (
     CLIPTextModel,
     CLIPTextModelWithProjection,
     CLIPTokenizer,
+    SegformerConfig,
+    SegformerForSemanticSegmentation,
 )
 
 from diffumask.models import load, resolve
@@ -166,6 +168,27 @@ def tiny_random_xl_folder(tmp_path_factory: pytest.TempPathFactory, tokenizer_fo
     }
     folder = tmp_path_factory.mktemp("models") / "tiny_random_xl"
     StableDiffusionXLPipeline(**parts).save_pretrained(folder, safe_serialization=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def segmenter_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a random SegFormer with three labels, of which it names every one; read only."""
+    torch.manual_seed(0)
+    config = SegformerConfig(
+        depths=[1, 1],
+        hidden_sizes=[8, 8],
+        num_attention_heads=[1, 1],
+        sr_ratios=[1, 1],
+        patch_sizes=[3, 3],
+        strides=[2, 2],
+        mlp_ratios=[1, 1],
+        num_encoder_blocks=2,
+        decoder_hidden_size=8,
+        id2label={0: "wall", 1: "fowl, Bird", 2: "potted-plant"},
+    )
+    folder = tmp_path_factory.mktemp("models") / "segmenter"
+    SegformerForSemanticSegmentation(config).save_pretrained(folder)
     return folder
 
 

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from diffumask import pipeline
 from diffumask.cli.app import app
-from diffumask.cli.generate import Request, introduction
+from diffumask.cli.generate import introduction
 from diffumask.cli.progress import Pace, progress
 from diffumask.models import MODELS
 from diffumask.pipeline import GenerateSettings
@@ -86,7 +86,7 @@ def test_other_settings_in_the_same_folder_are_refused_by_name(make):
     make("--n", 1)
     result = make("--n", 1, "--seed", 1, "--threshold", 0.5)
     assert result.exit_code == 2
-    assert "another seed (0, now 1), threshold ('otsu', now 0.5)" in result.stderr
+    assert "another seed (0, now 1), threshold ('otsu', now '0.5')" in result.stderr
 
 
 def test_ctrl_c_tells_how_to_go_on(make, tmp_path, monkeypatch):
@@ -130,8 +130,18 @@ def test_a_full_disk_is_one_line(make, monkeypatch, tmp_path):
         (["--class", "bird", "--batch-size", 0], "--batch-size of 1 or more, got 0"),
         (["--class", "bird", "--guidance-scale", "nan"], "--guidance-scale of 0 or more, got nan"),
         (["--class", "bird", "--guidance-scale", -1], "--guidance-scale of 0 or more, got -1.0"),
-        (["--class", "bird", "--threshold", "high"], "auto or a number in [0, 1), got 'high'"),
-        (["--class", "bird", "--threshold", 1], "auto or a number in [0, 1), got '1'"),
+        (["--class", "bird", "--threshold", "high"], "calibrate, got 'high'"),
+        (["--class", "bird", "--threshold", 1], "a number in [0, 1) or the .json file"),
+        (
+            ["--class", "bird", "--threshold", "lost.json"],
+            "got lost.json: No such file",
+        ),
+        (["--class", "bird", "--refiner", "magic"], "--refiner auto, none, crf, "),
+        (
+            ["--class", "bird", "--affinity", "lost"],
+            "affinity train, got 'lost'",
+        ),
+        (["--class", "bird", "--uncertain-band", -1], "uncertain band in [0, 1), got -1"),
         (["--class", "bird", "--vocabulary", "coco"], "vocabulary (tiny, voc)"),
         (["--class", "bird", "--height", 100], "height divisible by 8, got 100"),
         (["--class", "bird", "--width", 0], "width divisible by 8, got 0"),
@@ -178,9 +188,30 @@ def test_the_built_in_model_says_how_to_get_photographs():
     assert "stable-diffusion-v1-5/" in introduction(MODELS["sd15"], settings)
 
 
-def test_a_request_needs_no_more_than_classes_and_n():
-    assert Request(["bird"], 1).threshold_or_method == "otsu"
-    assert Request(["bird"], 1, threshold="0.45").threshold_or_method == 0.45
+def test_masks_are_made_again_from_kept_maps(make, tmp_path):
+    make("--n", 2, "--keep-maps", "--threshold", 0.5)
+    made, again = tmp_path / "out", tmp_path / "again"
+    result = call("remask", made, "--out", again, "--threshold", 0.9)
+    assert result.exit_code == 0, result.output
+    assert result.stdout == f"2 items in {again}; look at {again / 'preview.jpg'}\n"
+    assert [record["thresholds"] for record in read_records(again)] == [[0.9]] * 2
+    assert read_run(again)["settings"]["threshold"] == "0.9"
+    assert all(path.stat().st_size <= 32_000 for path in (made / "maps").iterdir())
+
+
+def test_remask_refuses_what_it_cannot_do(make, tmp_path):
+    make("--n", 1)
+    out = tmp_path / "out"
+    for words, message in (
+        ((out, "--out", tmp_path / "b"), "expected a dataset made with --keep-maps"),
+        ((out, "--out", out), "expected another folder"),
+        ((tmp_path, "--out", tmp_path / "b"), "expected a dataset with"),
+    ):
+        result = call("remask", *words)
+        assert result.exit_code == 2
+        (line,) = result.stderr.splitlines()
+        assert message in line
+        assert not (tmp_path / "b").exists()
 
 
 def test_the_pace_counts_this_run_only():

@@ -1,0 +1,64 @@
+"""`diffumask remask`: other masks for the images and heat maps of a dataset."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from diffumask.errors import InputError
+
+from .mask_options import NONE, SELF_ATTENTION, MaskOptions, identity, mask_settings
+from .progress import progress
+
+if TYPE_CHECKING:
+    from diffumask.calibration.file import Thresholds
+
+
+def run(folder: Path, out: Path, options: MaskOptions) -> str:
+    """Write the dataset with its new masks, and return a line that says where.
+
+    Raises InputError for a folder that is no dataset or kept no maps, for the same folder twice,
+    and for thresholds of another model or without one of the classes.
+    """
+    from diffumask.pipeline import remask, write_preview
+    from diffumask.records import read_records
+    from diffumask.store import PREVIEW_FILE, open_store, read_run
+
+    if folder.resolve() == out.resolve():
+        raise InputError(f"expected another folder for the new masks, got {out}; choose one")
+    run = read_run(folder)
+    records = read_records(folder)
+    settings, classes = run["settings"], run["classes"]
+    if not settings["keep_maps"]:
+        raise InputError(f"expected a dataset made with --keep-maps, got {folder}; make it so")
+    if options.wants_self_attention and settings["affinity"] != SELF_ATTENTION:
+        options = replace(options, affinity=NONE)
+    if options.calibration:
+        _check(options.calibration, settings, list(classes))
+
+    masks = mask_settings(options)
+    notes = {"masks_of": str(folder)}
+    with open_store(out, settings | identity(options), classes, notes) as store:
+        with progress(len(records), len(store.records)) as advance:
+            for _ in remask(folder, store, masks):
+                advance(1)
+        write_preview(store)
+    return f"{len(records)} items in {out}; look at {out / PREVIEW_FILE}"
+
+
+def _check(
+    calibration: "Thresholds", settings: Mapping[str, Any], class_names: Sequence[str]
+) -> None:
+    """Refuse thresholds that were found on heat maps of another kind."""
+    from diffumask.calibration.cases import kept_weights
+
+    calibration.check_model(settings["model"], settings["checkpoint"])
+    for name in class_names:
+        calibration.of(name)
+    made = {"merge": settings["merge"], "weights": kept_weights(settings)}
+    found = {"merge": calibration.merge, "weights": calibration.weights}
+    if made != found:
+        raise InputError(
+            f"expected heat maps made as the thresholds' were ({found}), got {made}; generate"
+            " with the thresholds file, or calibrate on this dataset"
+        )

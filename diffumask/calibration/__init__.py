@@ -1,0 +1,1 @@
+"""Thresholds of classes, fitted to a reference: `diffumask calibrate`."""

@@ -1,0 +1,149 @@
+"""What thresholds are fitted on: objects with the heat of their words, and the curves of it."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from diffumask.calibration.fit import THRESHOLDS, Curves, Truth, iou_curve
+from diffumask.defaults import MERGE
+from diffumask.maps import read_maps
+from diffumask.masks import MaskSettings, enlarge
+from diffumask.records import read_image, read_records, record_name, record_prompt
+from diffumask.types import BACKGROUND_ID, IGNORE_ID, GridHeat, Heat, Image, Target
+
+ATTENTION, AFFINITY = "attention", "affinity"
+SELF_ATTENTION = "self-attention"  # in run.json, where affinities were kept
+MIN_AREA = 0.002  # share of the image below which a reference shows no object, only specks
+
+
+@dataclass(frozen=True, slots=True)
+class Combination:
+    """How attention becomes a heat map: `merge` and `weights` of `aggregate`, and `heat`.
+
+    Weights of None are those of `localizing_weights`; `heat` is that of `MaskSettings`.
+    """
+
+    merge: str = MERGE
+    weights: Mapping[int, float] | None = None
+    heat: str = MaskSettings().heat
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """An object to judge: the heat of its word in some combinations, and the image it is in.
+
+    All cases of a run have the same combinations. Arrays are of the height and width of the image.
+    `affinity` is the heat after propagation to alike pixels, None where there is none.
+    """
+
+    name: str
+    target: Target
+    image: Image
+    heats: Sequence[tuple[Combination, Heat]]
+    affinity: Heat | None = None
+
+
+# The heat maps of an image and their propagation, by word.
+HeatMaps = tuple[Mapping[str, GridHeat], Mapping[str, GridHeat]]
+
+# Says where the object of a case is; None where it has no answer.
+Reference = Callable[[Case], Truth | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """The IoU curves of cases, for each combination by class, and how many showed no object."""
+
+    combinations: Sequence[Combination]
+    curves: Sequence[Mapping[str, Curves]]
+    left_out: Mapping[str, int]
+
+
+def gather(
+    cases: Iterable[Case],
+    reference: Reference,
+    class_names: Sequence[str],
+    min_area: float = MIN_AREA,
+) -> Gathered:
+    """Compare cases with a reference, one after the other, keeping their curves alone.
+
+    Cases without an answer do not count; those whose object is smaller than `min_area` of the
+    image are left out. A class without a case has no curves.
+    """
+    combinations = [Combination()]
+    rows: dict[str, list[list[np.ndarray]]] = {name: [] for name in class_names}
+    left_out = dict.fromkeys(class_names, 0)
+    for case in cases:
+        truth = reference(case)
+        if truth is None:
+            continue
+        if np.mean((truth != BACKGROUND_ID) & (truth != IGNORE_ID)) < min_area:
+            left_out[case.target.class_name] += 1
+            continue
+        combinations = [combination for combination, _ in case.heats]
+        rows[case.target.class_name].append([iou_curve(heat, truth) for _, heat in case.heats])
+    curves = [
+        {
+            name: np.array([row[index] for row in of_class]).reshape(-1, len(THRESHOLDS))
+            for name, of_class in rows.items()
+        }
+        for index in range(len(combinations))
+    ]
+    return Gathered(combinations, curves, left_out)
+
+
+def kept_cases(
+    folder: Path, combinations: Sequence[Combination], class_names: Sequence[str], n: int
+) -> Iterator[Case]:
+    """Read the first `n` items of each class from a dataset folder that kept its heat maps.
+
+    The combinations are those of the folder. Raises InputError for an item without maps.
+    """
+    counts: Counter[str] = Counter()
+    for record in read_records(folder):
+        wanted = [one for one in record_prompt(record).targets if one.class_name in class_names]
+        wanted = [one for one in wanted if counts[one.class_name] < n]
+        if not wanted:
+            continue
+        image, maps = read_image(folder, record), read_maps(folder, record)
+        for target in wanted:
+            counts[target.class_name] += 1
+            yield make_case(
+                record_name(record), target, image, [(way, maps) for way in combinations]
+            )
+
+
+def kept_combinations(settings: Mapping[str, Any]) -> list[Combination]:
+    """Return the combinations of a dataset's heat maps, from the settings of its run.json.
+
+    The default heat comes first, where its maps were kept.
+    """
+    merge, weights = settings["merge"], kept_weights(settings)
+    heats = [ATTENTION, AFFINITY] if settings["affinity"] == SELF_ATTENTION else [ATTENTION]
+    heats.sort(key=lambda heat: heat != Combination().heat)
+    return [Combination(merge, weights, heat) for heat in heats]
+
+
+def kept_weights(settings: Mapping[str, Any]) -> dict[int, float] | None:
+    """Return the weights of the settings of run.json, whose keys JSON made text."""
+    weights = settings["weights"]
+    return weights and {int(factor): weight for factor, weight in weights.items()}
+
+
+def make_case(
+    name: str, target: Target, image: Image, maps: Sequence[tuple[Combination, HeatMaps]]
+) -> Case:
+    """Enlarge the heat of a target to its image; `maps` are those of each combination."""
+    size_hw = (image.shape[0], image.shape[1])
+    heats = []
+    for combination, (attention, affinities) in maps:
+        by_word = affinities if combination.heat == AFFINITY else attention
+        heats.append((combination, enlarge(by_word[target.word], size_hw)))
+    affinity = maps[0][1][1].get(target.word)
+    return Case(
+        name, target, image, heats, None if affinity is None else enlarge(affinity, size_hw)
+    )

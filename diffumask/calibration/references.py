@@ -1,0 +1,133 @@
+"""Who says where the object is: the references that thresholds are calibrated against."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image as PillowImage
+from PIL import UnidentifiedImageError
+
+from diffumask.calibration.cases import Case, Reference
+from diffumask.calibration.fit import Truth
+from diffumask.errors import InputError
+from diffumask.types import BACKGROUND_ID, IGNORE_ID
+
+AFFINITY_THRESHOLD = 0.5
+SHOWN, HIDDEN = 1, 0
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a reference may need besides the case.
+
+    `class_ids` are by class, `aliases` further names of each class, `items` the names of all
+    items there are; `device` is where a network runs.
+    """
+
+    class_ids: Mapping[str, int]
+    aliases: Mapping[str, Sequence[str]]
+    items: frozenset[str]
+    device: str = "auto"
+
+
+def find_reference(reference: str, known: Known) -> Reference:
+    """Find a reference by its name and what follows the colon: "masks:my_masks".
+
+    Raises InputError for an unknown one, and for what it refuses.
+    """
+    kind, _, source = reference.partition(":")
+    if kind not in REFERENCES or (kind == "affinity") == bool(source):
+        raise InputError(
+            f"expected a reference affinity, masks:DIR or transformers:MODEL, got {reference!r}"
+        )
+    return REFERENCES[kind](source, known)
+
+
+def by_affinity(case: Case) -> Truth:
+    """Show where the propagated heat is above 0.5. Raises InputError where there is none."""
+    if case.affinity is None:
+        raise InputError(
+            f"expected the affinity of {case.name}, got none; generate with --affinity "
+            "self-attention or calibrate without --data"
+        )
+    return np.where(case.affinity > AFFINITY_THRESHOLD, SHOWN, HIDDEN).astype(np.uint8)
+
+
+def by_masks(folder: Path, known: Known) -> Reference:
+    """Take the PNG of an item's name in a folder, or in its subfolder masks/, where there is one.
+
+    A mask is black and white (255 or 1 the object), or holds class ids and 255 where it is unsure.
+    Raises InputError for a folder without masks or with one of no item, and, when a case is
+    judged, for a mask of another size and for other values.
+    """
+    inner = folder / "masks" if (folder / "masks").is_dir() else folder
+    paths = {path.stem: path for path in sorted(inner.glob("*.png"))}
+    if not paths:
+        raise InputError(f"expected masks NAME.png in {inner}, got none")
+    strangers = sorted(set(paths) - known.items)
+    if strangers:
+        raise InputError(
+            f"expected masks named after images of the dataset, got {paths[strangers[0]]}"
+        )
+
+    def judge(case: Case) -> Truth | None:
+        path = paths.get(case.name)
+        return None if path is None else _read_mask(path, case, known.class_ids)
+
+    return judge
+
+
+def by_network(model: str, known: Known) -> Reference:
+    """Let a semantic segmentation network look: a folder or hub id for transformers.
+
+    Raises InputError for what cannot be loaded, and for a class that is none of its labels.
+    """
+    from diffumask.calibration.semantic import label_ids, load_judge
+
+    judge = load_judge(model, known.device)
+    ids = {name: label_ids(judge.labels, [name, *known.aliases[name]]) for name in known.aliases}
+
+    def look(case: Case) -> Truth:
+        shown = np.isin(judge(case.image), ids[case.target.class_name])
+        return np.where(shown, SHOWN, HIDDEN).astype(np.uint8)
+
+    return look
+
+
+REFERENCES: dict[str, Callable[[str, Known], Reference]] = {
+    "affinity": lambda source, known: by_affinity,
+    "masks": lambda source, known: by_masks(Path(source), known),
+    "transformers": by_network,
+}
+
+
+def _read_mask(path: Path, case: Case, class_ids: Mapping[str, int]) -> Truth:
+    values = _read_values(path)
+    if values.shape != case.image.shape[:2]:
+        (h, w), (image_h, image_w) = values.shape, case.image.shape[:2]
+        raise InputError(f"expected a mask of {image_h}x{image_w} pixels, got {path} of {h}x{w}")
+    found = set(np.unique(values).tolist())
+    if found <= {HIDDEN, SHOWN} or found <= {BACKGROUND_ID, IGNORE_ID}:
+        is_object = values > 0
+        return np.where(is_object, SHOWN, HIDDEN).astype(np.uint8)
+    others = found - {BACKGROUND_ID, IGNORE_ID, *class_ids.values()}
+    if others:
+        raise InputError(
+            f"expected a black and white mask or class ids, got {path} with {min(others)}; "
+            "save it as PNG without smooth edges"
+        )
+    truth = np.where(values == case.target.class_id, SHOWN, HIDDEN).astype(np.uint8)
+    truth[values == IGNORE_ID] = IGNORE_ID
+    return truth
+
+
+def _read_values(path: Path) -> UInt8[np.ndarray, "h w"]:
+    """Read the indices of a palette image, else the brightness."""
+    try:
+        with PillowImage.open(path) as picture:
+            plain = picture if picture.mode == "P" else picture.convert("L")
+            return np.array(plain)
+    except (OSError, UnidentifiedImageError) as error:
+        raise InputError(f"expected a PNG mask, got {path}: {error}") from error
