@@ -1,0 +1,245 @@
+"""What masks are judged on: images with their attention and the truth, kept on disk.
+
+Two kinds of items, each of one prompted object: "generated" are images of the model, whose truth
+is what the oracle sees; "renders" are scenes that the model did not make, with exact masks, which
+it observes through a little noise. Both keep the attention of every grid, so that every way to
+make masks of it can be tried without the model.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float32
+from oracle import MIN_AREA, load_oracle, predict
+
+from diffumask.affinity import propagate
+from diffumask.attention import Attention
+from diffumask.models import ModelSpec, fingerprint, load
+from diffumask.observe import TIMESTEPS, observe_attention
+from diffumask.prompts.build import build
+from diffumask.prompts.vocabulary import Vocabulary
+from diffumask.sample import SampleSettings, heat_maps, rounded, sample_attention
+from diffumask.scenes import render_scene
+from diffumask.seeds import item_seed
+from diffumask.types import GridHeat, Image, Mask, Prompt, Sample, Target
+
+BATCH_SIZE = 10
+FIRST_RENDER_SEED = 30_000_000  # far from the seeds that `tiny` and the oracle were trained on
+SEEDS_PER_CLASS, SEEDS_PER_RUN = 100_000, 1_000
+GENERATED, RENDERS = "generated", "renders"
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """An image with one wanted object, what the model attended to, and where the object is.
+
+    `grids` are means of cross-attention by the factor of the grid, `n_heads` how many heads each
+    averages, `matrix` is the mean self-attention of the finest grid of at most 32x32.
+    """
+
+    prompt: Prompt
+    seed: int
+    image: Image
+    heat: GridHeat
+    grids: Mapping[int, GridHeat]
+    n_heads: Mapping[int, int]
+    matrix: Float32[np.ndarray, "n n"]
+    truth: Mask
+    oracle: Mask
+
+    @property
+    def class_name(self) -> str:
+        """The class of the object."""
+        return self.prompt.targets[0].class_name
+
+    @property
+    def present(self) -> bool:
+        """Whether the truth shows the object on enough of the image."""
+        return float(self.truth.mean()) >= MIN_AREA
+
+    @property
+    def sample(self) -> Sample:
+        """The item as `diffumask.sample` gives it.
+
+        Propagated again, so that kept items serve another way to propagate.
+        """
+        word = self.prompt.targets[0].word
+        spread = propagate(torch.from_numpy(self.heat)[None], torch.from_numpy(self.matrix))
+        affinities = rounded({word: spread[0].numpy()})
+        return Sample(self.prompt, self.seed, self.image, {word: self.heat}, affinities)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Which items: `n` images and `n_renders` scenes of each class."""
+
+    spec: ModelSpec
+    vocabulary: Vocabulary
+    n: int
+    n_renders: int
+    seed: int
+
+
+def gather(plan: Plan, work: Path) -> dict[str, list[Item]]:
+    """Return the items of both kinds, made where they are not in `work` yet.
+
+    Batches are written whole or not at all, so a run goes on where it was stopped. A folder
+    holds the items of one model; another one has a folder of its own below `work`.
+    """
+    folder = work / fingerprint(plan.spec)
+    folder.mkdir(parents=True, exist_ok=True)
+    makers = {GENERATED: (plan.n, _Maker.generate), RENDERS: (plan.n_renders, _Maker.render)}
+    maker = _Maker(plan)
+    items: dict[str, list[Item]] = {kind: [] for kind in makers}
+    for kind, (n, make) in makers.items():
+        for path, entry, indices in _batches(plan, folder, kind, n):
+            if not path.exists():
+                _write(path, make(maker, entry, indices))
+            items[kind] += read(path)
+    return items
+
+
+def _batches(
+    plan: Plan, folder: Path, kind: str, n: int
+) -> Iterator[tuple[Path, Any, Sequence[int]]]:
+    for entry in plan.vocabulary.classes:
+        for start in range(0, n, BATCH_SIZE):
+            stop = min(start + BATCH_SIZE, n)
+            name = f"{kind}_{plan.seed}_{entry.name.replace(' ', '-')}_{start}_{stop}.npz"
+            yield folder / name, entry, range(start, stop)
+
+
+class _Maker:
+    """Makes batches of items with a model and an oracle that are loaded when first needed."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.loaded: dict[str, Any] = {}
+
+    def generate(self, entry: Any, indices: Sequence[int]) -> list[Item]:
+        """Sample images as `diffumask generate` does."""
+        plan, spec = self.plan, self.plan.spec
+        seeds = [item_seed(plan.seed, entry.name, index) for index in indices]
+        prompts = [build(plan.vocabulary, entry.name, seed) for seed in seeds]
+        settings = SampleSettings(
+            spec.num_inference_steps,
+            spec.guidance_scale,
+            spec.height,
+            spec.width,
+            plan.vocabulary.negative_prompt,
+            affinity=True,
+        )
+        images, attention = sample_attention(self._get("pipe"), prompts, seeds, settings)
+        oracle = self._seen_by_oracle(images, entry.class_id)
+        return _items(prompts, seeds, images, attention, oracle, oracle)
+
+    def render(self, entry: Any, indices: Sequence[int]) -> list[Item]:
+        """Render scenes with one object and let the model look at them."""
+        plan, spec = self.plan, self.plan.spec
+        run = SEEDS_PER_CLASS * entry.class_id + SEEDS_PER_RUN * plan.seed
+        seeds = [FIRST_RENDER_SEED + run + index for index in indices]
+        scenes = [
+            render_scene(seed, (spec.height, spec.width), class_names=[entry.name])
+            for seed in seeds
+        ]
+        target = Target(entry.name, entry.name, entry.class_id)
+        prompts = [Prompt(scene.caption, (target,)) for scene in scenes]
+        images = [scene.image for scene in scenes]
+        attention = observe_attention(
+            self._get("pipe"), images, prompts, seeds=seeds, timesteps=TIMESTEPS, affinity=True
+        )
+        truths = [scene.objects[0].mask for scene in scenes]
+        oracle = self._seen_by_oracle(images, entry.class_id)
+        return _items(prompts, seeds, images, attention, truths, oracle)
+
+    def _seen_by_oracle(self, images: Sequence[Image], class_id: int) -> list[Mask]:
+        return list(predict(self._get("oracle"), images) == class_id)
+
+    def _get(self, name: str) -> Any:
+        loaders: dict[str, Callable[[], Any]] = {
+            "pipe": lambda: load(self.plan.spec),
+            "oracle": load_oracle,
+        }
+        if name not in self.loaded:
+            self.loaded[name] = loaders[name]()
+        return self.loaded[name]
+
+
+def _items(
+    prompts: Sequence[Prompt],
+    seeds: Sequence[int],
+    images: Sequence[Image],
+    attention: Attention,
+    truths: Sequence[Mask],
+    oracle: Sequence[Mask],
+) -> list[Item]:
+    maps, factors = attention.maps, attention.factors
+    n_heads = {factors[size]: count for size, count in attention.n_heads.items()}
+    ((_, matrices),) = attention.self_matrices.items()
+    items = []
+    for i, (heats, _) in enumerate(heat_maps(attention)):
+        (word,) = heats
+        columns = list(attention.columns(i, word))
+        grids = {factors[size]: maps[size][i, columns].mean(0).cpu().numpy() for size in maps}
+        items.append(
+            Item(
+                prompts[i],
+                seeds[i],
+                images[i],
+                heats[word],
+                grids,
+                n_heads,
+                matrices[i].cpu().numpy(),
+                truths[i],
+                oracle[i],
+            )
+        )
+    return items
+
+
+def _write(path: Path, items: Sequence[Item]) -> None:
+    texts = [
+        {
+            "text": one.prompt.text,
+            "target": [getattr(one.prompt.targets[0], name) for name in Target.__slots__],
+            "seed": one.seed,
+        }
+        for one in items
+    ]
+    arrays: dict[str, Any] = {
+        name: np.stack([getattr(one, name) for one in items])
+        for name in ("image", "heat", "truth", "oracle")
+    }
+    arrays["matrix"] = np.stack([one.matrix for one in items]).astype(np.float16)
+    for factor in items[0].grids:
+        arrays[f"grid_{factor}"] = np.stack([one.grids[factor] for one in items])
+        arrays[f"heads_{factor}"] = np.array(items[0].n_heads[factor])
+    partial = path.with_suffix(".partial.npz")
+    np.savez(partial, texts=np.array(json.dumps(texts)), **arrays)
+    partial.replace(path)
+
+
+def read(path: Path) -> list[Item]:
+    """Read a batch that `gather` wrote."""
+    with np.load(path, allow_pickle=False) as arrays:
+        stored = {name: arrays[name] for name in arrays.files}
+    factors = sorted(int(name[5:]) for name in stored if name.startswith("grid_"))
+    return [
+        Item(
+            Prompt(text["text"], (Target(*text["target"]),)),
+            text["seed"],
+            stored["image"][i],
+            stored["heat"][i],
+            {factor: stored[f"grid_{factor}"][i] for factor in factors},
+            {factor: int(stored[f"heads_{factor}"]) for factor in factors},
+            stored["matrix"][i].astype(np.float32),
+            stored["truth"][i],
+            stored["oracle"][i],
+        )
+        for i, text in enumerate(json.loads(str(stored["texts"])))
+    ]
