@@ -17,7 +17,7 @@ from diffumask.defaults import MERGE, WEIGHTS
 from diffumask.errors import InputError
 from diffumask.types import Heat
 
-POWER = 2  # Nguyen et al. 2023 take 4; on `tiny` 1 to 8 differ little, 2 is best on renders
+POWER = 1  # Nguyen et al. 2023 take 4; on `tiny` 1 to 8 differ little, 1 is best on renders
 MAX_ROUNDS = 8
 
 Heats = Float[Tensor, "word h w"]

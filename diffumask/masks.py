@@ -39,8 +39,8 @@ class MaskSettings:
     """
 
     heat: Literal["attention", "affinity"] = "affinity"
-    threshold: ThresholdMethod = field(default_factory=Otsu)
-    refiner: str = "crf"
+    threshold: ThresholdMethod = field(default_factory=lambda: Otsu(less=0.05))
+    refiner: str = "crf-wide"
     affinity_of: Callable[[Image, Heat], Heat] | None = None
     uncertain_band: float = 0.02
     min_area: float = 0.002

@@ -64,15 +64,21 @@ class Fixed:
 
 @dataclass(frozen=True, slots=True)
 class Otsu:
-    """The threshold that parts the heat into two groups with the least variance (Otsu 1979)."""
+    """The threshold that parts the heat into two groups with the least variance (Otsu 1979).
+
+    It is lowered by `less`: a cell of attention that an object fills in part is cooler than its
+    share of it, so that half way between the groups is inside the outline.
+    """
+
+    less: float = 0.0
 
     def __call__(self, evidence: Evidence) -> float:
         """Return the threshold; 0 for a flat map, which has no foreground."""
-        return float(threshold_otsu(evidence.heat))
+        return max(0.0, float(threshold_otsu(evidence.heat)) - self.less)
 
     def describe(self) -> str:
-        """Return the name."""
-        return "otsu"
+        """Return the name, with what it is lowered by."""
+        return f"otsu - {self.less:g}" if self.less else "otsu"
 
 
 @dataclass(frozen=True, slots=True)

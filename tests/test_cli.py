@@ -86,7 +86,7 @@ def test_other_settings_in_the_same_folder_are_refused_by_name(make):
     make("--n", 1)
     result = make("--n", 1, "--seed", 1, "--threshold", 0.5)
     assert result.exit_code == 2
-    assert "another seed (0, now 1), threshold ('otsu', now '0.5')" in result.stderr
+    assert "another seed (0, now 1), threshold ('otsu - 0.05', now '0.5')" in result.stderr
 
 
 def test_ctrl_c_tells_how_to_go_on(make, tmp_path, monkeypatch):

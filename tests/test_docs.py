@@ -25,6 +25,7 @@ def test_the_code_on_capture_runs(pipe: StableDiffusionPipeline) -> None:
 
 
 def test_the_code_on_masks_runs(pipe: StableDiffusionPipeline) -> None:
-    masked = run_code("masks.md", pipe)["masked"]
-    assert masked.class_map.shape == (64, 48)
-    assert set(np.unique(masked.class_map)) <= {0, 3, 8, 255}
+    names = run_code("masks.md", pipe)
+    for name in ("masked", "observed"):
+        assert names[name].class_map.shape == (64, 48)
+        assert set(np.unique(names[name].class_map)) <= {0, 3, 8, 255}

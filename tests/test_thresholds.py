@@ -41,6 +41,12 @@ def test_otsu_parts_two_groups():
     assert 0.15 <= Otsu()(evidence(HEAT)) < 0.8
 
 
+def test_otsu_may_be_lowered_but_not_below_nothing():
+    seen = evidence(HEAT)
+    assert Otsu(less=0.05)(seen) == pytest.approx(Otsu()(seen) - 0.05)
+    assert Otsu(less=0.9)(seen) == 0
+
+
 def test_otsu_is_the_best_of_all_thresholds():
     heat = np.random.default_rng(0).beta(0.5, 0.8, (9, 13)).astype(np.float32)
 
@@ -96,5 +102,5 @@ def test_ious_are_the_iou_of_each():
 
 
 def test_every_method_tells_itself_apart():
-    methods = [Fixed(0.4), Fixed(0.5), Otsu(), Adaptive("crf"), Adaptive("none")]
+    methods = [Fixed(0.4), Fixed(0.5), Otsu(), Otsu(0.05), Adaptive("crf"), Adaptive("none")]
     assert len({method.describe() for method in methods}) == len(methods)
