@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # they load numpy, scipy and OpenCV
 
 NONE, SELF_ATTENTION = "none", "self-attention"
 ATTENTION, AFFINITY = "attention", "affinity"
+ADAPTIVE = "adaptive"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +54,8 @@ def mask_settings(options: MaskOptions) -> "MaskSettings":
     from diffumask.masks import MaskSettings
 
     changes: dict[str, Any] = {"affinity_of": _affinity(options.affinity)}
-    if options.affinity == NONE:
-        changes["heat"] = ATTENTION
+    if options.affinity == NONE or options.threshold == ADAPTIVE:
+        changes["heat"] = ATTENTION  # adaptive compares with what the affinity shows
     if options.heat not in ("auto", ATTENTION, AFFINITY):
         raise InputError(f"expected --heat {ATTENTION} or {AFFINITY}, got {options.heat!r}")
     if options.heat != "auto":
@@ -75,7 +76,7 @@ def _threshold(options: MaskOptions) -> Any:
 
     if options.calibration:
         return Calibrated(options.calibration.of, f"calibrated {_digest(options.threshold)}")
-    by_name: dict[str, Callable[[], Any]] = {"otsu": Otsu, "adaptive": Adaptive}
+    by_name: dict[str, Callable[[], Any]] = {"otsu": Otsu, ADAPTIVE: Adaptive}
     if options.threshold in by_name:
         return by_name[options.threshold]()
     try:

@@ -104,7 +104,8 @@ class Adaptive:
     All candidates are refined at once. Deviations: the affinity mask is that of the heat map
     propagated along the UNet's self-attention, at Otsu's threshold, unless an AffinityNet is given;
     and the agreement is the IoU (the released code takes half the Dice coefficient, which ranks
-    the same). Where no candidate overlaps the affinity mask Otsu's threshold is taken.
+    the same). Where no candidate overlaps the affinity mask Otsu's threshold is taken. Meant for
+    the heat of attention: that of the affinity would be compared with itself.
     """
 
     refiner: str = "crf"

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from diffumask import pipeline
 from diffumask.cli.app import app
 from diffumask.cli.generate import introduction
+from diffumask.cli.mask_options import mask_settings, read_mask_options
 from diffumask.cli.progress import Pace, progress
 from diffumask.models import MODELS
 from diffumask.pipeline import GenerateSettings
@@ -238,3 +239,18 @@ def test_progress_is_a_bar_on_a_terminal(capsys, monkeypatch):
     shown = capsys.readouterr().err
     assert "4/4" in shown
     assert "\x1b[" in shown
+
+
+@pytest.mark.parametrize(
+    ("words", "heat"),
+    [
+        ({}, "affinity"),
+        ({"affinity": "none"}, "attention"),
+        ({"threshold": "adaptive"}, "attention"),
+        ({"threshold": "otsu", "heat": "attention"}, "attention"),
+    ],
+)
+def test_what_has_the_threshold_follows_from_the_options(words, heat):
+    typed = {"threshold": "auto", "refiner": "auto", "affinity": "self-attention", "heat": "auto"}
+    options = read_mask_options(**{**typed, **words}, uncertain_band=None)
+    assert mask_settings(options).heat == heat
