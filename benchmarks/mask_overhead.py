@@ -17,7 +17,6 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -26,12 +25,13 @@ import torch
 
 from diffumask.masks import MaskSettings
 from diffumask.models import load, resolve
-from diffumask.pipeline import GenerateSettings, annotate, generate, plan
+from diffumask.pipeline import GenerateSettings, Item, annotate, generate, plan
 from diffumask.prompts.build import build
 from diffumask.prompts.vocabulary import Vocabulary, load_vocabulary
 from diffumask.sample import SampleSettings, sample
 from diffumask.store import open_store
 from diffumask.thresholds import Otsu
+from diffumask.types import Prompt
 
 BATCH_SIZE = 8
 PLAIN = "images and heat alone"
@@ -59,9 +59,13 @@ def masks_after(pipe: Any, vocabulary: Vocabulary, settings: GenerateSettings, n
 
 def whole_items(pipe: Any, vocabulary: Vocabulary, settings: GenerateSettings, n: int) -> None:
     """Do what `diffumask generate` does."""
+
+    def prompt_of(item: Item) -> Prompt:
+        return build(vocabulary, item.class_name, item.seed)
+
     items = plan(CLASSES, n // len(CLASSES), 0)
     with TemporaryDirectory() as folder, open_store(Path(folder), {}, {}, {}) as store:
-        for _ in generate(pipe, items, partial(build, vocabulary), store, settings):
+        for _ in generate(pipe, items, prompt_of, store, settings):
             pass
 
 

@@ -15,6 +15,28 @@ from diffumask.errors import InputError
 EXIT_INPUT_ERROR = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count
 
+PromptClasses = Annotated[
+    list[str] | None,
+    typer.Option("--class", help="Class of the images, any words; repeat.", show_default="none"),
+]
+VocabularyName = Annotated[
+    str | None,
+    typer.Option(
+        help="tiny, voc, cityscapes, ade20k or a TOML file.", show_default="tiny for tiny, else voc"
+    ),
+]
+PromptFile = Annotated[
+    Path | None,
+    typer.Option(help="Prompts of your own (.txt, .csv, .jsonl).", show_default="built"),
+]
+CaptionFile = Annotated[
+    Path | None,
+    typer.Option(help="Captions to choose prompts from (.txt).", show_default="built"),
+]
+Objects = Annotated[int, typer.Option(help="Labelled objects in a prompt, of as many classes.")]
+OpenAll = Annotated[
+    bool, typer.Option("--open", help="Take an unknown class as typed, however like a known one.")
+]
 Threshold = Annotated[
     str,
     typer.Option(help="auto, otsu, adaptive, a number in [0, 1), or a file of calibrate (.json)."),
@@ -65,9 +87,7 @@ def diffumask(
 
 @app.command()
 def generate(
-    classes: Annotated[
-        list[str], typer.Option("--class", help="Class to generate; repeat for several.")
-    ],
+    classes: PromptClasses = None,
     n: Annotated[int, typer.Option("--n", help="Images of each class.")] = 100,
     out: Annotated[
         Path | None, typer.Option(help="Dataset folder.", show_default="diffumask-out/CLASS")
@@ -75,12 +95,11 @@ def generate(
     model: Annotated[
         str, typer.Option(help="tiny, sd15, sd21, sdxl, a model folder or a hub id.")
     ] = "tiny",
-    vocabulary: Annotated[
-        str | None,
-        typer.Option(
-            help="tiny, voc or a TOML file of classes.", show_default="tiny for tiny, else voc"
-        ),
-    ] = None,
+    vocabulary: VocabularyName = None,
+    prompts: PromptFile = None,
+    captions: CaptionFile = None,
+    objects: Objects = 1,
+    open_all: OpenAll = False,
     num_inference_steps: Annotated[
         int | None, typer.Option(help="Denoising steps.", show_default="the model's")
     ] = None,
@@ -117,11 +136,15 @@ def generate(
         from .mask_options import read_mask_options
 
         request = Request(
-            classes=classes,
+            classes=classes or (),
             n=n,
             out=out,
             model=model,
             vocabulary=vocabulary,
+            prompts=prompts,
+            objects=objects,
+            open_all=open_all,
+            captions=captions,
             num_inference_steps=num_inference_steps,
             guidance_scale=guidance_scale,
             height=height,
@@ -134,6 +157,34 @@ def generate(
             dtype=dtype,
         )
         typer.echo(run(request))
+
+
+@app.command()
+def prompts(
+    classes: PromptClasses = None,
+    n: Annotated[int, typer.Option("--n", "-n", help="Prompts of each class.")] = 20,
+    model: Annotated[str, typer.Option(help="As for generate; chooses the vocabulary.")] = "tiny",
+    vocabulary: VocabularyName = None,
+    prompt_file: Annotated[
+        Path | None, typer.Option("--prompts", help="As for generate.", show_default="built")
+    ] = None,
+    captions: CaptionFile = None,
+    objects: Objects = 1,
+    open_all: OpenAll = False,
+    seed: Annotated[int, typer.Option(help="Seed of the run.")] = 0,
+    balance: Annotated[
+        bool, typer.Option("--balance", help="Count sub-classes and contexts instead.")
+    ] = False,
+    format_: Annotated[str, typer.Option("--format", help="text or jsonl.")] = "text",
+) -> None:
+    """Print the prompts that generate would use."""
+    with _errors_in_one_line():
+        from .prompts import PromptOptions, Request, run
+
+        options = PromptOptions(classes or (), prompt_file, objects, open_all, captions)
+        request = Request(options, n, model, vocabulary, seed, balance, format_)
+        for line in run(request):
+            typer.echo(line)
 
 
 @app.command()
@@ -207,6 +258,113 @@ def calibrate(
             plot=plot,
             device=device,
             dtype=dtype,
+        )
+        typer.echo(run(request))
+
+
+@app.command()
+def augment(
+    folder: Annotated[Path, typer.Argument(help="Dataset to make scenes from; stays as it is.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the new dataset.")],
+    n: Annotated[
+        int | None, typer.Option("--n", help="Items to make.", show_default="as the source has")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the run.")] = 0,
+    splice: Annotated[float, typer.Option(help="Share of items that are a grid of images.")] = 0.4,
+    copy_paste: Annotated[
+        float, typer.Option(help="Share of items into which objects of others are set.")
+    ] = 0.2,
+    perspective: Annotated[float, typer.Option(help="Share of items that are warped.")] = 0.3,
+    blur: Annotated[float, typer.Option(help="Share of items that are blurred.")] = 0.3,
+    occlude: Annotated[float, typer.Option(help="Share of items with something before.")] = 0.3,
+    size: Annotated[
+        str | None, typer.Option(help="HEIGHTxWIDTH in pixels.", show_default="the first item's")
+    ] = None,
+) -> None:
+    """Make new scenes from the images and masks of a dataset, in a new folder.
+
+    The same command goes on where an earlier one stopped, in the same folder.
+    """
+    with _errors_in_one_line():
+        from .augment import run
+
+        shares = {
+            "splice": splice,
+            "copy_paste": copy_paste,
+            "perspective": perspective,
+            "blur": blur,
+            "occlude": occlude,
+        }
+        typer.echo(run(folder, out, n, seed, shares, size))
+
+
+@app.command()
+def evaluate(
+    data: Annotated[Path, typer.Option(help="Folder of images with real masks.")],
+    predictions: Annotated[
+        Path | None, typer.Option(help="Folder of predicted masks, PNG of class ids.")
+    ] = None,
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(help="Instead: segmentation network of transformers, a folder or hub id."),
+    ] = None,
+    layout: Annotated[
+        str,
+        typer.Option(help="auto, native, voc, cityscapes, oxford-pets, ade20k, camvid, plain."),
+    ] = "auto",
+    split: Annotated[
+        str | None, typer.Option(help="Split of the data, such as val.", show_default="all")
+    ] = None,
+    vocabulary: Annotated[
+        str | None,
+        typer.Option(
+            help='Class ids: a vocabulary, its TOML, or JSON such as {"bird": 3}.',
+            show_default="those of the data",
+        ),
+    ] = None,
+    classes: Annotated[
+        list[str] | None,
+        typer.Option("--class", help="Class that counts; repeat.", show_default="all"),
+    ] = None,
+    ignore_values: Annotated[
+        list[int] | None,
+        typer.Option("--ignore-value", help="Further value of the masks that is as 255; repeat."),
+    ] = None,
+    ignore_background: Annotated[
+        bool, typer.Option("--ignore-background", help="Leave out pixels that are background.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Report (.json).", show_default="none")
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Confusion matrix (.svg).", show_default="none")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes that read masks.", show_default="all cores")
+    ] = None,
+    device: Annotated[str, typer.Option(help="As for generate; for --checkpoint.")] = "auto",
+) -> None:
+    """Compare predicted masks, or those of a network, with real ones: IoU, boundary F, confusion.
+
+    The folder of the data is read as it was downloaded.
+    """
+    with _errors_in_one_line():
+        from .evaluate import Request, run
+
+        request = Request(
+            data=data,
+            predictions=predictions,
+            checkpoint=checkpoint,
+            layout=layout,
+            split=split,
+            vocabulary=vocabulary,
+            classes=classes or (),
+            ignore_values=ignore_values or (),
+            ignore_background=ignore_background,
+            out=out,
+            plot=plot,
+            workers=workers,
+            device=device,
         )
         typer.echo(run(request))
 

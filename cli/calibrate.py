@@ -7,12 +7,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diffumask.errors import InputError
-from diffumask.prompts.build import build
-from diffumask.prompts.vocabulary import Vocabulary, load_vocabulary, vocabulary_names
+from diffumask.prompts.build import build_for
+from diffumask.prompts.classes import Classes
+from diffumask.prompts.vocabulary import (
+    Vocabulary,
+    VocabularyClass,
+    load_vocabulary,
+    vocabulary_names,
+)
 
-from .generate import VOCABULARIES, introduction, resolved_settings
 from .generate import Request as GenerateRequest
+from .generate import introduction, resolved_settings
 from .progress import Advance, progress
+from .prompts import resolved_vocabulary
 
 if TYPE_CHECKING:  # torch takes seconds to import, and a mistyped class should not
     from diffumask.calibration.cases import Case, Combination, Gathered, Reference
@@ -120,7 +127,7 @@ def _measure_kept(request: Request, folder: Path) -> Measured:
     settings, class_ids = run["settings"], run["classes"]
     if not settings["keep_maps"]:
         raise InputError(f"expected a dataset made with --keep-maps, got {folder}; make it so")
-    aliases = _aliases(request, settings["vocabulary"])
+    aliases = _aliases(request, settings["vocabulary"], class_ids)
     for name in aliases:
         if name not in class_ids:
             raise InputError(f"expected classes of {folder} ({', '.join(class_ids)}), got {name!r}")
@@ -135,19 +142,21 @@ def _measure_kept(request: Request, folder: Path) -> Measured:
     return Measured(settings["model"], settings["checkpoint"], gathered)
 
 
-def _aliases(request: Request, vocabulary: str) -> dict[str, tuple[str, ...]]:
+def _aliases(
+    request: Request, vocabulary: str, known: Mapping[str, int]
+) -> dict[str, tuple[str, ...]]:
     """Return the wanted classes with their other names; without those if it is another's file."""
     if request.vocabulary is None and vocabulary not in vocabulary_names():
         return dict.fromkeys(request.classes, ())
-    words = load_vocabulary(request.vocabulary or vocabulary)
-    return {entry.name: entry.known_as for entry in map(words.find, request.classes)}
+    classes = Classes(load_vocabulary(request.vocabulary or vocabulary), known)
+    return {entry.name: entry.known_as for entry in map(classes.find, request.classes)}
 
 
 def _measure_new(request: Request) -> Measured:
     """Sample the items that `generate` would make, and compare their heat with the reference."""
     model = request.model or "tiny"
-    words = load_vocabulary(request.vocabulary or VOCABULARIES.get(model, "voc"))
-    entries = {entry.name: entry for entry in map(words.find, request.classes)}
+    words = resolved_vocabulary(request.vocabulary, model)
+    entries = {entry.name: entry for entry in map(Classes(words).find, request.classes)}
 
     from diffumask.calibration.cases import gather
     from diffumask.calibration.references import Known
@@ -162,7 +171,7 @@ def _measure_new(request: Request) -> Measured:
     settings = _settings(request, spec, words)
     print(introduction(spec, settings), file=sys.stderr)
     pipe = load(spec, request.device, request.dtype)
-    jobs = _jobs(request, words, list(entries))
+    jobs = _jobs(request, words, entries)
     # The affinity is made from the attention of the default, and so would favour that.
     combine_all = request.reference != AFFINITY
     cases = sampled_cases(pipe, jobs, settings.sampling, settings.batch_size, combine_all)
@@ -190,12 +199,15 @@ def _settings(request: Request, spec: "ModelSpec", words: Vocabulary) -> "Genera
     return resolved_settings(as_generate, spec, words)
 
 
-def _jobs(request: Request, words: Vocabulary, class_names: Sequence[str]) -> "Iterator[Job]":
+def _jobs(
+    request: Request, words: Vocabulary, entries: Mapping[str, VocabularyClass]
+) -> "Iterator[Job]":
     from diffumask.calibration.sampled import Job
     from diffumask.pipeline import plan
 
-    for item in plan(class_names, request.n, request.seed):
-        yield Job(item.name, build(words, item.class_name, item.seed), item.seed)
+    for item in plan(list(entries), request.n, request.seed):
+        prompt = build_for(words, entries[item.class_name], item.seed)
+        yield Job(item.name, prompt, item.seed)
 
 
 def _counted(cases: "Iterable[Case]", advance: Advance) -> "Iterator[Case]":

@@ -5,17 +5,18 @@ import platform
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffumask.errors import InputError
-from diffumask.prompts.build import build
-from diffumask.prompts.vocabulary import Vocabulary, load_vocabulary
+from diffumask.prompts.source import PromptSource
+from diffumask.prompts.vocabulary import Vocabulary
+from diffumask.types import Prompt
 
 from .mask_options import MaskOptions, aggregation, identity, mask_settings
 from .progress import progress
+from .prompts import PromptOptions, make_source, resolved_vocabulary
 
 if TYPE_CHECKING:  # torch takes seconds to import, and a mistyped class should not
     from diffusers import DiffusionPipeline
@@ -24,7 +25,6 @@ if TYPE_CHECKING:  # torch takes seconds to import, and a mistyped class should 
     from diffumask.pipeline import GenerateSettings, Item
     from diffumask.store import Store
 
-VOCABULARIES = {"tiny": "tiny"}  # by model name; all others get "voc"
 REMARKS = {"tiny": "built in, draws emoji scenes: for photographs use --model sd15"}
 DEFAULT_OUT = Path("diffumask-out")
 BATCH_PIXELS = 4 * 512 * 512  # of a default batch: 4 images of Stable Diffusion 1.5
@@ -41,6 +41,10 @@ class Request:
     out: Path | None = None
     model: str = "tiny"
     vocabulary: str | None = None
+    prompts: Path | None = None
+    objects: int = 1
+    open_all: bool = False
+    captions: Path | None = None
     num_inference_steps: int | None = None
     guidance_scale: float | None = None
     height: int | None = None
@@ -68,16 +72,15 @@ def run(request: Request) -> str:
     Raises InputError for what the user can mend. An interrupt leaves the folder in order and
     is raised again with the state as its text.
     """
-    vocabulary = load_vocabulary(request.vocabulary or VOCABULARIES.get(request.model, "voc"))
-    classes = {entry.name: entry.class_id for entry in map(vocabulary.find, request.classes)}
+    vocabulary = resolved_vocabulary(request.vocabulary, request.model)
+    out, source = _prompts(request, vocabulary)
     if request.masks.calibration:
-        for name in classes:
+        for name in source.class_ids:
             request.masks.calibration.of(name)
 
     from diffumask.models import fingerprint, load, resolve
     from diffumask.store import PREVIEW_FILE, open_store
 
-    out = request.out or _default_out(list(classes))
     spec = resolve(request.model)
     settings = resolved_settings(request, spec, vocabulary)
     print(introduction(spec, settings), file=sys.stderr)
@@ -85,25 +88,46 @@ def run(request: Request) -> str:
     if request.masks.calibration:
         request.masks.calibration.check_model(spec.name, checkpoint)
     pipe = load(spec, request.device, request.dtype)
-    identity = _identity(request, settings, vocabulary) | {
+    identity = _identity(request, settings, vocabulary, source) | {
         "checkpoint": checkpoint,
         "dtype": str(pipe.dtype).removeprefix("torch."),
     }
-    with open_store(out, identity, classes, _notes(request, settings, pipe)) as store:
-        done, stopped = _make(pipe, vocabulary, list(classes), request, store, settings)
+    notes = _notes(request, source, settings, pipe)
+    with open_store(out, identity, source.class_ids, notes) as store:
+        done, stopped = _make(pipe, source, request, store, settings)
         empty = sum(record["foreground"] == 0 for record in store.records.values())
 
-    total = request.n * len(classes)
+    total = request.n * len(source.class_names)
     if stopped:
         raise KeyboardInterrupt(f"{done} of {total} items are in {out}; run again to go on")
     remark = f", {empty} of them with an empty mask" if empty else ""
     return f"{total} items in {out}{remark}; look at {out / PREVIEW_FILE}"
 
 
+def _prompts(request: Request, vocabulary: Vocabulary) -> tuple[Path, PromptSource]:
+    """Return the folder and the prompts; the folder knows the ids that it gave to open classes."""
+    options = PromptOptions(
+        request.classes, request.prompts, request.objects, request.open_all, request.captions
+    )
+    out = request.out or _default_out(make_source(options, vocabulary).class_names)
+    known = _known_ids(out)
+    source = make_source(options, vocabulary, known)
+
+    from diffumask.pipeline import plan
+
+    plan([*known, *source.class_names], 1, request.seed)  # refuses classes that share files
+    return out, source
+
+
+def _known_ids(out: Path) -> dict[str, int]:
+    from diffumask.store import RUN_FILE, read_run
+
+    return read_run(out)["classes"] if (out / RUN_FILE).is_file() else {}
+
+
 def _make(
     pipe: "DiffusionPipeline",
-    vocabulary: Vocabulary,
-    class_names: Sequence[str],
+    source: PromptSource,
     request: Request,
     store: "Store",
     settings: "GenerateSettings",
@@ -112,15 +136,18 @@ def _make(
     from diffumask.pipeline import generate, plan, write_preview
 
     def items() -> "Iterator[Item]":
-        return plan(class_names, request.n, request.seed)
+        return plan(source.class_names, request.n, request.seed)
+
+    def prompt_of(item: "Item") -> Prompt:
+        return source.prompt_of(item.class_name, item.index, item.seed)
 
     def count_done() -> int:
         return sum(item.name in store.records for item in items())
 
     stopped = False
     try:
-        with progress(request.n * len(class_names), count_done()) as advance:
-            for batch in generate(pipe, items(), partial(build, vocabulary), store, settings):
+        with progress(request.n * len(source.class_names), count_done()) as advance:
+            for batch in generate(pipe, items(), prompt_of, store, settings):
                 advance(len(batch))
     except KeyboardInterrupt:
         stopped = True
@@ -163,7 +190,7 @@ def introduction(spec: "ModelSpec", settings: "GenerateSettings") -> str:
 
 
 def _identity(
-    request: Request, settings: "GenerateSettings", vocabulary: Vocabulary
+    request: Request, settings: "GenerateSettings", vocabulary: Vocabulary, source: PromptSource
 ) -> dict[str, Any]:
     """What an item depends on, besides the checkpoint and the dtype."""
     return {
@@ -174,15 +201,19 @@ def _identity(
         **asdict(settings.sampling),
         **identity(request.masks),
         "keep_maps": settings.keep_maps,
+        **source.identity,
     }
 
 
 def _notes(
-    request: Request, settings: "GenerateSettings", pipe: "DiffusionPipeline"
+    request: Request,
+    source: PromptSource,
+    settings: "GenerateSettings",
+    pipe: "DiffusionPipeline",
 ) -> dict[str, Any]:
     """What is worth knowing about a run, but leaves its items the same."""
     return {
-        "classes": list(request.classes),
+        "classes": list(source.class_names),
         "n": request.n,
         "batch_size": settings.batch_size,
         "device": str(pipe.device),

@@ -83,14 +83,14 @@ def plan(class_names: Sequence[str], n: int, run_seed: int) -> Iterator[Item]:
 def generate(
     pipe: DiffusionPipeline,
     items: Iterable[Item],
-    prompt_of: Callable[[str, int], Prompt],
+    prompt_of: Callable[[Item], Prompt],
     store: Store,
     settings: GenerateSettings,
 ) -> Iterator[list[Example]]:
     """Make and write the items that the folder lacks, and yield each batch once it is on disk.
 
-    `prompt_of` takes a class name and the item's seed. An item is the same whatever batch it is
-    made in, up to float rounding. The masks of a batch are made while the next one is sampled.
+    An item is the same whatever batch it is made in, up to float rounding. The masks of a batch
+    are made while the next one is sampled.
     Raises InputError when memory does not suffice or the folder cannot be written; what was
     finished before stays.
     """
@@ -99,7 +99,7 @@ def generate(
     with ThreadPoolExecutor(1) as writer:
         written: Future[list[Example]] | None = None
         for batch in batches:
-            prompts = [prompt_of(item.class_name, item.seed) for item in batch]
+            prompts = [prompt_of(item) for item in batch]
             samples = _sample(pipe, prompts, [item.seed for item in batch], settings)
             before, written = written, writer.submit(_write, batch, samples, store, settings)
             if before:

@@ -3,26 +3,66 @@
 import numpy as np
 
 from diffumask.articles import with_article
+from diffumask.errors import InputError
 from diffumask.types import Prompt, Target
 
-from .vocabulary import Vocabulary
+from .vocabulary import Vocabulary, VocabularyClass
+from .words import spans
+
+ATTRIBUTE_SHARE = 0.25  # of the prompts of a class with attributes; all others go without
 
 
-def build(vocabulary: Vocabulary, class_name: str, seed: int) -> Prompt:
+def build(vocabulary: Vocabulary, class_name: str, seed: int, objects: int = 1) -> Prompt:
     """Make the prompt of one seed for a class.
 
-    The same vocabulary, class and seed give the same prompt. A class without sub-classes is
-    named alone. Raises InputError for a class the vocabulary lacks.
+    The same vocabulary, class, seed and number of objects give the same prompt. A class without
+    sub-classes is named alone. The further objects are other classes of the vocabulary, labelled
+    too. Raises InputError for a class the vocabulary lacks, and for too many objects.
     """
-    entry = vocabulary.find(class_name)
+    return build_for(vocabulary, vocabulary.find(class_name), seed, objects)
+
+
+def build_for(
+    vocabulary: Vocabulary, entry: VocabularyClass, seed: int, objects: int = 1
+) -> Prompt:
+    """Make a prompt as `build` does, for a class that need not be of the vocabulary."""
+    if not entry.contexts:
+        raise InputError(
+            f"{vocabulary.name}: expected contexts of the vocabulary for the class {entry.name!r} "
+            "that it lacks, got none; add them"
+        )
     rng = np.random.default_rng(seed)
     template = _choose(vocabulary.templates, rng)
     sub_class = _choose(entry.sub_classes, rng) if entry.sub_classes else ""
     context = _choose(entry.contexts, rng)
-    phrase = with_article(f"{sub_class} {entry.word}".strip())
-    text = template.replace("{object}", phrase).replace("{context}", context)
-    target = Target(entry.word, entry.name, entry.class_id)
-    return Prompt(text, (target,), sub_class, context)
+    template = template.replace("{context}", context)
+    entries, phrases = [entry], [_phrase(entry, sub_class, rng)]
+    text = template.replace("{object}", phrases[0])
+    partners = rng.permutation(len(vocabulary.classes)) if objects > 1 else ()
+    for partner in (vocabulary.classes[int(index)] for index in partners):
+        if len(entries) == objects:
+            break
+        its_sub_class = _choose(partner.sub_classes, rng) if partner.sub_classes else ""
+        more = [*phrases, _phrase(partner, its_sub_class, rng)]
+        longer = template.replace("{object}", " and ".join(more))
+        # A word that stood in the text twice would draw attention to the wrong object.
+        if all(len(spans(longer, one.word)) == 1 for one in (*entries, partner)):
+            entries, phrases, text = [*entries, partner], more, longer
+    if len(entries) < objects:
+        raise InputError(
+            f"expected at most {len(entries)} objects beside each other for {entry.name!r} in the "
+            f"vocabulary {vocabulary.name!r}, got {objects}; ask for fewer"
+        )
+    targets = tuple(Target(one.word, one.name, one.class_id) for one in entries)
+    return Prompt(text, targets, sub_class, context)
+
+
+def _phrase(entry: VocabularyClass, sub_class: str, rng: np.random.Generator) -> str:
+    words = [sub_class, entry.word]
+    if entry.attributes and rng.random() < ATTRIBUTE_SHARE:
+        words = [_choose(entry.attributes, rng), *words]
+    phrase = " ".join(filter(None, words))
+    return with_article(phrase) if entry.has_article else phrase
 
 
 def _choose(options: tuple[str, ...], rng: np.random.Generator) -> str:

@@ -3,8 +3,8 @@
 import difflib
 import hashlib
 import tomllib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -12,15 +12,29 @@ from typing import Any
 from diffumask.errors import InputError
 from diffumask.types import BACKGROUND_ID, IGNORE_ID
 
-VOCABULARY_KEYS = {"classes", "contexts", "negative_prompt", "templates"}
-CLASS_KEYS = {"contexts", "id", "sub_classes", "synonyms", "word"}
+VOCABULARY_KEYS = {"classes", "contexts", "negative_prompt", "open", "templates"}
+CLASS_KEYS = {
+    "article",
+    "attributes",
+    "contexts",
+    "group",
+    "id",
+    "sub_classes",
+    "synonyms",
+    "word",
+}
 PLACEHOLDERS = ("{object}", "{context}")
 MIN_SIMILARITY = 0.5  # of difflib's ratio, below which a suggestion helps nobody
 
 
 @dataclass(frozen=True, slots=True)
 class VocabularyClass:
-    """A class: `word` stands in prompts, `synonyms` are other names a user may type."""
+    """A class: `word` stands in prompts, `synonyms` are other names a user may type.
+
+    `attributes` stand before the sub-class in a share of the prompts; `group` is a wider class,
+    such as "vehicle", for evaluation; `has_article` is false for what has
+    no plural, such as "grass", and for names of single things.
+    """
 
     name: str
     class_id: int
@@ -28,6 +42,9 @@ class VocabularyClass:
     synonyms: tuple[str, ...]
     sub_classes: tuple[str, ...]
     contexts: tuple[str, ...]
+    attributes: tuple[str, ...] = field(default=(), repr=False)
+    group: str = field(default="", repr=False)
+    has_article: bool = field(default=True, repr=False)
 
     @property
     def known_as(self) -> tuple[str, ...]:
@@ -37,34 +54,57 @@ class VocabularyClass:
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """What prompts are made of."""
+    """What prompts are made of; one that is `open` lends its contexts to classes it lacks."""
 
     name: str
     templates: tuple[str, ...]
     negative_prompt: str
     classes: tuple[VocabularyClass, ...]
+    contexts: tuple[str, ...] = field(default=(), repr=False)
+    open: bool = field(default=True, repr=False)
 
     @property
     def fingerprint(self) -> str:
         """A short hash of the content, equal for equal prompts."""
-        return hashlib.sha256(repr(self).encode()).hexdigest()[:12]
+        # Parts that change no prompt are left out, so that datasets begun without them go on.
+        special = [
+            (entry.name, entry.attributes, entry.has_article)
+            for entry in self.classes
+            if entry.attributes or not entry.has_article
+        ]
+        parts = [self, special or None, self.contexts if self.open else None]
+        content = "".join(repr(part) for part in parts if part is not None)
+        return hashlib.sha256(content.encode()).hexdigest()[:12]
+
+    def get(self, class_name: str) -> VocabularyClass | None:
+        """Find a class as `find` does, or return None."""
+        key = name_key(class_name)
+        return next((e for e in self.classes if key in map(name_key, e.known_as)), None)
 
     def find(self, class_name: str) -> VocabularyClass:
         """Find a class by name, word or synonym; case, spaces and hyphens do not count.
 
         Raises InputError that suggests the nearest name.
         """
-        by_key = {_key(alias): entry for entry in self.classes for alias in entry.known_as}
-        found = by_key.get(_key(class_name))
+        found = self.get(class_name)
         if found is None:
-            near = difflib.get_close_matches(_key(class_name), by_key, n=1, cutoff=MIN_SIMILARITY)
-            hint = f"did you mean {by_key[near[0]].name!r}? " if near else ""
+            near = nearest(class_name, self.classes, MIN_SIMILARITY)
+            hint = f"did you mean {near.name!r}? " if near else ""
             names = ", ".join(entry.name for entry in self.classes)
             raise InputError(
                 f"expected a class of the vocabulary {self.name!r}, got {class_name!r}; "
                 f"{hint}it knows {names}"
             )
         return found
+
+
+def nearest(
+    class_name: str, classes: Iterable[VocabularyClass], min_similarity: float
+) -> VocabularyClass | None:
+    """Return the class with the name most like another, or None if all are less alike."""
+    by_key = {name_key(alias): entry for entry in classes for alias in entry.known_as}
+    near = difflib.get_close_matches(name_key(class_name), by_key, n=1, cutoff=min_similarity)
+    return by_key[near[0]] if near else None
 
 
 def vocabulary_names() -> list[str]:
@@ -105,7 +145,9 @@ def _parse(name: str, content: bytes) -> Vocabulary:
         for class_name, table in tables.items()
     )
     negative_prompt = _string(name, raw, "negative_prompt", "")
-    vocabulary = Vocabulary(name, _templates(name, raw), negative_prompt, classes)
+    is_open = _flag(name, raw, "open")
+    templates = _templates(name, raw)
+    vocabulary = Vocabulary(name, templates, negative_prompt, classes, contexts, is_open)
     _check_unique(vocabulary)
     return vocabulary
 
@@ -148,6 +190,9 @@ def _parse_class(where: str, name: str, raw: Any, contexts: Sequence[str]) -> Vo
         synonyms=_strings(where, raw, "synonyms"),
         sub_classes=_strings(where, raw, "sub_classes"),
         contexts=own_contexts,
+        attributes=_strings(where, raw, "attributes"),
+        group=_string(where, raw, "group", ""),
+        has_article=_flag(where, raw, "article"),
     )
 
 
@@ -157,6 +202,13 @@ def _check_keys(where: str, raw: Any, known: set[str]) -> None:
     unknown = sorted(set(raw) - known)
     if unknown:
         raise InputError(f"{where}: expected the keys {sorted(known)}, got {unknown}")
+
+
+def _flag(where: str, raw: Mapping[str, Any], key: str) -> bool:
+    value = raw.get(key, True)
+    if not isinstance(value, bool):
+        raise InputError(f"{where}: expected {key} to be true or false, got {value!r}")
+    return value
 
 
 def _string(where: str, raw: Mapping[str, Any], key: str, default: str) -> str:
@@ -176,7 +228,7 @@ def _strings(where: str, raw: Mapping[str, Any], key: str) -> tuple[str, ...]:
 def _check_unique(vocabulary: Vocabulary) -> None:
     owner_of: dict[str | int, str] = {}
     for entry in vocabulary.classes:
-        for key in {entry.class_id, *map(_key, entry.known_as)}:
+        for key in {entry.class_id, *map(name_key, entry.known_as)}:
             owner = owner_of.setdefault(key, entry.name)
             if owner != entry.name:
                 raise InputError(
@@ -185,5 +237,6 @@ def _check_unique(vocabulary: Vocabulary) -> None:
                 )
 
 
-def _key(name: str) -> str:
+def name_key(name: str) -> str:
+    """Reduce a name to what counts when names are compared."""
     return "".join(letter for letter in name.lower() if letter.isalnum())

@@ -143,7 +143,7 @@ def test_a_full_disk_is_one_line(make, monkeypatch, tmp_path):
             "affinity train, got 'lost'",
         ),
         (["--class", "bird", "--uncertain-band", -1], "uncertain band in [0, 1), got -1"),
-        (["--class", "bird", "--vocabulary", "coco"], "vocabulary (tiny, voc)"),
+        (["--class", "bird", "--vocabulary", "coco"], "tiny, voc) or a .toml file, got 'coco'"),
         (["--class", "bird", "--height", 100], "height divisible by 8, got 100"),
         (["--class", "bird", "--width", 0], "width divisible by 8, got 0"),
         (["--class", "bird", "--num-inference-steps", 0], "at least 1 num_inference_steps, got 0"),

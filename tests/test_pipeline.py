@@ -25,7 +25,11 @@ SAMPLING = SampleSettings(2, 5.0, *SIZE_HW)
 CLASS_IDS = {"bird": 3, "cat": 8}
 
 
-def prompt_of(class_name, seed):
+def prompt_of(item):
+    return prompt_for(item.class_name, item.seed)
+
+
+def prompt_for(class_name, seed):
     target = Target(class_name, class_name, CLASS_IDS[class_name])
     return Prompt(f"a photo of a {class_name} on grass", (target,), "", f"context {seed % 7}")
 
@@ -40,7 +44,7 @@ def settings(**changes):
 
 def sample_with(heat, class_name="bird"):
     image = np.full((*heat.shape, 3), 100, np.uint8)
-    return Sample(prompt_of(class_name, 0), 7, image, {class_name: heat.astype(np.float32)})
+    return Sample(prompt_for(class_name, 0), 7, image, {class_name: heat.astype(np.float32)})
 
 
 def stub_sample(pipe, prompts, seeds, sampling):

@@ -26,7 +26,7 @@ def written(folder, text):
 @pytest.mark.parametrize("name", vocabulary_names())
 def test_every_prompt_of_every_class_names_the_class(name):
     vocabulary = load_vocabulary(name)
-    for entry, seed in product(vocabulary.classes, range(20)):
+    for entry, seed in product(vocabulary.classes, range(5)):
         prompt = build(vocabulary, entry.name, seed)
         (target,) = prompt.targets
         assert (target.class_name, target.class_id) == (entry.name, entry.class_id)
@@ -122,7 +122,7 @@ def test_a_bad_vocabulary_file_is_refused(tmp_path, text, message):
 
 
 def test_a_missing_vocabulary_lists_the_known_ones():
-    with pytest.raises(InputError, match=r"\(tiny, voc\) or a .toml file, got 'coco'"):
+    with pytest.raises(InputError, match=r"\(.*tiny, voc\) or a .toml file, got 'coco'"):
         load_vocabulary("coco")
 
 
