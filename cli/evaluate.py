@@ -1,0 +1,145 @@
+"""`diffumask evaluate`: compare predictions, or what a network predicts, with real masks."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from diffumask.errors import InputError
+from diffumask.prompts.vocabulary import load_vocabulary
+
+from .progress import progress
+
+if TYPE_CHECKING:  # they load numpy, OpenCV and, for networks, torch
+    from diffumask.evaluation.counts import Counts
+    from diffumask.labelled.coding import Classes
+    from diffumask.labelled.folder import Labelled
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The options as typed; exactly one of `predictions` and `checkpoint` is there."""
+
+    data: Path
+    predictions: Path | None = None
+    checkpoint: str | None = None
+    layout: str = "auto"
+    split: str | None = None
+    vocabulary: str | None = None
+    classes: Sequence[str] = ()
+    ignore_values: Sequence[int] = ()
+    ignore_background: bool = False
+    out: Path | None = None
+    plot: Path | None = None
+    workers: int | None = None
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        if (self.predictions is None) == (self.checkpoint is None):
+            raise InputError("expected either --predictions or --checkpoint, got both or neither")
+        if self.predictions is not None and not self.predictions.is_dir():
+            raise InputError(f"expected a folder of predictions, got {str(self.predictions)!r}")
+        for option, path, suffix in (("-o", self.out, ".json"), ("--plot", self.plot, ".svg")):
+            if path is not None and path.suffix != suffix:
+                raise InputError(f"expected {option} FILE{suffix}, got {path}")
+        wrong = [value for value in self.ignore_values if not 0 <= value <= 255]
+        if wrong:
+            raise InputError(f"expected --ignore-value in 0..255, got {wrong[0]}")
+        if self.workers is not None and self.workers < 1:
+            raise InputError(f"expected --workers of 1 or more, got {self.workers}")
+
+
+def run(request: Request) -> str:
+    """Compare, write what is asked for, and return the figures as a table.
+
+    Raises InputError for what the user can mend, and changes no file then.
+    """
+    from diffumask.evaluation.figure import draw_report
+    from diffumask.evaluation.file import refuse_foreign, write_figure, write_report
+    from diffumask.evaluation.report import make_report, table
+
+    for path in (request.out, request.plot):
+        if path is not None:
+            refuse_foreign(path)
+    labelled = _open(request)
+    counts, notes = (_by_network if request.checkpoint else _by_files)(request, labelled)
+    report = make_report(counts, labelled.coding)
+    lines = [table(report), *notes]
+    if request.out is not None:
+        write_report(request.out, report, _facts(request, labelled))
+        lines.append(f"the report is in {request.out}")
+    if request.plot is not None:
+        judged = request.checkpoint or str(request.predictions)
+        title = f"{Path(judged).name} on {request.data.name}: mIoU {report.miou:.3f}"
+        write_figure(request.plot, draw_report(title, report))
+        lines.append(f"the figure is in {request.plot}")
+    return "\n".join(lines)
+
+
+def read_classes(vocabulary: str) -> "Classes":
+    """Read class ids from a vocabulary (name or .toml), or from JSON such as {"bird": 3}.
+
+    Raises InputError for anything else.
+    """
+    from diffumask.labelled.coding import Classes
+
+    if not vocabulary.endswith(".json"):
+        entries = load_vocabulary(vocabulary).classes
+        ids = {entry.name: entry.class_id for entry in entries}
+        aliases = {entry.name: entry.known_as for entry in entries}
+        return Classes(ids, aliases, {entry.name: entry.group for entry in entries if entry.group})
+    try:
+        raw = json.loads(Path(vocabulary).read_bytes())
+    except (OSError, ValueError) as error:
+        raise InputError(f"expected class ids in JSON, got {vocabulary}: {error}") from error
+    if not isinstance(raw, dict) or not all(type(value) is int for value in raw.values()):
+        raise InputError(f'expected JSON such as {{"bird": 3}} in {vocabulary}, got something else')
+    return Classes(raw)
+
+
+def _open(request: Request) -> "Labelled":
+    from diffumask.labelled.coding import Wish
+    from diffumask.labelled.folder import open_labelled
+
+    wish = Wish(
+        read_classes(request.vocabulary) if request.vocabulary else None,
+        request.classes,
+        frozenset(request.ignore_values),
+        request.ignore_background,
+    )
+    return open_labelled(request.data, request.layout, request.split, wish)
+
+
+def _by_files(request: Request, labelled: "Labelled") -> "tuple[Counts, list[str]]":
+    from diffumask.evaluation.compare import compare_files, find_predictions, n_cores
+
+    assert request.predictions is not None
+    paths = find_predictions(request.predictions, labelled)
+    with progress(len(labelled), 0) as advance:
+        return compare_files(labelled, paths, advance, request.workers or n_cores()), []
+
+
+def _by_network(request: Request, labelled: "Labelled") -> "tuple[Counts, list[str]]":
+    from diffumask.evaluation.compare import compare_network
+    from diffumask.evaluation.network import load_predictor
+
+    assert request.checkpoint is not None
+    predict = load_predictor(request.checkpoint, labelled.coding, request.device)
+    unknown = ", ".join(predict.unknown)
+    notes = [f"the network has no label for {unknown}"] if unknown else []
+    with progress(len(labelled), 0) as advance:
+        return compare_network(labelled, predict, advance), notes
+
+
+def _facts(request: Request, labelled: "Labelled") -> Mapping[str, Any]:
+    return {
+        "data": str(request.data),
+        "layout": labelled.layout,
+        "split": labelled.split,
+        "predictions": None if request.predictions is None else str(request.predictions),
+        "checkpoint": request.checkpoint,
+        "vocabulary": request.vocabulary,
+        "ignore_values": sorted(request.ignore_values),
+        "ignore_background": request.ignore_background,
+    }

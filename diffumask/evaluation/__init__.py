@@ -1,0 +1,1 @@
+"""Compare predicted class maps with those of a labelled dataset."""

@@ -1,0 +1,63 @@
+"""report.json and the figure: written whole, and never over a file of something else.
+
+{"format": 1, "made_by": "diffumask evaluate", "data": "voc", ..., "images": 445,
+ "miou": 0.71, "miou_without_background": 0.69, "pixel_accuracy": 0.9, "boundary_f": 0.5,
+ "classes": {"bird": {"class_id": 3, "iou": 0.7, ...}},
+ "confusion": {"rows": ["background", ...], "columns": [..., "other"], "pixels": [[1, 0], ...]}}
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from diffumask.atomic import replace, writing
+from diffumask.errors import InputError
+from diffumask.evaluation.report import OTHER, Report
+
+FORMAT = 1
+MADE_BY = "diffumask evaluate"
+SVG_MARK = f"<!-- {MADE_BY} -->"
+
+
+def refuse_foreign(path: Path) -> None:
+    """Raise InputError if there is a file that `write_report` or `write_figure` did not write."""
+    if not path.exists():
+        return
+    try:
+        text = path.read_text("utf-8")
+        raw = None if SVG_MARK in text else json.loads(text)
+    except (OSError, ValueError):
+        text, raw = "", None
+    if SVG_MARK not in text and not (isinstance(raw, dict) and raw.get("made_by") == MADE_BY):
+        raise InputError(f"expected a free name or a file of {MADE_BY}, got {path}; choose another")
+
+
+def write_report(path: Path, report: Report, facts: Mapping[str, Any]) -> None:
+    """Write the figures with `facts` about what was compared, in place of an earlier report.
+
+    Raises InputError for a file of something else, and where it cannot be written.
+    """
+    names = list(report.classes)
+    figures = asdict(report)
+    pixels = figures.pop("confusion").tolist()
+    head = {"format": FORMAT, "made_by": MADE_BY, **facts, **figures}
+    lines = [f"  {json.dumps(key)}: {json.dumps(value)}," for key, value in head.items()]
+    confusion = json.dumps({"rows": names, "columns": [*names, OTHER], "pixels": pixels})
+    _write(path, "\n".join(["{", *lines, f'  "confusion": {confusion}', "}\n"]))
+
+
+def write_figure(path: Path, svg: str) -> None:
+    """Write a figure, in place of an earlier one; raises as `write_report` does."""
+    head, _, rest = svg.partition("\n")
+    _write(path, f"{head}\n{SVG_MARK}\n{rest}")
+
+
+def _write(path: Path, text: str) -> None:
+    refuse_foreign(path)
+    with writing(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=path.parent, prefix=".") as partial_folder:
+            replace(path, text.encode(), Path(partial_folder))

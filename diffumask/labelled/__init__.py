@@ -1,0 +1,1 @@
+"""Read images with class maps from the folders that datasets come in."""

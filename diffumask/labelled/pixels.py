@@ -1,0 +1,56 @@
+"""Read the two files of a labelled image, and say in one line what is wrong with one."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image as PillowImage
+
+from diffumask.errors import InputError
+from diffumask.types import Image
+
+INDEX_MODES = ("P", "L", "1")  # a value a pixel, of at most 8 bits
+BROKEN = (OSError, SyntaxError, ValueError, EOFError, PillowImage.DecompressionBombError)
+
+
+def read_image(path: Path) -> Image:
+    """Read an image of any kind as RGB. Raises InputError for a missing or damaged file."""
+    with _opened(path) as picture:
+        return np.array(picture.convert("RGB"))
+
+
+def read_indices(path: Path) -> UInt8[np.ndarray, "h w"]:
+    """Read the indices of a palette PNG, or the values of a grey one of at most 8 bits.
+
+    Raises InputError for a missing or damaged file, another format and for colours.
+    """
+    with _opened(path) as picture:
+        if picture.format == "PNG" and picture.mode in INDEX_MODES:
+            return np.array(picture, np.uint8)
+        kind = f"{picture.format} of mode {picture.mode}"
+    raise InputError(
+        f"expected a mask as PNG with a class id a pixel (palette or 8-bit grey), got {path}, a "
+        f"{kind}; save class ids, not colours"
+    )
+
+
+def size_hw(path: Path) -> tuple[int, int]:
+    """Return the size of an image from its head. Raises InputError as `read_image` does."""
+    with _opened(path) as picture:
+        return picture.height, picture.width
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[PillowImage.Image]:
+    try:
+        with PillowImage.open(path) as picture:
+            yield picture
+    except InputError:
+        raise
+    except BROKEN as error:
+        what = getattr(error, "strerror", None) or str(error)
+        raise InputError(
+            f"expected a whole image file, got {path}: {what}; replace it or take it out"
+        ) from error

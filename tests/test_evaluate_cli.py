@@ -1,0 +1,132 @@
+"""`diffumask evaluate` from options to table, report and figure."""
+
+import json
+import re
+from pathlib import Path
+
+import labelled_folders as folders
+import numpy as np
+import pytest
+from labelled_folders import filled
+from typer.testing import CliRunner
+
+from diffumask.cli.app import app
+from diffumask.cli.evaluate import read_classes
+from diffumask.labelled.values import CITYSCAPES_LABEL_IDS, VOC
+
+
+def call(*words):
+    return CliRunner().invoke(app, ["evaluate", *map(str, words)])
+
+
+def refused(*words):
+    """The one line that a refused call prints."""
+    result = call(*words)
+    assert result.exit_code == 2, result.output
+    (line,) = result.stderr.splitlines()
+    return line
+
+
+@pytest.fixture
+def data(tmp_path):
+    return folders.voc(tmp_path / "voc", filled(3), filled(8))
+
+
+def test_predictions_give_a_table_a_report_and_a_figure(data, tmp_path):
+    out, plot, predicted = tmp_path / "report.json", tmp_path / "figure.svg", filled(8)
+    predicted[:, :2] = 0
+    folders.write_mask(tmp_path / "mine" / "2008_000002.png", predicted)
+    before = folders.files(data)
+    words = ["--data", data, "--split", "val", "--predictions", tmp_path / "mine"]
+    result = call(*words, "--vocabulary", "voc", "-o", out, "--plot", plot, "--workers", 1)
+    assert result.exit_code == 0, result.output
+    rows = {line.split()[0]: line.split() for line in result.stdout.splitlines() if line}
+    assert rows["cat"][1:4] == ["75.0", "75.0", "100.0"]
+    assert rows["background"][1] == "0.0"
+    assert rows["mean"][-1] == "75.0"  # without background, the later of two
+    assert result.stdout.splitlines()[-2:] == [
+        f"the report is in {out}",
+        f"the figure is in {plot}",
+    ]
+    raw = json.loads(out.read_text())
+    assert (raw["layout"], raw["split"], raw["images"]) == ("voc", "val", 1)
+    assert raw["miou_without_background"] == 0.75
+    assert plot.read_text().startswith("<svg")
+    assert folders.files(data) == before
+
+
+def test_a_network_is_judged_with_its_labels_matched_by_name(data, tmp_path, segmenter_folder):
+    out = tmp_path / "report.json"
+    words = ["--data", data, "--checkpoint", segmenter_folder, "--device", "cpu", "-o", out]
+    result = call(*words, "--class", "bird", "--class", "cat")
+    assert result.exit_code == 0, result.output
+    assert "the network has no label for cat" in result.stdout
+    raw = json.loads(out.read_text())
+    assert list(raw["classes"]) == ["background", "bird", "cat"]
+    assert sum(map(sum, raw["confusion"]["pixels"])) == raw["pixels"] == 2 * 4 * 8
+    assert "labels such as cow, got" in refused(*words, "--class", "cow")
+
+
+def test_class_ids_come_from_json(tmp_path):
+    folder = folders.plain(tmp_path / "data", filled(0), filled(1))
+    (tmp_path / "ids.json").write_text('{"sky": 0, "road": 1}')
+    words = ["--data", folder, "--predictions", folder, "--vocabulary"]
+    result = call(*words, tmp_path / "ids.json")
+    assert result.exit_code == 0, result.output
+    assert [line.split()[0] for line in result.stdout.splitlines()[1:3]] == ["sky", "road"]
+    for content in ('{"sky": "0"}', "[]", '{"sky": true}'):
+        (tmp_path / "ids.json").write_text(content)
+        assert 'expected JSON such as {"bird": 3} in' in refused(*words, tmp_path / "ids.json")
+    assert "expected class ids in JSON, got" in refused(*words, tmp_path / "none.json")
+
+
+def test_bad_options_are_refused_in_one_line_and_nothing_is_written(data, tmp_path):
+    words = ["--data", data, "--predictions", data / "SegmentationClass"]
+    assert "either --predictions or --checkpoint" in refused("--data", data)
+    assert "either --predictions or --checkpoint" in refused(*words, "--checkpoint", "x/y")
+    nowhere = tmp_path / "nowhere"
+    assert "folder of predictions" in refused("--data", data, "--predictions", nowhere)
+    assert "folder of labelled images" in refused("--data", nowhere, "--predictions", data)
+    assert "-o FILE.json, got r.txt" in refused(*words, "-o", "r.txt")
+    assert "--plot FILE.svg, got r.png" in refused(*words, "--plot", "r.png")
+    assert "--ignore-value in 0..255, got 256" in refused(*words, "--ignore-value", 256)
+    assert "--workers of 1 or more, got 0" in refused(*words, "--workers", 0)
+    assert "expected a split of" in refused(*words, "--split", "nope")
+    (tmp_path / "notes.json").write_text("mine")
+    assert "expected a free name" in refused(*words, "-o", tmp_path / "notes.json")
+    assert (tmp_path / "notes.json").read_text() == "mine"
+
+
+def test_a_wrong_mask_leaves_no_report(data, tmp_path):
+    folders.write_mask(data / "SegmentationClass" / "2007_000001.png", np.zeros((4, 4)))
+    out = tmp_path / "report.json"
+    words = ["--data", data, "--predictions", data / "SegmentationClass", "-o", out]
+    assert "expected a mask of 5x8 pixels" in refused(*words)
+    assert not out.exists()
+
+
+def test_the_code_on_evaluation_runs(tmp_path, monkeypatch):
+    page = Path(__file__).parent.parent / "docs" / "evaluate.md"
+    (code,) = re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
+    folders.voc(tmp_path / "VOC2012", filled(8), filled(3))
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(code, names)
+    assert names["one"].image.shape == (5, 8, 3)
+    assert set(np.unique(names["one"].class_map)) == {2, 255}
+
+
+def test_the_vocabularies_know_the_classes_of_the_data(tmp_path):
+    for vocabulary, values in (("voc", VOC), ("cityscapes", CITYSCAPES_LABEL_IDS)):
+        classes = read_classes(vocabulary)
+        names = values.names or {}
+        found = {classes.ids[classes.find(name) or ""]: name for name in names.values()}
+        assert found == names  # by the same ids
+    streets = folders.cityscapes(tmp_path, filled(11), filled(12), kind="labelTrainIds")
+    folders.write_mask(tmp_path / "mine" / "aachen_000000_000019.png", filled(25))
+    folders.write_mask(tmp_path / "mine" / "ulm_000000_000019.png", filled(0))
+    words = ["--data", streets, "--predictions", tmp_path / "mine", "--vocabulary", "cityscapes"]
+    result = call(*words)
+    assert result.exit_code == 0, result.output
+    (group,) = [line for line in result.stdout.splitlines() if line.startswith("group human")]
+    assert group.split()[-1] == "50.0"  # person taken for rider, and rider for nothing
