@@ -276,7 +276,7 @@ def augment(
     ] = 0.2,
     perspective: Annotated[float, typer.Option(help="Share of items that are warped.")] = 0.3,
     blur: Annotated[float, typer.Option(help="Share of items that are blurred.")] = 0.3,
-    occlude: Annotated[float, typer.Option(help="Share of items with something before.")] = 0.3,
+    occlude: Annotated[float, typer.Option(help="Share of items with things in front.")] = 0.3,
     size: Annotated[
         str | None, typer.Option(help="HEIGHTxWIDTH in pixels.", show_default="the first item's")
     ] = None,

@@ -1,0 +1,54 @@
+"""`diffumask augment`: made-up scenes from the items of a dataset."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from diffumask.errors import InputError
+
+from .progress import progress
+
+
+def run(
+    folder: Path, out: Path, n: int | None, seed: int, shares: Mapping[str, float], size: str | None
+) -> str:
+    """Write the augmented dataset, and return a line that says where.
+
+    Every item of the source is read and checked before the new folder is made. Raises InputError
+    for a source that is no dataset, is empty or has a bad item, for a new folder in the source,
+    and for numbers out of their range.
+    """
+    from diffumask.augment.compose import AugmentSettings
+    from diffumask.augment.folder import augment, identity, sized
+    from diffumask.augment.source import open_source
+    from diffumask.pipeline import write_preview
+    from diffumask.store import PREVIEW_FILE, open_store
+
+    if out.resolve().is_relative_to(folder.resolve()):
+        raise InputError(f"expected a new folder outside of {folder}, got {out}; choose another")
+    if n is not None and n < 1:
+        raise InputError(f"expected n >= 1, got {n}")
+    settings = AugmentSettings(**shares, size_hw=_read_size(size))
+    source = open_source(folder)
+    settings = sized(settings, source)
+    source.check()
+
+    n = n or len(source)
+    notes = {"augmented_of": str(folder)}
+    with open_store(out, identity(source, settings, seed), source.run["classes"], notes) as store:
+        done = min(n, len(store.records))
+        with progress(n, done) as advance:
+            for _ in augment(source, store, n, settings, seed):
+                advance(1)
+        write_preview(store)
+        total = len(store.records)
+    return f"{total} items in {out}; look at {out / PREVIEW_FILE}"
+
+
+def _read_size(size: str | None) -> tuple[int, int] | None:
+    if size is None:
+        return None
+    match = re.fullmatch(r"(\d{1,6})x(\d{1,6})", size)
+    if not match:
+        raise InputError(f"expected --size as HEIGHTxWIDTH in pixels, such as 384x512, got {size}")
+    return int(match[1]), int(match[2])
