@@ -1,0 +1,49 @@
+"""Options that several commands share."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+PromptClasses = Annotated[
+    list[str] | None,
+    typer.Option("--class", help="Class of the images, any words; repeat.", show_default="none"),
+]
+VocabularyName = Annotated[
+    str | None,
+    typer.Option(
+        help="tiny, voc, cityscapes, ade20k or a TOML file.", show_default="tiny for tiny, else voc"
+    ),
+]
+PromptFile = Annotated[
+    Path | None,
+    typer.Option(help="Prompts of your own (.txt, .csv, .jsonl).", show_default="built"),
+]
+CaptionFile = Annotated[
+    Path | None,
+    typer.Option(help="Captions to choose prompts from (.txt).", show_default="built"),
+]
+Objects = Annotated[int, typer.Option(help="Labelled objects in a prompt, of as many classes.")]
+OpenAll = Annotated[
+    bool, typer.Option("--open", help="Take an unknown class as typed, however like a known one.")
+]
+Threshold = Annotated[
+    str,
+    typer.Option(help="auto, otsu, adaptive, a number in [0, 1), or a file of calibrate (.json)."),
+]
+Refiner = Annotated[
+    str,
+    typer.Option(
+        help="auto, none, crf, crf-fast, crf-wide, guided, grabcut, random-walker, pamr, "
+        "sam:FOLDER."
+    ),
+]
+Affinity = Annotated[str, typer.Option(help="none, self-attention or a folder of affinity train.")]
+HeatMap = Annotated[
+    str,
+    typer.Option(help="Which heat has the threshold: attention, or affinity after propagation."),
+]
+UncertainBand = Annotated[
+    float | None,
+    typer.Option(help="Heat by which a threshold may be off; 0 labels all.", show_default="0.02"),
+]
