@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from diffumask.errors import InputError
+from diffumask.labelled.coding import name_key
 from diffumask.models import load_segmenter
 from diffumask.types import Image
 
@@ -70,9 +71,9 @@ def label_ids(labels: Mapping[int, str], names: Sequence[str]) -> list[int]:
     A label may list several words, separated by commas; case, spaces and hyphens do not count.
     Raises InputError that suggests near labels.
     """
-    keys = {_key(name) for name in names}
+    keys = {name_key(name) for name in names}
     words = {index: label.split(",") for index, label in labels.items()}
-    found = [i for i, of_label in words.items() if keys & set(map(_key, of_label))]
+    found = [i for i, of_label in words.items() if keys & set(map(name_key, of_label))]
     if not found:
         near = difflib.get_close_matches(names[0], labels.values(), n=3, cutoff=0.4)
         hint = f"; near ones are {', '.join(map(repr, near))}" if near else ""
@@ -92,7 +93,3 @@ def _size_hw(size_hw: tuple[int, ...], preparation: Mapping[str, Any]) -> tuple[
         scale = size[SHORTER_SIDE] / min(size_hw)
         return tuple(round(side * scale) for side in size_hw)
     return size_hw
-
-
-def _key(name: str) -> str:
-    return "".join(letter for letter in name.lower() if letter.isalnum())
