@@ -199,7 +199,7 @@ def _identity(
         "vocabulary_fingerprint": vocabulary.fingerprint,
         "seed": request.seed,
         **asdict(settings.sampling),
-        **identity(request.masks),
+        **identity(request.masks, settings.masks),
         "keep_maps": settings.keep_maps,
         **source.identity,
     }

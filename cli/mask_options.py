@@ -12,6 +12,7 @@ from diffumask.errors import InputError
 if TYPE_CHECKING:  # they load numpy, scipy and OpenCV
     from diffumask.calibration.file import Thresholds
     from diffumask.masks import MaskSettings
+    from diffumask.types import Heat, Image
 
 NONE, SELF_ATTENTION = "none", "self-attention"
 ATTENTION, AFFINITY = "attention", "affinity"
@@ -20,7 +21,10 @@ ADAPTIVE = "adaptive"
 
 @dataclass(frozen=True, slots=True)
 class MaskOptions:
-    """The options as typed; `calibration` is the file read, where the threshold names one."""
+    """The options as typed, and what was read where they name it.
+
+    `calibration` is the file of the threshold, `affinity_of` the network of the affinity.
+    """
 
     threshold: str = "auto"
     refiner: str = "auto"
@@ -28,6 +32,7 @@ class MaskOptions:
     heat: str = "auto"
     uncertain_band: float | None = None
     calibration: "Thresholds | None" = None
+    affinity_of: "Callable[[Image, Heat], Heat] | None" = None
 
     @property
     def wants_self_attention(self) -> bool:
@@ -38,13 +43,15 @@ class MaskOptions:
 def read_mask_options(
     threshold: str, refiner: str, affinity: str, heat: str, uncertain_band: float | None
 ) -> MaskOptions:
-    """Check what can be checked before a model is loaded, and read the thresholds file."""
+    """Check what can be checked before a model is loaded, and read what the options name."""
     calibration = None
     if threshold.endswith(".json"):
         from diffumask.calibration.file import read_thresholds
 
         calibration = read_thresholds(Path(threshold))
-    options = MaskOptions(threshold, refiner, affinity, heat, uncertain_band, calibration)
+    options = MaskOptions(
+        threshold, refiner, affinity, heat, uncertain_band, calibration, _affinity(affinity)
+    )
     mask_settings(options)
     return options
 
@@ -53,7 +60,7 @@ def mask_settings(options: MaskOptions) -> "MaskSettings":
     """Turn the options into settings. Raises InputError for what they cannot be."""
     from diffumask.masks import MaskSettings
 
-    changes: dict[str, Any] = {"affinity_of": _affinity(options.affinity)}
+    changes: dict[str, Any] = {"affinity_of": options.affinity_of}
     if options.affinity == NONE or options.threshold == ADAPTIVE:
         changes["heat"] = ATTENTION  # adaptive compares with what the affinity shows
     if options.heat not in ("auto", ATTENTION, AFFINITY):
@@ -133,9 +140,8 @@ def _affinity(affinity: str) -> Any:
     return partial(affinity_heat, load(folder))
 
 
-def identity(options: MaskOptions) -> dict[str, Any]:
-    """Return what the masks depend on, for run.json."""
-    settings = mask_settings(options)
+def identity(options: MaskOptions, settings: "MaskSettings") -> dict[str, Any]:
+    """Return what the masks depend on, for run.json; `settings` are those of the options."""
     affinity = options.affinity
     if settings.affinity_of is not None:
         affinity = f"net {_digest(*sorted(Path(affinity).glob('*.safetensors')))}"

@@ -38,7 +38,7 @@ def run(folder: Path, out: Path, options: MaskOptions) -> str:
 
     masks = mask_settings(options)
     notes = {"masks_of": str(folder)}
-    with open_store(out, settings | identity(options), classes, notes) as store:
+    with open_store(out, settings | identity(options, masks), classes, notes) as store:
         with progress(len(records), len(store.records)) as advance:
             for _ in remask(folder, store, masks):
                 advance(1)
