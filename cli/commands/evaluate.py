@@ -1,0 +1,78 @@
+"""Options of `diffumask evaluate`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..one_line import errors_in_one_line
+
+
+def evaluate(
+    data: Annotated[Path, typer.Option(help="Folder of images with real masks.")],
+    predictions: Annotated[
+        Path | None, typer.Option(help="Folder of predicted masks, PNG of class ids.")
+    ] = None,
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(help="Instead: segmentation network of transformers, a folder or hub id."),
+    ] = None,
+    layout: Annotated[
+        str,
+        typer.Option(help="auto, native, voc, cityscapes, oxford-pets, ade20k, camvid, plain."),
+    ] = "auto",
+    split: Annotated[
+        str | None, typer.Option(help="Split of the data, such as val.", show_default="all")
+    ] = None,
+    vocabulary: Annotated[
+        str | None,
+        typer.Option(
+            help='Class ids: a vocabulary, its TOML, or JSON such as {"bird": 3}.',
+            show_default="those of the data",
+        ),
+    ] = None,
+    classes: Annotated[
+        list[str] | None,
+        typer.Option("--class", help="Class that counts; repeat.", show_default="all"),
+    ] = None,
+    ignore_values: Annotated[
+        list[int] | None,
+        typer.Option("--ignore-value", help="Further value of the masks that is as 255; repeat."),
+    ] = None,
+    ignore_background: Annotated[
+        bool, typer.Option("--ignore-background", help="Leave out pixels that are background.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Report (.json).", show_default="none")
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Confusion matrix (.svg).", show_default="none")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes that read masks.", show_default="all cores")
+    ] = None,
+    device: Annotated[str, typer.Option(help="As for generate; for --checkpoint.")] = "auto",
+) -> None:
+    """Compare predicted masks, or those of a network, with real ones: IoU, boundary F, confusion.
+
+    The folder of the data is read as it was downloaded.
+    """
+    with errors_in_one_line():
+        from ..evaluate import Request, run
+
+        request = Request(
+            data=data,
+            predictions=predictions,
+            checkpoint=checkpoint,
+            layout=layout,
+            split=split,
+            vocabulary=vocabulary,
+            classes=classes or (),
+            ignore_values=ignore_values or (),
+            ignore_background=ignore_background,
+            out=out,
+            plot=plot,
+            workers=workers,
+            device=device,
+        )
+        typer.echo(run(request))

@@ -1,0 +1,36 @@
+"""Options of `diffumask prompts`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..one_line import errors_in_one_line
+from ..options import CaptionFile, Objects, OpenAll, PromptClasses, VocabularyName
+
+
+def prompts(
+    classes: PromptClasses = None,
+    n: Annotated[int, typer.Option("--n", "-n", help="Prompts of each class.")] = 20,
+    model: Annotated[str, typer.Option(help="As for generate; chooses the vocabulary.")] = "tiny",
+    vocabulary: VocabularyName = None,
+    prompt_file: Annotated[
+        Path | None, typer.Option("--prompts", help="As for generate.", show_default="built")
+    ] = None,
+    captions: CaptionFile = None,
+    objects: Objects = 1,
+    open_all: OpenAll = False,
+    seed: Annotated[int, typer.Option(help="Seed of the run.")] = 0,
+    balance: Annotated[
+        bool, typer.Option("--balance", help="Count sub-classes and contexts instead.")
+    ] = False,
+    format_: Annotated[str, typer.Option("--format", help="text or jsonl.")] = "text",
+) -> None:
+    """Print the prompts that generate would use."""
+    with errors_in_one_line():
+        from ..prompts import PromptOptions, Request, run
+
+        options = PromptOptions(classes or (), prompt_file, objects, open_all, captions)
+        request = Request(options, n, model, vocabulary, seed, balance, format_)
+        for line in run(request):
+            typer.echo(line)

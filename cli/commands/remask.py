@@ -1,0 +1,28 @@
+"""Options of `diffumask remask`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..one_line import errors_in_one_line
+from ..options import Affinity, HeatMap, Refiner, Threshold, UncertainBand
+
+
+def remask(
+    folder: Annotated[Path, typer.Argument(help="Dataset made with --keep-maps.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the new dataset.")],
+    threshold: Threshold = "auto",
+    refiner: Refiner = "auto",
+    affinity: Affinity = "self-attention",
+    heat: HeatMap = "auto",
+    uncertain_band: UncertainBand = None,
+) -> None:
+    """Make the masks of a dataset again with other settings, without sampling, in a new folder."""
+    with errors_in_one_line():
+        from ..mask_options import read_mask_options
+        from ..remask import run
+
+        typer.echo(
+            run(folder, out, read_mask_options(threshold, refiner, affinity, heat, uncertain_band))
+        )
