@@ -24,7 +24,7 @@ from diffumask.metrics import class_ious, confusion_matrix
 from diffumask.scenes import load_catalog, render_scene
 from diffumask.scenes.catalog import Split
 from diffumask.tiny.autoencoder import to_tensor
-from diffumask.tiny.training import Schedule, train
+from diffumask.training import Schedule, train
 
 FOLDER = Path(__file__).parent / "oracle"
 FIRST_SEED = 10_000_000  # far from the seeds of the renders that `tiny` sees

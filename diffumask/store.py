@@ -130,6 +130,25 @@ def open_store(
             shutil.rmtree(folder / PARTIAL_FOLDER, ignore_errors=True)
 
 
+def annotate(folder: Path, facts: Mapping[str, Mapping[str, Any]]) -> None:
+    """Set fields in the lines of items, by name, and leave all else as it is.
+
+    Raises InputError for a folder that is no dataset, that another run writes to or that cannot
+    be written; KeyError for an item that is not there.
+    """
+    run = read_run(folder)
+    with _locked(folder):
+        records = {record_name(record): record for record in read_records(folder)}
+        for name, fields in facts.items():
+            records[name] |= fields
+        store = Store(folder, records)
+        try:
+            store._begin(run)
+            store._sort_metadata()
+        finally:
+            shutil.rmtree(folder / PARTIAL_FOLDER, ignore_errors=True)
+
+
 def read_run(folder: Path) -> dict[str, Any]:
     """Read run.json. Raises InputError when it is missing or not as this version writes it."""
     path = folder / RUN_FILE

@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from diffumask import atomic
 from diffumask.draw import voc_palette
 from diffumask.errors import InputError
 from diffumask.records import ITEM_NAME, item_name, read_example, read_records
-from diffumask.store import open_store, read_run
+from diffumask.store import annotate, open_store, read_run
 from diffumask.types import Example, Prompt, Target
 
 SETTINGS = {"model": "tiny", "seed": 0, "threshold": "otsu"}
@@ -290,3 +291,14 @@ def test_datasets_loads_the_folder(tmp_path, class_name):
     assert row["mask"].mode == "P"
     np.testing.assert_array_equal(np.array(row["mask"]), example().class_map)
     np.testing.assert_array_equal(np.array(row["image"]), example().image)
+
+
+def test_facts_are_set_in_the_lines_of_items_and_nothing_else_changes(tmp_path):
+    fill(tmp_path, "Bird_000000", "Bird_000001")
+    before, records = contents(tmp_path), read_records(tmp_path)
+    annotate(tmp_path, {"Bird_000001": {"verdict": "dropped"}})
+    assert read_records(tmp_path) == [records[0], records[1] | {"verdict": "dropped"}]
+    after = contents(tmp_path)
+    assert {name for name in before if after[name] != before[name]} == {Path("metadata.jsonl")}
+    with pytest.raises(KeyError):
+        annotate(tmp_path, {"Bird_000009": {"verdict": "kept"}})

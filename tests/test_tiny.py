@@ -1,14 +1,10 @@
 """The recipe of the built-in model: exact resuming, latents, tokenizer."""
 
-import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 import torch
 from diffusers import AutoencoderKL
-from torch import nn
 
 from diffumask.tiny.autoencoder import (
     decode,
@@ -27,13 +23,9 @@ from diffumask.tiny.denoiser import (
 )
 from diffumask.tiny.latents import encode_images, normalise_latents
 from diffumask.tiny.text import EOS, new_text_encoder, train_tokenizer
-from diffumask.tiny.training import Schedule, train
+from diffumask.training import Schedule
 
 CAPTIONS = ["a photo of a duck bird on grass", "a potted plant and an owl bird at night"] * 20
-
-
-class PowerCutError(Exception):
-    """Stands for a machine that goes away in the middle of a training."""
 
 
 def small_vae() -> AutoencoderKL:
@@ -46,40 +38,6 @@ def small_vae() -> AutoencoderKL:
         "layers_per_block": 1,
     }
     return AutoencoderKL(**config)
-
-
-def train_linear(folder: Path, stop_at: int | None = None) -> list[float]:
-    torch.manual_seed(0)
-    model = nn.Linear(3, 1)
-
-    def loss_at(step: int) -> torch.Tensor:
-        if step == stop_at:
-            raise PowerCutError
-        inputs = torch.randn(4, 3, generator=torch.Generator().manual_seed(step))
-        return (model(inputs) - inputs.sum(1, keepdim=True)).square().mean()
-
-    schedule = Schedule(12, 0.1, warmup_steps=2, checkpoint_every=5, log_every=4)
-    try:
-        train(model, loss_at, schedule, folder)
-    except PowerCutError:
-        return train_linear(folder)
-    return [value for parameter in model.parameters() for value in parameter.flatten().tolist()]
-
-
-def test_resumed_training_equals_an_uninterrupted_one(tmp_path):
-    assert train_linear(tmp_path / "cut", stop_at=8) == train_linear(tmp_path / "whole")
-
-
-def test_training_logs_its_loss(tmp_path):
-    train_linear(tmp_path)
-    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines] == [4, 8, 12]
-
-
-def test_rate_warms_up_stays_and_decays():
-    schedule = Schedule(100, 1.0, warmup_steps=10, decay_share=0.2)
-    factors = [schedule.rate_factor(step) for step in (0, 9, 50, 90, 99)]
-    assert factors == pytest.approx([0.1, 1.0, 1.0, 0.5, 0.05])
 
 
 def test_normalised_latents_have_unit_variance_and_decode_to_the_same_image():

@@ -18,7 +18,7 @@ from PIL import Image as PillowImage
 from torch import Tensor, nn
 from torch.nn import functional
 
-from diffumask.tiny.training import Schedule, train
+from diffumask.training import Schedule, train
 
 CROP_SIZE = 64
 BATCH_SIZE = 16

@@ -15,7 +15,7 @@ from torch.nn import functional
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from diffumask.scenes import load_catalog
-from diffumask.tiny.training import Schedule, train
+from diffumask.training import Schedule, train
 
 BATCH_SIZE = 32
 CAPTION_DROPOUT = 0.1  # teaches the unconditional half of guidance

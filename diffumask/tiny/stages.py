@@ -20,7 +20,7 @@ from diffumask.tiny.denoiser import even_shares, new_pipeline, train_denoiser, w
 from diffumask.tiny.latents import encode_images, normalise_latents
 from diffumask.tiny.renders import Renders, load_renders
 from diffumask.tiny.text import new_text_encoder, train_tokenizer
-from diffumask.tiny.training import Schedule
+from diffumask.training import Schedule
 
 VAE_STEPS = 8_000
 DENOISER_STEPS = 9_000

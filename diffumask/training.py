@@ -1,7 +1,8 @@
-"""The one training loop of the recipe: seeded by step, checkpointed, resumable, with EMA."""
+"""The one training loop: seeded by step, checkpointed without pickle, resumable, with EMA."""
 
 import contextlib
 import json
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from jaxtyping import Float
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+
+from diffumask.errors import InputError
 
 ADAM_STATE = ("step", "exp_avg", "exp_avg_sq")
 
@@ -28,7 +31,7 @@ class Schedule:
     ema_decay: float = 0.999
     weight_decay: float = 1e-3
     max_grad_norm: float = 1.0
-    log_every: int = 50
+    log_every: int = 50  # also how often the loss is seen to be finite
     checkpoint_every: int = 1000
 
     def rate_factor(self, step: int) -> float:
@@ -41,22 +44,25 @@ def train(
     model: nn.Module,
     loss_at: Callable[[int], Float[Tensor, ""]],
     schedule: Schedule,
-    folder: Path,
+    folder: Path | None = None,
     on_checkpoint: Callable[[int], None] = lambda step: None,
+    on_step: Callable[[int], None] = lambda step: None,
 ) -> None:
-    """Train a model to the end of its schedule and leave it with its averaged weights.
+    """Train what requires gradients to the end of its schedule; leave the averaged weights.
 
     `loss_at(step)` must draw all its randomness from the step, so that a resumed run sees the
-    batches it would have seen. Continues from `folder/state.safetensors` if there. Appends to
-    `folder/log.jsonl`; `on_checkpoint` sees the averaged weights.
+    batches it would have seen. With a folder, continues from `folder/state.safetensors` if there
+    and appends to `folder/log.jsonl`. `on_checkpoint` sees the averaged weights, `on_step` the
+    number of steps done. Raises InputError when the loss is not finite; the last state stays.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     model.train()
+    wanted = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(
-        model.parameters(), schedule.learning_rate, weight_decay=schedule.weight_decay
+        wanted, schedule.learning_rate, weight_decay=schedule.weight_decay
     )
-    ema = EMAModel(model.parameters(), decay=schedule.ema_decay)
-    step = _load_state(folder, model, optimizer, ema)
+    ema = EMAModel(wanted, decay=schedule.ema_decay)
+    step = _load_state(folder, model, optimizer, ema) if folder else 0
+    on_step(step)
     losses, started = [], time.perf_counter()
     while step < schedule.num_steps:
         for group in optimizer.param_groups:
@@ -64,51 +70,73 @@ def train(
         loss = loss_at(step)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), schedule.max_grad_norm)
+        nn.utils.clip_grad_norm_(wanted, schedule.max_grad_norm)
         optimizer.step()
-        ema.step(model.parameters())
+        ema.step(wanted)
         losses.append(loss.detach())
         step += 1
-        if step % schedule.log_every == 0:
-            seconds = time.perf_counter() - started
-            _log(folder, step, torch.stack(losses).mean().item(), len(losses) / seconds)
+        on_step(step)
+        at_checkpoint = step % schedule.checkpoint_every == 0 or step == schedule.num_steps
+        at_log = step % schedule.log_every == 0
+        mean_loss = _finite_mean(losses, step) if at_log or at_checkpoint else 0.0
+        if at_log:
+            if folder:
+                _log(folder, step, mean_loss, len(losses) / (time.perf_counter() - started))
             losses, started = [], time.perf_counter()
-        if step % schedule.checkpoint_every == 0 or step == schedule.num_steps:
-            _save_state(folder, model, optimizer, ema, step)
+        if at_checkpoint:
+            if folder:
+                _save_state(folder, model, optimizer, ema, step)
             with averaged_weights(model, ema):
                 on_checkpoint(step)
-    ema.copy_to(model.parameters())
+    ema.copy_to(wanted)
     model.eval()
+
+
+def _finite_mean(losses: list[Tensor], step: int) -> float:
+    mean = torch.stack(losses).mean().item()
+    if not math.isfinite(mean):
+        raise InputError(
+            f"expected a finite loss, got {mean} before step {step}; lower the learning rate; the "
+            "last checkpoint stays"
+        )
+    return mean
 
 
 @contextlib.contextmanager
 def averaged_weights(model: nn.Module, ema: EMAModel) -> Iterator[None]:
     """Put the averaged weights into a model in evaluation mode; restore both on exit."""
-    ema.store(model.parameters())
-    ema.copy_to(model.parameters())
+    wanted = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    ema.store(wanted)
+    ema.copy_to(wanted)
     model.eval()
     try:
         yield
     finally:
-        ema.restore(model.parameters())
+        ema.restore(wanted)
         model.train()
 
 
 def _log(folder: Path, step: int, loss: float, steps_per_s: float) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
     line = {"step": step, "loss": round(loss, 5), "steps_per_s": round(steps_per_s, 2)}
     with (folder / "log.jsonl").open("a", encoding="utf-8") as log:
         log.write(json.dumps(line) + "\n")
+
+
+def _trained(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
+    return [(name, one) for name, one in model.named_parameters() if one.requires_grad]
 
 
 def _save_state(
     folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, ema: EMAModel, step: int
 ) -> None:
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
-    for (name, parameter), shadow in zip(model.named_parameters(), ema.shadow_params, strict=True):
+    for (name, parameter), shadow in zip(_trained(model), ema.shadow_params, strict=True):
         tensors[f"ema.{name}"] = shadow
         for key in ADAM_STATE:
             if parameter in optimizer.state:
                 tensors[f"{key}.{name}"] = optimizer.state[parameter][key]
+    folder.mkdir(parents=True, exist_ok=True)
     partial = folder / "state.tmp"
     metadata = {"step": str(step), "ema_step": str(ema.optimization_step)}
     save_file({k: v.detach().contiguous() for k, v in tensors.items()}, partial, metadata)
@@ -124,9 +152,7 @@ def _load_state(
     tensors = load_file(path)
     model.load_state_dict({name: tensors[f"model.{name}"] for name in model.state_dict()})
     with torch.no_grad():
-        for (name, parameter), shadow in zip(
-            model.named_parameters(), ema.shadow_params, strict=True
-        ):
+        for (name, parameter), shadow in zip(_trained(model), ema.shadow_params, strict=True):
             shadow.copy_(tensors[f"ema.{name}"])
             if f"step.{name}" in tensors:
                 optimizer.state[parameter] = {

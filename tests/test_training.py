@@ -1,0 +1,72 @@
+"""The training loop: exact resuming, its log, what it refuses."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from torch import nn
+
+from diffumask.errors import InputError
+from diffumask.training import Schedule, train
+
+
+class PowerCutError(Exception):
+    """Stands for a machine that goes away in the middle of a training."""
+
+
+def train_linear(folder: Path, stop_at: int | None = None) -> list[float]:
+    torch.manual_seed(0)
+    model = nn.Linear(3, 1)
+
+    def loss_at(step: int) -> torch.Tensor:
+        if step == stop_at:
+            raise PowerCutError
+        inputs = torch.randn(4, 3, generator=torch.Generator().manual_seed(step))
+        return (model(inputs) - inputs.sum(1, keepdim=True)).square().mean()
+
+    schedule = Schedule(12, 0.1, warmup_steps=2, checkpoint_every=5, log_every=4)
+    try:
+        train(model, loss_at, schedule, folder)
+    except PowerCutError:
+        return train_linear(folder)
+    return [value for parameter in model.parameters() for value in parameter.flatten().tolist()]
+
+
+def test_resumed_training_equals_an_uninterrupted_one(tmp_path):
+    assert train_linear(tmp_path / "cut", stop_at=8) == train_linear(tmp_path / "whole")
+
+
+def test_training_logs_its_loss(tmp_path):
+    train_linear(tmp_path)
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [4, 8, 12]
+
+
+def test_training_stops_at_a_loss_that_is_not_finite(tmp_path):
+    model = nn.Linear(3, 1)
+    schedule = Schedule(9, 0.1, checkpoint_every=2, log_every=3)
+
+    def loss_at(step: int) -> torch.Tensor:
+        return model(torch.ones(1, 3)).mean() * (math.nan if step == 5 else 1)
+
+    with pytest.raises(InputError, match="finite loss, got nan before step 6"):
+        train(model, loss_at, schedule, tmp_path)
+    with safe_open(tmp_path / "state.safetensors", "pt") as state:
+        assert state.metadata()["step"] == "4"
+
+
+def test_training_leaves_frozen_parameters_alone(tmp_path):
+    model = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 1))
+    model[0].requires_grad_(False)
+    before = model[0].weight.clone()
+    train(model, lambda step: model(torch.ones(1, 3)).square().mean(), Schedule(3, 0.1), tmp_path)
+    assert torch.equal(model[0].weight, before)
+
+
+def test_rate_warms_up_stays_and_decays():
+    schedule = Schedule(100, 1.0, warmup_steps=10, decay_share=0.2)
+    factors = [schedule.rate_factor(step) for step in (0, 9, 50, 90, 99)]
+    assert factors == pytest.approx([0.1, 1.0, 1.0, 0.5, 0.05])
