@@ -16,6 +16,8 @@ if TYPE_CHECKING:  # they load numpy, OpenCV and, for networks, torch
     from diffumask.labelled.coding import Classes
     from diffumask.labelled.folder import Labelled
 
+LISTED = 10  # classes in a note
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -126,7 +128,7 @@ def _by_network(request: Request, labelled: "Labelled") -> "tuple[Counts, list[s
 
     assert request.checkpoint is not None
     predict = load_predictor(request.checkpoint, labelled.coding, request.device)
-    unknown = ", ".join(predict.unknown)
+    unknown = ", ".join(predict.unknown[:LISTED]) + ", ..." * (len(predict.unknown) > LISTED)
     notes = [f"the network has no label for {unknown}"] if unknown else []
     with progress(len(labelled), 0) as advance:
         return compare_network(labelled, predict, advance), notes

@@ -33,6 +33,7 @@ class Schedule:
     max_grad_norm: float = 1.0
     log_every: int = 50  # also how often the loss is seen to be finite
     checkpoint_every: int = 1000
+    accumulation_steps: int = 1  # losses whose mean is the loss of a step
 
     def rate_factor(self, step: int) -> float:
         """Return the share of the learning rate at a step: warm-up, plateau, linear decay."""
@@ -47,13 +48,16 @@ def train(
     folder: Path | None = None,
     on_checkpoint: Callable[[int], None] = lambda step: None,
     on_step: Callable[[int], None] = lambda step: None,
+    writes: bool = True,
 ) -> None:
     """Train what requires gradients to the end of its schedule; leave the averaged weights.
 
     `loss_at(step)` must draw all its randomness from the step, so that a resumed run sees the
-    batches it would have seen. With a folder, continues from `folder/state.safetensors` if there
-    and appends to `folder/log.jsonl`. `on_checkpoint` sees the averaged weights, `on_step` the
-    number of steps done. Raises InputError when the loss is not finite; the last state stays.
+    batches it would have seen; with accumulation it is called for the steps times that number,
+    one after the other. With a folder, continues from `folder/state.safetensors` if there and
+    appends to `folder/log.jsonl`; of several processes that train together only one `writes`.
+    `on_checkpoint` sees the averaged weights, `on_step` the number of steps done. Raises
+    InputError when the loss is not finite; the last state stays.
     """
     model.train()
     wanted = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -67,29 +71,41 @@ def train(
     while step < schedule.num_steps:
         for group in optimizer.param_groups:
             group["lr"] = schedule.learning_rate * schedule.rate_factor(step)
-        loss = loss_at(step)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss = _backward(loss_at, step, schedule.accumulation_steps)
         nn.utils.clip_grad_norm_(wanted, schedule.max_grad_norm)
         optimizer.step()
         ema.step(wanted)
-        losses.append(loss.detach())
+        losses.append(loss)
         step += 1
         on_step(step)
         at_checkpoint = step % schedule.checkpoint_every == 0 or step == schedule.num_steps
         at_log = step % schedule.log_every == 0
         mean_loss = _finite_mean(losses, step) if at_log or at_checkpoint else 0.0
         if at_log:
-            if folder:
+            if folder and writes:
                 _log(folder, step, mean_loss, len(losses) / (time.perf_counter() - started))
             losses, started = [], time.perf_counter()
         if at_checkpoint:
-            if folder:
-                _save_state(folder, model, optimizer, ema, step)
+            # The state comes last, so that what a kill cuts short here is done again.
             with averaged_weights(model, ema):
                 on_checkpoint(step)
+            if folder and writes:
+                _save_state(folder, model, optimizer, ema, step)
     ema.copy_to(wanted)
     model.eval()
+
+
+def _backward(
+    loss_at: Callable[[int], Float[Tensor, ""]], step: int, num_parts: int
+) -> Float[Tensor, ""]:
+    """Add up the gradients of the parts of a step, and return the mean of their losses."""
+    losses = []
+    for part in range(step * num_parts, (step + 1) * num_parts):
+        loss = loss_at(part)
+        (loss / num_parts).backward()
+        losses.append(loss.detach())
+    return torch.stack(losses).mean()
 
 
 def _finite_mean(losses: list[Tensor], step: int) -> float:

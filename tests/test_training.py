@@ -70,3 +70,26 @@ def test_rate_warms_up_stays_and_decays():
     schedule = Schedule(100, 1.0, warmup_steps=10, decay_share=0.2)
     factors = [schedule.rate_factor(step) for step in (0, 9, 50, 90, 99)]
     assert factors == pytest.approx([0.1, 1.0, 1.0, 0.5, 0.05])
+
+
+def test_parts_of_a_step_have_the_gradient_of_their_mean():
+    def trained(num_parts: int) -> list[float]:
+        torch.manual_seed(0)
+        model = nn.Linear(3, 1)
+        inputs = torch.randn(6, 4, 3, generator=torch.Generator().manual_seed(0))
+
+        def loss_at(step: int) -> torch.Tensor:
+            batch = inputs.view(-1, 4 * 2 // num_parts, 3)[step]
+            return (model(batch) - batch.sum(1, keepdim=True)).square().mean()
+
+        train(model, loss_at, Schedule(3, 0.1, warmup_steps=1, accumulation_steps=num_parts))
+        return [value for one in model.parameters() for value in one.flatten().tolist()]
+
+    assert trained(2) == pytest.approx(trained(1), rel=1e-5)
+
+
+def test_only_the_process_that_writes_leaves_files(tmp_path):
+    model = nn.Linear(3, 1)
+    schedule = Schedule(2, 0.1, log_every=1, checkpoint_every=1)
+    train(model, lambda step: model(torch.ones(1, 3)).mean(), schedule, tmp_path, writes=False)
+    assert not list(tmp_path.iterdir())

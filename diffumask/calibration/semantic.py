@@ -14,6 +14,7 @@ from torch.nn import functional
 from diffumask.errors import InputError
 from diffumask.labelled.coding import name_key
 from diffumask.models import load_segmenter
+from diffumask.segmentation.output import label_logits
 from diffumask.types import Image
 
 SHORTER_SIDE = "shortest_edge"
@@ -36,7 +37,7 @@ class Judge:
     def __call__(self, image: Image) -> Int64[np.ndarray, "h w"]:
         """Return the label of each pixel."""
         pixels = prepare(image, self.preparation).to(self.network.device)
-        logits = self.network(pixel_values=pixels).logits.float()
+        logits = label_logits(self.network(pixel_values=pixels))
         enlarged = functional.interpolate(logits, image.shape[:2], mode="bilinear")
         return enlarged[0].argmax(0).cpu().numpy()
 

@@ -1,0 +1,188 @@
+"""`diffumask train`: a segmentation network from images with masks."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from diffumask.errors import InputError
+
+from .augment import read_size
+from .evaluate import read_classes
+from .progress import progress
+
+if TYPE_CHECKING:  # they load torch
+    from diffumask.labelled.folder import Labelled
+    from diffumask.segmentation.fit import FitSettings, Pairs
+    from diffumask.segmentation.labels import Labels
+    from diffumask.segmentation.sources import InMemory
+
+# By whether weights are random (of a small network, or another) or loaded.
+SMALL_RATE, LARGE_RATE, LOADED_RATE = 3e-3, 3e-4, 6e-5
+SMALL = ("upernet-tiny", "segformer-tiny")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The options as typed; None stands for a default that depends on others."""
+
+    data: Path
+    model: str
+    out: Path
+    also: Sequence[Path] = ()
+    also_split: str | None = None
+    val: Path | None = None
+    val_split: str | None = None
+    layout: str = "auto"
+    split: str | None = None
+    vocabulary: str | None = None
+    classes: Sequence[str] = ()
+    ignore_values: Sequence[int] = ()
+    use_all: bool = False
+    augment: bool = False
+    steps: int = 1000
+    batch_size: int = 16
+    gradient_accumulation: int = 1
+    learning_rate: float | None = None
+    size: str | None = None
+    checkpoint_every: int | None = None
+    seed: int = 0
+    workers: int = 2
+    device: str = "auto"
+    precision: str = "auto"
+
+    def __post_init__(self) -> None:
+        wrong = [value for value in self.ignore_values if not 0 <= value <= 255]
+        if wrong:
+            raise InputError(f"expected --ignore-value in 0..255, got {wrong[0]}")
+        for folder in (self.data, *self.also, *([self.val] if self.val else [])):
+            if self.out.resolve().is_relative_to(folder.resolve()):
+                raise InputError(f"expected -o outside of {folder}, got {self.out}")
+
+
+def run(request: Request) -> str:
+    """Train, write the network, and return a line that says where.
+
+    Every image and mask is read and checked before anything is written. Raises InputError for
+    what the user can mend.
+    """
+    from diffumask.segmentation.networks import new_network
+    from diffumask.segmentation.run import is_first_process, train_in_folder
+    from diffumask.segmentation.sources import InMemory, make_labels
+
+    settings = _settings(request)
+    opened = _open(request)
+    images = InMemory(opened)
+    labels = make_labels(opened, images.values())
+    validation = _validation(request, opened, labels)
+    facts = _facts(request, images, labels, validation)
+    network = new_network(request.model, labels, request.seed, request.device)
+    pairs = _augmented(request, images, settings) if request.augment else images
+    with _steps(settings.num_steps) if is_first_process() else nullcontext(_silent) as on_step:
+        result = train_in_folder(network, pairs, settings, request.out, facts, validation, on_step)
+    reached = "" if result.best_miou is None else f", mIoU {result.best_miou:.3f} on validation"
+    return (
+        f"trained on {len(images)} images, {len(labels.names)} labels; the network of step "
+        f"{result.best_step}{reached} is in {request.out}, for evaluate --checkpoint {request.out}"
+    )
+
+
+def _silent(step: int) -> None:
+    """Take no notice of a step."""
+
+
+@contextmanager
+def _steps(num_steps: int) -> Iterator[Callable[[int], None]]:
+    """Show how many steps are done; the first number is where the training goes on."""
+    with ExitStack() as stack:
+        advances: list[Callable[[int], None]] = []
+
+        def on_step(step: int) -> None:
+            if advances:
+                advances[0](1)
+            else:
+                advances.append(stack.enter_context(progress(num_steps, step)))
+
+        yield on_step
+
+
+def _settings(request: Request) -> "FitSettings":
+    from diffumask.segmentation.fit import FitSettings
+    from diffumask.segmentation.networks import NETWORKS
+
+    rate = request.learning_rate
+    if rate is None:
+        small = request.model in SMALL
+        rate = (SMALL_RATE if small else LARGE_RATE) if request.model in NETWORKS else LOADED_RATE
+    return FitSettings(
+        num_steps=request.steps,
+        batch_size=request.batch_size,
+        learning_rate=rate,
+        gradient_accumulation_steps=request.gradient_accumulation,
+        precision=request.precision,
+        size_hw=read_size(request.size),
+        seed=request.seed,
+        checkpoint_every=max(1, request.steps // 10)
+        if request.checkpoint_every is None
+        else request.checkpoint_every,
+        num_workers=request.workers,
+    )
+
+
+def _open(request: Request) -> "list[Labelled]":
+    from diffumask.labelled.coding import Wish
+    from diffumask.segmentation.sources import Where, open_sources
+
+    wish = Wish(
+        read_classes(request.vocabulary) if request.vocabulary else None,
+        request.classes,
+        frozenset(request.ignore_values),
+    )
+    places = [Where(request.data, request.layout, request.split)]
+    places += [Where(folder, split=request.also_split) for folder in request.also]
+    return open_sources(places, wish, request.use_all)
+
+
+def _validation(
+    request: Request, opened: "Sequence[Labelled]", labels: "Labels"
+) -> "Labelled | None":
+    """Open what the checkpoints are judged on, and read all of its masks."""
+    from diffumask.labelled.folder import open_labelled
+    from diffumask.segmentation.sources import InMemory, wish_of
+
+    if request.val is None and request.val_split is None:
+        return None
+    layout = request.layout if request.val is None else "auto"
+    wish = wish_of(opened[0], labels, frozenset(request.ignore_values))
+    found = open_labelled(request.val or request.data, layout, request.val_split, wish)
+    InMemory([found]).values()
+    return found
+
+
+def _facts(
+    request: Request, images: "InMemory", labels: "Labels", validation: "Labelled | None"
+) -> dict[str, Any]:
+    """Name what a network depends on beside the settings of the training."""
+    from diffumask.segmentation.sources import InMemory
+
+    return {
+        "model": request.model,
+        "images": images.digest(),
+        "classes": dict(labels.ids),
+        "background": labels.has_background,
+        "ignore_values": sorted(request.ignore_values),
+        "augment": request.augment,
+        "validation": InMemory([validation]).digest() if validation else None,
+    }
+
+
+def _augmented(request: Request, images: "InMemory", settings: "FitSettings") -> "Pairs":
+    """Return new scenes, as many as the training sees."""
+    from diffumask.augment.compose import AugmentSettings
+    from diffumask.segmentation.sources import AugmentedPairs
+
+    size_hw = settings.size_hw or images[0].size_hw
+    n_seen = settings.num_steps * settings.batch_size * settings.gradient_accumulation_steps
+    shares = AugmentSettings(size_hw=size_hw)
+    return AugmentedPairs(images, shares, request.seed, max(n_seen, len(images)))
