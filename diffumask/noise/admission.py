@@ -1,0 +1,74 @@
+"""The admission report: how many items came in, were eligible, dropped and why, and kept."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from diffumask.noise.items import Item
+from diffumask.noise.verdicts import Verdict
+
+ALL = "all"
+LITTLE = 0.1  # mean quality of a class from which on its ranking is worth nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Items and the verdict on each, by name; `measure` is what their quality is."""
+
+    items: Sequence[Item]
+    verdicts: Mapping[str, Verdict]
+    measure: str
+
+
+def admission(outcome: Outcome) -> str:
+    """Write the figures as lines of text, and as a table by class with all classes last."""
+    rows: list[tuple[str, ...]] = [
+        ("class", "input", "eligible", "dropped", "kept", f"mean {outcome.measure}", "lowest")
+    ]
+    class_names = sorted({item.class_name for item in outcome.items})
+    for name in [*class_names, ALL]:
+        own = (item for item in outcome.items if name in (ALL, item.class_name))
+        rows.append((name, *_row([outcome.verdicts[item.name] for item in own])))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    table = [
+        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
+    ]
+    return "\n".join([*_summary(outcome.verdicts.values()), "", *table])
+
+
+def warnings(outcome: Outcome) -> list[str]:
+    """Name the classes of which the networks found next to nothing, so that ranks are chance."""
+    found: dict[str, list[float]] = defaultdict(list)
+    for item in outcome.items:
+        quality = outcome.verdicts[item.name].quality
+        if quality is not None:
+            found[item.class_name].append(quality)
+    poor = sorted(name for name, values in found.items() if sum(values) / len(values) < LITTLE)
+    if not poor:
+        return []
+    return [
+        f"the networks found next to nothing of {', '.join(poor)} (mean {outcome.measure} below "
+        f"{LITTLE}): train longer with --steps, or take more items"
+    ]
+
+
+def _summary(verdicts: Iterable[Verdict]) -> list[str]:
+    verdicts = list(verdicts)
+    counts = Counter(one.cause for one in verdicts if not one.is_kept)
+    n_eligible = sum(bool(one.qualities) for one in verdicts)
+    n_kept = sum(one.is_kept for one in verdicts)
+    causes = ", ".join(f"{cause} {count}" for cause, count in counts.most_common()) or "none"
+    return [
+        f"{len(verdicts)} items, {n_eligible} eligible, {n_kept} kept",
+        f"dropped: {causes}",
+    ]
+
+
+def _row(verdicts: Sequence[Verdict]) -> list[str]:
+    """Count input, eligible, dropped among these, kept; mean quality and the lowest one kept."""
+    eligible = [one for one in verdicts if one.qualities]
+    qualities = [one.quality for one in eligible if one.quality is not None]
+    kept = [one.quality for one in eligible if one.is_kept and one.quality is not None]
+    counts = [len(verdicts), len(eligible), len(eligible) - len(kept), len(kept)]
+    mean = f"{sum(qualities) / len(qualities):.3f}" if qualities else "-"
+    return [*map(str, counts), mean, f"{min(kept):.3f}" if kept else "-"]

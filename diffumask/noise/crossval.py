@@ -1,0 +1,154 @@
+"""Cross-validation over a dataset: each item is judged by a network that did not train on it.
+
+A fold that is finished is not trained again, and one that was stopped goes on.
+"""
+
+import json
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from jaxtyping import Float32
+
+from diffumask.atomic import replace, writing
+from diffumask.augment.pairs import Pair
+from diffumask.augment.source import Source
+from diffumask.noise.items import Item
+from diffumask.noise.quality import METHODS, HeldOut
+from diffumask.noise.trial import Qualities, Trial
+from diffumask.records import encode_class_map, record_name
+from diffumask.seeds import item_seed
+from diffumask.segmentation import (
+    FitSettings,
+    Labels,
+    Network,
+    class_probabilities,
+    fit,
+    new_network,
+    save_network,
+)
+from diffumask.store import locked
+
+NETWORK, PARTIAL_NETWORK, PROGRESS = "network", "network.partial", "progress"
+PREDICTED_TOGETHER = 16
+
+
+def cross_validate(
+    trial: Trial,
+    method: str,
+    on_step: Callable[[int], None] = lambda done: None,
+    device: str = "auto",
+) -> None:
+    """Find the quality of every item, for `Trial.read`; trains what is not there yet.
+
+    `on_step` sees the steps done, of all folds. Raises InputError where nothing can be written,
+    and as `new_network` and `fit` do.
+    """
+    num_steps = trial.settings.num_steps
+    with writing(trial.folder):
+        trial.predictions.mkdir(parents=True, exist_ok=True)
+    with locked(trial.folder):
+        facts = asdict(trial.settings) | {"items": len(trial.items)}
+        _write(trial.folder / "settings.json", json.dumps(facts, indent=2).encode())
+        for fold in range(trial.num_folds):
+            path = trial.quality_file(fold, method)
+            if not path.is_file():
+
+                def on_own_step(step: int, before: int = fold * num_steps) -> None:
+                    on_step(before + step)
+
+                network = _network(trial, fold, on_own_step, device)
+                _write(path, json.dumps(_judge(trial, fold, network, method)).encode())
+            on_step((fold + 1) * num_steps)
+
+
+class Subset:
+    """Some items of a source, by position."""
+
+    def __init__(self, source: Source, positions: Sequence[int]) -> None:
+        self.source = source
+        self.positions = positions
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def __getitem__(self, index: int) -> Pair:
+        return self.source.read(self.positions[index])
+
+
+def _positions(trial: Trial, wanted: Callable[[int], bool]) -> list[int]:
+    """Return the positions of the items whose fold is wanted."""
+    names = map(record_name, trial.source.records)
+    return [
+        position
+        for position, name in enumerate(names)
+        if name in trial.folds and wanted(trial.folds[name])
+    ]
+
+
+def _network(trial: Trial, fold: int, on_step: Callable[[int], None], device: str) -> Network:
+    """Train the network of a fold on all others, or load it."""
+    folder, settings = trial.fold_folder(fold), trial.settings
+    labels = Labels(trial.source.run["classes"])
+    seed = item_seed(settings.seed, "fold", fold)
+    if (folder / NETWORK).is_dir():
+        return new_network(str(folder / NETWORK), labels, seed, device)
+    network = new_network(settings.model, labels, seed, device)
+    fit_settings = FitSettings(
+        num_steps=settings.num_steps,
+        batch_size=settings.batch_size,
+        learning_rate=settings.learning_rate,
+        seed=seed,
+    )
+    others = Subset(trial.source, _positions(trial, lambda other: other != fold))
+    fit(network, others, fit_settings, folder / PROGRESS, on_step)
+    save_network(network, folder / PARTIAL_NETWORK)
+    with writing(folder):
+        (folder / PARTIAL_NETWORK).rename(folder / NETWORK)
+        shutil.rmtree(folder / PROGRESS, ignore_errors=True)
+    return network
+
+
+def _judge(trial: Trial, fold: int, network: Network, method: str) -> Qualities:
+    """Predict the items of a fold, keep the predictions, and compare."""
+    items = {item.name: item for item in trial.items}
+    qualities: Qualities = {}
+    own = _positions(trial, lambda other: other == fold)
+    with writing(trial.folder), TemporaryDirectory(dir=trial.folder, prefix=".") as partial:
+        for positions in _batches(own, PREDICTED_TOGETHER):
+            pairs = [trial.source.read(position) for position in positions]
+            predicted = class_probabilities(network, [pair.image for pair in pairs])
+            for position, pair, probabilities in zip(positions, pairs, predicted, strict=True):
+                name = record_name(trial.source.records[position])
+                one = _held_out(network.labels, pair, probabilities)
+                qualities[name] = _qualities(trial, items[name], one, method)
+                path = trial.predictions / f"{name}.png"
+                replace(path, encode_class_map(one.predicted), Path(partial))
+    return qualities
+
+
+def _held_out(labels: Labels, pair: Pair, probabilities: Float32[np.ndarray, "c h w"]) -> HeldOut:
+    predicted = labels.decode(probabilities.argmax(0).astype(np.uint8))
+    return HeldOut(pair.class_map, labels.encode(pair.class_map), predicted, probabilities)
+
+
+def _qualities(trial: Trial, item: Item, one: HeldOut, method: str) -> dict[str, float]:
+    ids = trial.source.run["classes"]
+    found = METHODS[method](one, [ids[name] for name in item.areas])
+    return {name: round(found[ids[name]], 6) for name in item.areas}
+
+
+def _batches(positions: Sequence[int], size: int) -> Iterable[list[int]]:
+    rest = iter(positions)
+    return iter(lambda: list(islice(rest, size)), [])
+
+
+def _write(path: Path, content: bytes) -> None:
+    with writing(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=path.parent, prefix=".") as partial_folder:
+            replace(path, content, Path(partial_folder))

@@ -1,0 +1,73 @@
+"""What filtering knows of an item before any network: its classes, their areas and its scores."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from diffumask.augment.pairs import class_ids
+from diffumask.augment.source import Source
+from diffumask.labelled.pixels import read_indices
+from diffumask.records import item_paths, record_name
+
+DIGEST_BYTES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """An item of a dataset, without its pixels.
+
+    `class_name` is the class it was made for, among whose items it is ranked. `areas` has the
+    share of the image of every class that the mask shows or the prompt names, 0 for a class that
+    the mask lacks. `mask_digest` is that of the mask's file.
+    """
+
+    name: str
+    class_name: str
+    areas: Mapping[str, float]
+    scores: Mapping[str, float]
+    mask_digest: str
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no pixel of the mask has a class."""
+        return not any(self.areas.values())
+
+
+def read_items(source: Source) -> list[Item]:
+    """Read the masks of all items; their images are not read.
+
+    Raises InputError for a bad mask and for an item without prompt and targets.
+    """
+    names = {class_id: name for name, class_id in source.run["classes"].items()}
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(lambda position: _item(source, position, names), range(len(source))))
+
+
+def digest(*parts: object) -> str:
+    """Hash values that JSON knows."""
+    return hashlib.blake2b(json.dumps(parts).encode(), digest_size=DIGEST_BYTES).hexdigest()
+
+
+def names_digest(names: Sequence[str]) -> str:
+    """Hash names, whatever their order."""
+    return digest(sorted(names))
+
+
+def _item(source: Source, position: int, names: Mapping[int, str]) -> Item:
+    record, targets = source.records[position], source.prompt(position).targets
+    name = record_name(record)
+    path = source.folder / item_paths(name)["mask_file_name"]
+    mask = read_indices(path)
+    found = {target.class_id for target in targets} | set(class_ids(mask))
+    # A label without a name is refused by `Source.check`, which comes before any training.
+    areas = {
+        names[class_id]: float(np.mean(mask == class_id))
+        for class_id in sorted(found)
+        if class_id in names
+    }
+    file_digest = hashlib.blake2b(path.read_bytes(), digest_size=DIGEST_BYTES).hexdigest()
+    return Item(name, targets[0].class_name, areas, record.get("scores", {}), file_digest)

@@ -1,0 +1,141 @@
+"""Reports to look at, worst items first: image, mask, prediction, quality, verdict and reason."""
+
+import base64
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from jinja2 import Environment, StrictUndefined
+from PIL import Image as PillowImage
+from PIL import ImageDraw, PngImagePlugin
+
+from diffumask.atomic import replace, writing
+from diffumask.augment.source import Source
+from diffumask.draw import overlay, shrink
+from diffumask.errors import InputError
+from diffumask.labelled.pixels import read_indices
+from diffumask.noise.admission import Outcome, admission
+from diffumask.noise.verdicts import Verdict
+from diffumask.records import record_name
+from diffumask.types import Image
+
+SIDE_PX = 160
+PNG_COLUMNS = 2
+CAPTION_PX = 18
+THUMBNAIL_QUALITY = 80
+MARK = "made by diffumask filter"
+SUFFIXES = (".html", ".png")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An item of the report; without a prediction where a gate stopped it."""
+
+    name: str
+    class_names: Sequence[str]
+    verdict: Verdict
+    pictures: Sequence[Image]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Items of one kind: `shown` of `total`."""
+
+    title: str
+    total: int
+    shown: Sequence[Entry]
+
+
+def refuse_foreign(path: Path) -> None:
+    """Raise InputError for a name that is no report's, or where something else is already."""
+    if path.suffix not in SUFFIXES:
+        raise InputError(f"expected a report named FILE.html or FILE.png, got {path}")
+    if path.exists() and not (path.is_file() and MARK.encode() in path.read_bytes()[:4096]):
+        raise InputError(
+            f"expected a free name or a report of diffumask filter, got {path}; choose another"
+        )
+
+
+def write_report(
+    path: Path, outcome: Outcome, source: Source, predictions: Path, max_items: int
+) -> None:
+    """Write the report, as HTML without any other file or as PNG, in place of an earlier one.
+
+    It shows `max_items` of each part: what the quality dropped and what the gates stopped, worst
+    first, and what was kept, next to the cut first.
+    """
+    refuse_foreign(path)
+    parts = _parts(outcome, source, predictions, max_items)
+    make: Callable[[str, Sequence[Part], str], bytes] = _html if path.suffix == ".html" else _png
+    content = make(source.folder.name, parts, admission(outcome))
+    with writing(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=path.parent, prefix=".") as partial_folder:
+            replace(path, content, Path(partial_folder))
+
+
+def _parts(outcome: Outcome, source: Source, predictions: Path, max_items: int) -> list[Part]:
+    positions = {record_name(record): i for i, record in enumerate(source.records)}
+    items = {item.name: item for item in outcome.items}
+    ranked = sorted(items, key=lambda name: (outcome.verdicts[name].quality or 0.0, name))
+
+    def entry(name: str) -> Entry:
+        verdict = outcome.verdicts[name]
+        pair = source.decode(positions[name])
+        pictures = [pair.image, overlay(pair.image, pair.class_map)]
+        if verdict.qualities:
+            pictures.append(overlay(pair.image, read_indices(predictions / f"{name}.png")))
+        small = [shrink(picture, SIDE_PX) for picture in pictures]
+        return Entry(name, list(items[name].areas), verdict, small)
+
+    def part(title: str, wanted: Callable[[Verdict], bool]) -> Part:
+        names = [name for name in ranked if wanted(outcome.verdicts[name])]
+        return Part(title, len(names), [entry(name) for name in names[:max_items]])
+
+    return [
+        part(f"Dropped by {outcome.measure}", lambda one: not one.is_kept and bool(one.qualities)),
+        part("Stopped by a gate", lambda one: not one.is_kept and not one.qualities),
+        part("Kept, next to the cut", lambda one: one.is_kept),
+    ]
+
+
+def _html(title: str, parts: Sequence[Part], summary: str) -> bytes:
+    text = files("diffumask.noise").joinpath("page.html").read_text("utf-8")
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    environment.filters["data_uri"] = _data_uri
+    page = environment.from_string(text)
+    return page.render(mark=MARK, title=title, parts=parts, summary=summary).encode()
+
+
+def _data_uri(picture: Image) -> str:
+    encoded = io.BytesIO()
+    PillowImage.fromarray(picture).save(encoded, "JPEG", quality=THUMBNAIL_QUALITY)
+    return "data:image/jpeg;base64," + base64.b64encode(encoded.getvalue()).decode()
+
+
+def _png(title: str, parts: Sequence[Part], summary: str) -> bytes:
+    """Draw the entries in two columns, each with a line of text above its pictures."""
+    summary, _, _ = summary.partition("\n\n")  # its table needs letters of one width
+    entries = [entry for part in parts for entry in part.shown]
+    pitch_x, pitch_y = 3 * SIDE_PX + CAPTION_PX, SIDE_PX + 2 * CAPTION_PX
+    rows = -(-len(entries) // PNG_COLUMNS)
+    head = CAPTION_PX * (summary.count("\n") + 3)
+    size = (PNG_COLUMNS * pitch_x, head + rows * pitch_y)
+    sheet = PillowImage.new("RGB", size, "white")
+    draw = ImageDraw.Draw(sheet)
+    draw.text((4, 2), f"{title}\n{summary}", fill="black", spacing=6)
+    for place, entry in enumerate(entries):
+        row, column = divmod(place, PNG_COLUMNS)
+        x, y = column * pitch_x, head + row * pitch_y
+        verdict = "kept" if entry.verdict.is_kept else "dropped"
+        draw.text((x + 2, y + 2), f"{entry.name} {verdict}: {entry.verdict.reason}", fill="black")
+        for i, picture in enumerate(entry.pictures):
+            sheet.paste(PillowImage.fromarray(picture), (x + i * SIDE_PX, y + CAPTION_PX))
+    encoded = io.BytesIO()
+    mark = PngImagePlugin.PngInfo()
+    mark.add_text("Software", MARK)
+    sheet.save(encoded, "PNG", pnginfo=mark)
+    return encoded.getvalue()

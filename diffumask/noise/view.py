@@ -1,0 +1,36 @@
+"""A filtered view of a dataset: a dataset of its own, with the items that were kept."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from diffumask.augment.source import Source
+from diffumask.noise.items import names_digest
+from diffumask.records import Record, is_dropped, record_name
+from diffumask.store import Store
+
+BATCH_ITEMS = 256
+
+Facts = Mapping[str, Mapping[str, Any]]
+
+
+def kept_records(source: Source, facts: Facts) -> dict[str, Record]:
+    """Return the records that stay, by name, with the fields that the filter gives them."""
+    records = {record_name(record): record for record in source.records}
+    filtered = {name: {**records[name], **facts[name]} for name in sorted(records)}
+    return {name: record for name, record in filtered.items() if not is_dropped(record)}
+
+
+def view_settings(
+    source: Source, records: Mapping[str, Record], settings: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the settings of run.json: those of the source, of the filter, and what it kept."""
+    named = {f"filter_{key}": value for key, value in settings.items()}
+    return {**source.run["settings"], **named, "filter_kept": names_digest(list(records))}
+
+
+def link_items(source: Source, records: Mapping[str, Record], store: Store) -> None:
+    """Take those items over that the folder lacks; their files are linked, or else copied."""
+    missing = sorted(set(records) - set(store.records))
+    for start in range(0, len(missing), BATCH_ITEMS):
+        batch = missing[start : start + BATCH_ITEMS]
+        store.adopt(source.folder, [records[name] for name in batch])
