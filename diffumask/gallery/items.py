@@ -1,0 +1,136 @@
+"""An item of a dataset as the page holds it: thumbnail, mask, heat maps, scores and facts."""
+
+import base64
+import io
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image as PillowImage
+
+from diffumask.draw import shrink, voc_palette
+from diffumask.errors import InputError
+from diffumask.maps import AFFINITY, maps_path, read_maps
+from diffumask.records import DROPPED, KEPT, VERDICT, read_example, record_name
+from diffumask.types import BACKGROUND_ID, HEAT_LEVELS, ClassMap, GridHeat, Image, Target
+
+QUALITY, FOREGROUND = "quality", "foreground"
+WEBP_QUALITY = 80
+# Fields of a record that have a place of their own on the page.
+PLACED = {
+    *("file_name", "mask_file_name", "prompt", "class", "class_id", "targets", "scores"),
+    *(VERDICT, "reason", QUALITY, FOREGROUND),
+}
+
+
+def read_item(
+    folder: Path, record: Mapping[str, Any], thumbnail_px: int, threshold_on: str
+) -> dict[str, Any]:
+    """Read an item for the page, as JSON.
+
+    Its pictures have at most `thumbnail_px` on the longer side. `threshold_on` says which of
+    the kept heat maps the masks were made from, "attention" or "affinity"; that one is taken.
+    Raises InputError for an item that is damaged.
+    """
+    name = record_name(record)
+    try:
+        example = read_example(folder, record)
+        image = shrink(example.image, thumbnail_px)
+        height, width = image.shape[:2]
+        return {
+            "name": name,
+            "prompt": example.prompt.text,
+            "classes": list(dict.fromkeys(one.class_name for one in example.prompt.targets)),
+            "verdict": record[VERDICT] if record.get(VERDICT) in (KEPT, DROPPED) else None,
+            "reason": str(record.get("reason") or ""),
+            "scores": _scores(record),
+            "facts": _facts(record),
+            "width": width,
+            "height": height,
+            "image": encode_thumbnail(image),
+            "mask": encode_mask(_nearest(example.class_map, width, height)),
+            "heats": _heats(folder, record, example.prompt.targets, threshold_on),
+        }
+    except (AttributeError, LookupError, OSError, TypeError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"expected a whole item {name} in {folder}, got {error!r}") from error
+
+
+def encode_thumbnail(image: Image) -> str:
+    """Encode a picture as a data URI, in WebP with losses."""
+    encoded = io.BytesIO()
+    PillowImage.fromarray(image).save(encoded, "WEBP", quality=WEBP_QUALITY)
+    return _data_uri("image/webp", encoded.getvalue())
+
+
+def encode_mask(class_map: ClassMap) -> str:
+    """Encode a class map as a data URI, a PNG in the class colours, clear where background is.
+
+    It holds the colours of the ids that occur only: 256 of them are more than most masks.
+    """
+    ids, places = np.unique(class_map, return_inverse=True)
+    picture = PillowImage.fromarray(places.reshape(class_map.shape).astype(np.uint8))
+    picture.putpalette(voc_palette()[ids].tobytes())
+    opacity = np.where(ids == BACKGROUND_ID, 0, 255).astype(np.uint8)
+    encoded = io.BytesIO()
+    picture.save(encoded, "PNG", transparency=opacity.tobytes())
+    return _data_uri("image/png", encoded.getvalue())
+
+
+def _nearest(class_map: ClassMap, width: int, height: int) -> UInt8[np.ndarray, "small_h small_w"]:
+    return cv2.resize(class_map, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+
+
+def _heats(
+    folder: Path, record: Mapping[str, Any], targets: Sequence[Target], threshold_on: str
+) -> list[dict[str, Any]]:
+    """List the heat map of each target; none where no maps were kept."""
+    if not (folder / maps_path(record_name(record))).is_file():
+        return []
+    heats, affinities = read_maps(folder, record)
+    chosen = {**heats, **affinities} if threshold_on == AFFINITY else heats
+    thresholds = record.get("thresholds", [])
+    return [
+        {
+            "word": target.word,
+            "class_id": target.class_id,
+            "threshold": float(threshold),
+            "grid": list(chosen[target.word].shape),
+            "cells": _cells(chosen[target.word]),
+        }
+        for target, threshold in zip(targets, thresholds, strict=True)
+    ]
+
+
+def _cells(heat: GridHeat) -> str:
+    return base64.b64encode(np.round(heat * HEAT_LEVELS).astype(np.uint8).tobytes()).decode()
+
+
+def _scores(record: Mapping[str, Any]) -> dict[str, float]:
+    found = {QUALITY: record.get(QUALITY), **record["scores"], FOREGROUND: record.get(FOREGROUND)}
+    return {name: float(value) for name, value in found.items() if _is_finite(value)}
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def _facts(record: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """List the other fields as text: JavaScript would round a seed of 64 bits."""
+    return [
+        (
+            key.replace("_", " "),
+            ", ".join(map(str, value)) if isinstance(value, list) else f"{value}",
+        )
+        for key, value in record.items()
+        if key not in PLACED and value not in (None, "", []) and not isinstance(value, dict)
+    ]
+
+
+def _data_uri(media_type: str, content: bytes) -> str:
+    return f"data:{media_type};base64,{base64.b64encode(content).decode()}"

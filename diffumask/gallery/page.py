@@ -1,0 +1,112 @@
+"""The page: its files in `page/`, and the items as JSON, in one HTML text."""
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import cv2
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from diffumask.atomic import replace, writing
+from diffumask.draw import voc_palette
+from diffumask.errors import InputError
+from diffumask.gallery.marks import MADE_BY, dataset_fingerprint
+
+# Each may use what those before it define while it is read.
+SCRIPTS = ("heat", "state", "marks", "draw", "select", "tiles", "detail", "keys", "main")
+GENERATOR = f'<meta name="generator" content="{MADE_BY}">'
+HEAD_BYTES = 4096  # within which the generator stands
+SHOWN_SETTINGS = {
+    "model": "{}",
+    "num_inference_steps": "{} steps",
+    "guidance_scale": "guidance {:g}",
+    "threshold": "threshold {}",
+    "refiner": "refiner {}",
+}
+
+
+def render(title: str, settings: Mapping[str, Any], items: Sequence[Mapping[str, Any]]) -> str:
+    """Make the page of items that `read_item` returned; `settings` are those of run.json.
+
+    Whatever they contain is shown as text: the template escapes it, and the JSON has no "<". The
+    policy of the page lets it load nothing, and run nothing but its own script.
+    """
+    style, script = _read("gallery.css"), "\n".join(_read(f"{name}.js") for name in SCRIPTS)
+    pages = PackageLoader("diffumask.gallery", "page")
+    environment = Environment(loader=pages, autoescape=True, undefined=StrictUndefined)
+    environment.policies["json.dumps_kwargs"] = {"sort_keys": False}  # scores stay in order
+    return environment.get_template("gallery.html").render(
+        title=title,
+        facts=_facts(settings),
+        made_by=MADE_BY,
+        policy=_policy(style, script),
+        style=Markup(style),
+        script=Markup(script),
+        data=_data(settings, items),
+    )
+
+
+def write_page(path: Path, page: str) -> None:
+    """Write the page, in place of an earlier one.
+
+    Raises InputError for a file of something else, and where it cannot be written.
+    """
+    refuse_foreign(path)
+    with writing(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=path.parent, prefix=".") as partial_folder:
+            replace(path, page.encode(), Path(partial_folder))
+
+
+def refuse_foreign(path: Path) -> None:
+    """Raise InputError if there is something that `write_page` did not write."""
+    if not path.exists():
+        return
+    head = b""
+    if path.is_file():
+        with writing(path.parent), open(path, "rb") as file:
+            head = file.read(HEAD_BYTES)
+    if GENERATOR.encode() not in head:
+        raise InputError(f"expected a free name or a page of {MADE_BY}, got {path}; choose another")
+
+
+def _read(name: str) -> str:
+    return (files("diffumask.gallery") / "page" / name).read_text("utf-8")
+
+
+def _policy(style: str, script: str) -> str:
+    """Allow pictures out of the page itself and its own style and script, and no network."""
+    return (
+        f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def _facts(settings: Mapping[str, Any]) -> str:
+    shown = (form.format(settings[key]) for key, form in SHOWN_SETTINGS.items() if key in settings)
+    return " · ".join(shown)
+
+
+def _data(settings: Mapping[str, Any], items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    class_ids = sorted({heat["class_id"] for item in items for heat in item["heats"]})
+    levels = np.arange(256, dtype=np.uint8)[None]
+    heat_colours = cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_TURBO), cv2.COLOR_BGR2RGB)
+    return {
+        "made_by": MADE_BY,
+        "dataset": dataset_fingerprint(settings),
+        "classes": sorted({name for item in items for name in item["classes"]}),
+        "scores": list(dict.fromkeys(name for item in items for name in item["scores"])),
+        "colours": {class_id: voc_palette()[class_id].tolist() for class_id in class_ids},
+        "heat_colours": base64.b64encode(heat_colours.tobytes()).decode(),
+        "items": items,
+    }

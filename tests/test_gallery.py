@@ -1,0 +1,255 @@
+"""The page of `diffumask show` as text, and the marks that come back from it."""
+
+import base64
+import hashlib
+import io
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from gallery_folders import BIRD, SEED, SETTINGS, write_items
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from PIL import Image as PillowImage
+from typer.testing import CliRunner
+
+from diffumask.cli.app import app
+from diffumask.draw import voc_palette
+from diffumask.errors import InputError
+from diffumask.gallery.items import encode_mask, read_item
+from diffumask.gallery.marks import dataset_fingerprint, read_marks
+from diffumask.gallery.page import SCRIPTS, render
+from diffumask.maps import maps_path, read_maps
+from diffumask.records import read_records
+
+HOSTILE = "a bird </script><script>alert(1)</script><!-- <img src=x onerror=alert(2)> & ]]>"
+
+
+class Page(HTMLParser):
+    """The text of each script, style and title, and the policy."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.found, self.policy, self.tag = [], "", ""
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.tag = tag
+        if dict(attrs).get("http-equiv") == "Content-Security-Policy":
+            self.policy = dict(attrs)["content"] or ""
+
+    def handle_data(self, data):
+        if self.tag in {"script", "style", "title"}:
+            self.found.append((self.tag, data))
+        self.tag = ""
+
+    def texts(self, tag):
+        return [text for found, text in self.found if found == tag]
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=8,
+)
+
+
+def show(*words):
+    return CliRunner().invoke(app, ["show", *map(str, words)])
+
+
+def item_of(folder, name, **more):
+    (record,) = [one for one in read_records(folder) if name in one["file_name"]]
+    return read_item(folder, record | more, thumbnail_px=256, threshold_on="affinity")
+
+
+def decoded(uri):
+    head, _, content = uri.partition(",")
+    return head, PillowImage.open(io.BytesIO(base64.b64decode(content)))
+
+
+def marks_file(path, **changes):
+    content = {
+        "format": 1,
+        "made_by": "diffumask show",
+        "dataset": dataset_fingerprint(SETTINGS),
+        "marks": {"Bird_000000": "rejected"},
+    }
+    path.write_text(json.dumps(content | changes))
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path):
+    facts = {"verdict": "dropped", "reason": "iou 0.2 below 0.5", "quality": 0.2}
+    return write_items(tmp_path / "birds", {"Bird_000000": facts, "Bird_000001": {}})
+
+
+def test_an_item_has_what_the_page_shows(folder):
+    item = item_of(folder, "Bird_000000")
+    assert (item["verdict"], item["reason"]) == ("dropped", "iou 0.2 below 0.5")
+    assert item["scores"] == {"quality": 0.2, "stability": 0.5, "foreground": 0.25}
+    assert list(item["scores"]) == ["quality", "stability", "foreground"]
+    assert dict(item["facts"])["seed"] == str(SEED)
+    assert item["classes"] == ["bird", "cat"]
+    assert (item["width"], item["height"]) == (24, 16)
+    head, picture = decoded(item["image"])
+    assert (head, picture.size, picture.format) == ("data:image/webp;base64", (24, 16), "WEBP")
+
+
+def test_the_heat_map_is_the_one_that_had_the_threshold(folder):
+    (record, _) = read_records(folder)
+    for threshold_on, kept in zip(
+        ("attention", "affinity"), read_maps(folder, record), strict=True
+    ):
+        for heat in read_item(folder, record, 256, threshold_on)["heats"]:
+            cells = np.frombuffer(base64.b64decode(heat["cells"]), np.uint8).reshape(heat["grid"])
+            np.testing.assert_array_equal((cells / 255).astype(np.float32), kept[heat["word"]])
+
+
+def test_an_item_without_maps_has_no_heat(folder):
+    (folder / maps_path("Bird_000001")).unlink()
+    assert item_of(folder, "Bird_000001")["heats"] == []
+
+
+def test_large_pictures_become_thumbnails(folder):
+    (record, _) = read_records(folder)
+    item = read_item(folder, record, thumbnail_px=12, threshold_on="affinity")
+    for picture in (item["image"], item["mask"]):
+        assert decoded(picture)[1].size == (12, 8) == (item["width"], item["height"])
+
+
+@given(arrays(np.uint8, st.tuples(st.integers(1, 6), st.integers(1, 9))))
+def test_a_mask_has_the_colours_of_its_classes_and_a_clear_background(class_map):
+    _, picture = decoded(encode_mask(class_map))
+    rgba = np.array(picture.convert("RGBA"))
+    np.testing.assert_array_equal(rgba[..., 3], np.where(class_map == 0, 0, 255))
+    np.testing.assert_array_equal(rgba[..., :3], voc_palette()[class_map])
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), "high", None])
+def test_a_score_that_is_no_number_is_left_out(folder, wrong):
+    assert "quality" not in item_of(folder, "Bird_000001", quality=wrong)["scores"]
+
+
+@pytest.mark.parametrize(
+    "more", [{"targets": 3}, {"scores": None}, {"thresholds": [0.1]}, {"prompt": "a dog"}]
+)
+def test_a_damaged_record_is_named(folder, more):
+    with pytest.raises(InputError, match="expected a whole item Bird_000001"):
+        item_of(folder, "Bird_000001", **more)
+
+
+def test_the_page_shows_prompts_and_names_as_text(tmp_path):
+    folder = write_items(tmp_path / "birds", {"Bird_000000": {}}, text=HOSTILE, targets=(BIRD,))
+    items = [item_of(folder, "Bird_000000")]
+    page = Page(render("<b>&", {**SETTINGS, "model": "</title><script>"}, items))
+    data, script = page.texts("script")
+    assert json.loads(data)["items"] == json.loads(json.dumps(items))
+    assert "alert" not in script
+    assert page.texts("title") == ["<b>&"]
+
+
+def test_the_page_may_load_nothing_and_run_only_its_own_script():
+    page = Page(render("birds", SETTINGS, []))
+    _, script = page.texts("script")
+    (style,) = page.texts("style")
+    rules = dict(rule.split(" ", 1) for rule in page.policy.split("; "))
+    assert rules["default-src"] == "'none'"
+    for name, text in (("script-src", script), ("style-src", style)):
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        assert rules[name] == f"'sha256-{digest}'"
+    assert not re.search(r"https?:|//[a-z]+\.|@import|url\(|innerHTML|eval\(", script + style)
+    assert len(SCRIPTS) > 5
+
+
+def test_show_writes_a_page_beside_the_folder(folder):
+    result = show(folder)
+    assert result.exit_code == 0, result.output
+    assert re.search(r"2 items in .*birds\.html \(0\.\d MB\)", result.stdout)
+    before = folder.with_suffix(".html").read_text("utf-8")
+    assert show(folder).exit_code == 0
+    assert folder.with_suffix(".html").read_text("utf-8") == before
+
+
+def test_show_picks_items_evenly(tmp_path):
+    names = [f"Bird_{index:06d}" for index in range(5)]
+    folder = write_items(tmp_path / "birds", {name: {} for name in names})
+    result = show(folder, "-o", tmp_path / "new" / "page.html", "--items", 3)
+    assert "3 of 5 items" in result.stdout
+    data, _ = Page((tmp_path / "new" / "page.html").read_text("utf-8")).texts("script")
+    assert [one["name"] for one in json.loads(data)["items"]] == [names[0], names[2], names[4]]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--items", "0"], "--items of 1 or more"),
+        (["--thumbnail-px", "5"], "--thumbnail-px in 16..2048"),
+        (["-o", "page.txt"], "-o FILE.html"),
+    ],
+)
+def test_wrong_options_are_one_line(folder, words, message):
+    result = show(folder, *words)
+    assert result.exit_code == 2
+    (line,) = result.stderr.splitlines()
+    assert message in line
+
+
+def test_a_page_of_something_else_stays(folder):
+    mine = folder.with_suffix(".html")
+    mine.write_text("<p>my page")
+    result = show(folder)
+    assert result.exit_code == 2
+    assert "expected a free name or a page of diffumask show" in result.stderr
+    assert mine.read_text() == "<p>my page"
+
+
+def test_a_folder_of_something_else_is_one_line(tmp_path):
+    assert "expected a dataset" in show(tmp_path).stderr
+    with_nothing = write_items(tmp_path / "birds", {})
+    assert "without any" in show(with_nothing).stderr
+
+
+def test_marks_come_back(folder, tmp_path):
+    marks = {"Bird_000000": "rejected", "Bird_000001": "accepted"}
+    assert read_marks(marks_file(tmp_path / "marks.json", marks=marks), folder) == marks
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"format": 2}, "in format 1"),
+        ({"made_by": "me"}, "marks of diffumask show"),
+        ({"marks": ["Bird_000000"]}, "'accepted' or 'rejected'"),
+        ({"marks": {"Bird_000000": "maybe"}}, "'accepted' or 'rejected'"),
+        ({"marks": {"Bird_000000": ["rejected"]}}, "'accepted' or 'rejected'"),
+        ({"marks": {"Bird_000009": "rejected"}}, "got one of 'Bird_000009'"),
+        ({"marks": {"../Bird_000000": "rejected"}}, "got one of '../Bird_000000'"),
+        ({"dataset": "0123456789abcdef"}, "those of a dataset of other settings"),
+    ],
+)
+def test_other_marks_are_refused(folder, tmp_path, changes, message):
+    with pytest.raises(InputError, match=message):
+        read_marks(marks_file(tmp_path / "marks.json", **changes), folder)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[" * 100_000, "\x00", "[1]", "null"])
+def test_a_file_that_is_no_marks_is_refused(folder, tmp_path, content):
+    path = tmp_path / "marks.json"
+    path.write_text(content)
+    with pytest.raises(InputError, match=r"expected marks"):
+        read_marks(path, folder)
+    with pytest.raises(InputError, match="expected a file of marks"):
+        read_marks(tmp_path / "none.json", folder)
+
+
+@given(JSON, JSON)
+def test_whatever_a_file_says_it_is_refused_in_one_line(tmp_path_factory, marks, dataset):
+    folder = tmp_path_factory.mktemp("empty")
+    path = marks_file(folder / "marks.json", marks=marks, dataset=dataset)
+    with pytest.raises(InputError):
+        read_marks(path, folder)
