@@ -1,0 +1,40 @@
+"""`diffumask import`: a dataset with masks that people corrected."""
+
+from pathlib import Path
+
+from .export import refuse_inside
+from .progress import progress
+
+
+def run(masks: Path, format_name: str, data: Path, out: Path) -> str:
+    """Write the dataset with its corrected masks, and return a line that says where.
+
+    Every mask is checked, and on the first that is wrong no new folder is left. Raises InputError
+    for what the user can mend.
+    """
+    from diffumask.augment.source import open_source
+    from diffumask.formats.archive import open_archive
+    from diffumask.formats.corrected import CORRECTED, MASK_SOURCE, Originals, correct
+    from diffumask.formats.folder import new_folder
+    from diffumask.formats.registry import reader
+    from diffumask.pipeline import write_preview
+    from diffumask.store import PREVIEW_FILE, open_store
+
+    read = reader(format_name)
+    refuse_inside(out, data)
+    source = open_source(data, with_dropped=True)
+    source.check()
+    originals = Originals(source)
+    settings = source.run["settings"] | {"masks_from": format_name}
+    notes = {"masks_of": str(data), "corrected_masks": str(masks)}
+    with new_folder(out) as folder, open_archive(masks) as archive:
+        with open_store(folder, settings, originals.class_ids, notes) as store:
+            with progress(len(source), 0) as advance:
+                for _ in correct(originals, read(archive, originals), store):
+                    advance(1)
+            write_preview(store)
+        n_corrected = sum(record.get(MASK_SOURCE) == CORRECTED for record in store.records.values())
+    return (
+        f"{len(source)} items in {out}, {n_corrected} with corrected masks; "
+        f"look at {out / PREVIEW_FILE}"
+    )

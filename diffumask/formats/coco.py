@@ -1,0 +1,68 @@
+"""COCO: instances_{train,val}.json with compressed RLE, beside images/.
+
+Category ids are the class ids, which may have gaps as those of COCO itself do. A mask of 255 has
+no place in the format: such pixels belong to no annotation.
+"""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from diffumask.formats import extra
+from diffumask.formats.items import SPLITS, Selection, masks_of
+from diffumask.types import Mask
+
+ANNOTATIONS = "annotations"
+
+
+def write_coco(selection: Selection, folder: Path, instances: bool) -> list[str]:
+    """Write one annotation for each class of an image, or for each of its components."""
+    rle = extra.load("pycocotools.mask")
+    categories = [
+        {"id": class_id, "name": name, "supercategory": ""}
+        for name, class_id in selection.class_ids.items()
+    ]
+    for name in ("images", ANNOTATIONS):
+        (folder / name).mkdir()
+    image_id = annotation_id = 0
+    for split in SPLITS:
+        images: list[dict[str, Any]] = []
+        annotations: list[dict[str, Any]] = []
+        for item in selection.items(split):
+            image_id += 1
+            height, width = item.class_map.shape
+            file_name = f"{item.name}.png"
+            shutil.copyfile(item.image_file, folder / "images" / file_name)
+            images.append(
+                {"id": image_id, "file_name": file_name, "height": height, "width": width}
+            )
+            for class_id, mask in masks_of(item.class_map, instances):
+                annotation_id += 1
+                of = {"id": annotation_id, "image_id": image_id, "category_id": class_id}
+                annotations.append(of | _shape(rle, mask))
+        content = {
+            "info": {"description": "made by diffumask"},
+            "licenses": [],
+            "images": images,
+            "annotations": annotations,
+            "categories": categories,
+        }
+        path = folder / ANNOTATIONS / f"instances_{split}.json"
+        path.write_text(json.dumps(content, ensure_ascii=False), "utf-8")
+    return []
+
+
+def _shape(rle: Any, mask: Mask) -> dict[str, Any]:
+    encoded = rle.encode(np.asfortranarray(mask, np.uint8))
+    return {
+        "segmentation": {
+            "size": [int(side) for side in encoded["size"]],
+            "counts": encoded["counts"].decode("ascii"),
+        },
+        "area": int(rle.area(encoded)),
+        "bbox": [float(place) for place in rle.toBbox(encoded)],
+        "iscrowd": 0,
+    }

@@ -1,0 +1,116 @@
+"""Masks that people corrected, written as a dataset with the images and records of the old one."""
+
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from diffumask.augment.source import Source
+from diffumask.errors import InputError
+from diffumask.formats.labelmap import IGNORE
+from diffumask.labelled.coding import BACKGROUND, Classes, name_key
+from diffumask.labelled.pixels import size_hw
+from diffumask.maps import maps_path
+from diffumask.records import item_paths, make_record, record_name
+from diffumask.store import Store
+from diffumask.types import BACKGROUND_ID, IGNORE_ID, ClassMap, Example
+
+BATCH_SIZE = 100  # items that are taken over at a time
+MASK_SOURCE, CORRECTED = "mask_source", "corrected"
+PREFIXED = re.compile(r".*[-_]([A-Z0-9][A-Za-z0-9]*_[0-9]{6,})")  # as Label Studio names uploads
+
+
+class Originals:
+    """The items that corrections are for: their names, sizes and labels."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.positions = {record_name(one): at for at, one in enumerate(source.records)}
+        self.class_ids: dict[str, int] = source.run["classes"]
+        self._classes = Classes(self.class_ids)
+
+    def item_of(self, file_name: object) -> str:
+        """Return the item a file is named after. Raises InputError for another name."""
+        stem = PurePosixPath(str(file_name).replace("\\", "/")).stem
+        match = PREFIXED.fullmatch(stem)
+        for name in (stem, match[1] if match else ""):
+            if name in self.positions:
+                return name
+        raise InputError(
+            f"expected files named after items of {self.source.folder}, such as "
+            f"{min(self.positions)}, got {file_name!r}; take it out"
+        )
+
+    def size_hw(self, name: str) -> tuple[int, int]:
+        """Return the size of an item from the head of its image."""
+        return size_hw(self.source.folder / item_paths(name)["file_name"])
+
+    def value_of(self, label: str) -> int | None:
+        """Return the class id, 0 or 255 that a label stands for, if it is known."""
+        special = {BACKGROUND: BACKGROUND_ID, IGNORE: IGNORE_ID}
+        found = self._classes.find(label)
+        return special.get(name_key(label)) if found is None else self.class_ids[found]
+
+    def known_value(self, label: object) -> int:
+        """Return what a label stands for. Raises InputError for an unknown one."""
+        value = self.value_of(str(label))
+        if value is None:
+            raise InputError(
+                f"expected the labels {', '.join(self.class_ids)}, {BACKGROUND} or {IGNORE}, got "
+                f"{label!r}; rename it"
+            )
+        return value
+
+
+def correct(
+    originals: Originals, corrections: Iterable[tuple[str, ClassMap]], store: Store
+) -> Iterator[str]:
+    """Write the corrected items, then all others as they were, and yield the name of each.
+
+    Corrected ones have `mask_source` "corrected" in their record. Raises InputError for two masks
+    of one item, labels that the dataset does not have, and when nothing is corrected.
+    """
+    for name, class_map in corrections:
+        if name in store.records:
+            raise InputError(f"expected one mask for each item, got two for {name}; drop one")
+        _check_labels(originals, name, class_map)
+        _write(originals, name, class_map, store)
+        yield name
+    if not store.records:
+        raise InputError("expected masks of at least one item, got none; export them again")
+    source = originals.source
+    others = [one for one in source.records if record_name(one) not in store.records]
+    for start in range(0, len(others), BATCH_SIZE):
+        batch = others[start : start + BATCH_SIZE]
+        store.adopt(source.folder, batch)
+        yield from map(record_name, batch)
+
+
+def _check_labels(originals: Originals, name: str, class_map: ClassMap) -> None:
+    known = {BACKGROUND_ID, IGNORE_ID, *originals.class_ids.values()}
+    unknown = sorted(set(map(int, np.unique(class_map))) - known)
+    if unknown:
+        raise InputError(
+            f"expected labels {', '.join(map(str, sorted(known)))} in the mask of {name}, got "
+            f"{unknown[0]}; mend the mask"
+        )
+
+
+def _write(originals: Originals, name: str, class_map: ClassMap, store: Store) -> None:
+    source, position = originals.source, originals.positions[name]
+    record = source.records[position]
+    example = Example(
+        source.prompt(position),
+        record["seed"],
+        source.decode(position).image,
+        class_map,
+        record["scores"],
+    )
+    own = make_record(name, example, {})
+    facts: dict[str, Any] = {key: record[key] for key in record if key not in own}
+    shown = (class_map != BACKGROUND_ID) & (class_map != IGNORE_ID)
+    facts |= {"foreground": round(float(shown.mean()), 6), MASK_SOURCE: CORRECTED}
+    maps = source.folder / maps_path(name)
+    store.write(name, example, facts, maps.read_bytes() if maps.is_file() else None)

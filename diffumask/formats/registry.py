@@ -1,0 +1,59 @@
+"""The formats by name."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from diffumask.errors import InputError
+from diffumask.formats.archive import Archive
+from diffumask.formats.cityscapes import write_cityscapes
+from diffumask.formats.coco import write_coco
+from diffumask.formats.coco_masks import read_coco
+from diffumask.formats.corrected import Originals
+from diffumask.formats.cvat import read_cvat, write_cvat
+from diffumask.formats.hub import write_hub
+from diffumask.formats.items import Selection
+from diffumask.formats.label_studio import read_label_studio, write_label_studio
+from diffumask.formats.plain import read_plain, write_plain
+from diffumask.formats.shards import write_webdataset
+from diffumask.formats.voc import write_voc
+from diffumask.formats.yolo import write_yolo
+from diffumask.types import ClassMap
+
+Write = Callable[[Selection, Path, bool], list[str]]
+Read = Callable[[Archive, Originals], Iterator[tuple[str, ClassMap]]]
+
+WRITERS: dict[str, Write] = {
+    "voc": write_voc,
+    "coco": write_coco,
+    "yolo": write_yolo,
+    "cityscapes": write_cityscapes,
+    "hf": write_hub,
+    "webdataset": write_webdataset,
+    "png": write_plain,
+    "cvat": write_cvat,
+    "label-studio": write_label_studio,
+}
+WITH_INSTANCES = frozenset({"voc", "coco", "yolo", "cvat", "label-studio"})
+WITHOUT_SPLITS = frozenset({"cvat", "label-studio"})
+READERS: dict[str, Read] = {
+    "cvat": read_cvat,
+    "label-studio": read_label_studio,
+    "coco": read_coco,
+    "png": read_plain,
+}
+
+
+def writer(name: str) -> Write:
+    """Return the function that writes a format. Raises InputError for an unknown one."""
+    return WRITERS[_known(name, list(WRITERS))]
+
+
+def reader(name: str) -> Read:
+    """Return the function that reads corrected masks. Raises InputError for an unknown format."""
+    return READERS[_known(name, list(READERS))]
+
+
+def _known(name: str, names: list[str]) -> str:
+    if name not in names:
+        raise InputError(f"expected the format {', '.join(names)}, got {name!r}")
+    return name
