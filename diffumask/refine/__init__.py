@@ -5,7 +5,7 @@ background, and returns probabilities of the same shape that sum to 1 over the l
 """
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -40,18 +40,20 @@ REFINERS: dict[str, Refiner] = {
 
 
 @lru_cache(maxsize=1)  # a model is loaded once for many images
-def _sam(folder: str) -> Refiner:
+def _sam(kind: str, folder: str) -> Refiner:
     from diffumask.refine.sam import load_sam
 
-    return load_sam(Path(folder))
+    return load_sam(Path(folder), kind)
 
 
 # These need the folder of a model: "sam:FOLDER" names the refiner that this makes of FOLDER.
-MODEL_REFINERS: dict[str, Callable[[str], Refiner]] = {"sam": _sam}
+MODEL_REFINERS: dict[str, Callable[[str], Refiner]] = {
+    kind: partial(_sam, kind) for kind in ("sam", "sam2")
+}
 
 
 def find_refiner(name: str) -> Refiner:
-    """Return the refiner of a name: one of `REFINERS`, or "sam:FOLDER".
+    """Return the refiner of a name: one of `REFINERS`, "sam:FOLDER" or "sam2:FOLDER".
 
     Raises `ValueError` for an unknown name and `InputError` for a folder that holds no such
     model.

@@ -1,12 +1,16 @@
-"""Segment Anything (Kirillov et al. 2023) through transformers, prompted by a box and a point."""
+"""Segment Anything through transformers, prompted by a box and a point.
+
+SAM is that of Kirillov et al. 2023, SAM 2 that of Ravi et al. 2024.
+"""
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import torch
 from jaxtyping import Float32
-from transformers import SamModel
+from transformers import PreTrainedModel, SamModel
 
 from diffumask.models import load_sam_model
 from diffumask.types import Image, Mask
@@ -19,16 +23,17 @@ PROMPTS_AT_ONCE = 32
 
 
 class SamRefiner:
-    """A refiner around a SAM model; the image is encoded once for all candidates.
+    """A refiner around a SAM or SAM 2; the image is encoded once for all candidates.
 
     Each label but the background becomes one prompt: the box around the pixels where it is above
     1/2, and the pixel deepest inside them. A label with no such pixel is absent. Labels compete by
     softmax against a background of logit 0.
     """
 
-    def __init__(self, model: SamModel) -> None:
-        self.model = model
-        self.side_px = int(model.config.vision_config.image_size)  # type: ignore[union-attr]
+    def __init__(self, model: PreTrainedModel) -> None:
+        self.model: Any = model
+        self.side_px = int(self.model.config.prompt_encoder_config.image_size)
+        self.stretches = not isinstance(model, SamModel)  # SAM 2 was trained on squares
 
     def __call__(
         self, image: Image, probabilities: Float32[np.ndarray, "candidate label h w"]
@@ -52,24 +57,31 @@ class SamRefiner:
         if not masks:
             return []
         h, w = image.shape[:2]
-        scale = self.side_px / max(h, w)
-        inner_h, inner_w = max(1, round(h * scale)), max(1, round(w * scale))
+        inner_h, inner_w = self._inner_hw(h, w)
+        scale_xy = np.array([inner_w / w, inner_h / h], np.float32)
         embeddings = self.model.get_image_embeddings(self._pixels(image, inner_h, inner_w))
         planes = []
         for start in range(0, len(masks), PROMPTS_AT_ONCE):
             prompts = [_prompt(mask) for mask in masks[start : start + PROMPTS_AT_ONCE]]
-            boxes = torch.from_numpy(np.stack([box for box, _ in prompts]) * np.float32(scale))
-            points = torch.from_numpy(np.stack([point for _, point in prompts]) * np.float32(scale))
+            boxes = torch.from_numpy(np.stack([box for box, _ in prompts]) * np.tile(scale_xy, 2))
+            points = torch.from_numpy(np.stack([point for _, point in prompts]) * scale_xy)
             found = self.model(
                 image_embeddings=embeddings,
-                input_boxes=boxes[None].to(embeddings.device),
-                input_points=points[None, :, None].to(embeddings.device),
+                input_boxes=boxes[None].to(self.model.device),
+                input_points=points[None, :, None].to(self.model.device),
                 multimask_output=False,
             )
             for plane in found.pred_masks[0, :, 0].float().cpu().numpy():
                 whole = cv2.resize(plane, (self.side_px, self.side_px))
                 planes.append(cv2.resize(whole[:inner_h, :inner_w], (w, h)))
         return planes
+
+    def _inner_hw(self, h: int, w: int) -> tuple[int, int]:
+        """Return the size of an image within the square that the model reads."""
+        if self.stretches:
+            return self.side_px, self.side_px
+        scale = self.side_px / max(h, w)
+        return max(1, round(h * scale)), max(1, round(w * scale))
 
     def _pixels(self, image: Image, inner_h: int, inner_w: int) -> torch.Tensor:
         """Return the image on the square that the model reads, at its upper left corner."""
@@ -79,9 +91,9 @@ class SamRefiner:
         return torch.from_numpy(pixels).to(self.model.device)
 
 
-def load_sam(folder: Path) -> SamRefiner:
+def load_sam(folder: Path, kind: str = "sam") -> SamRefiner:
     """Make a refiner of the SAM in a local folder; raises `InputError` as `load_sam_model` does."""
-    return SamRefiner(load_sam_model(folder))
+    return SamRefiner(load_sam_model(folder, kind=kind))
 
 
 def _prompt(mask: Mask) -> tuple[Float32[np.ndarray, "4"], Float32[np.ndarray, "2"]]:

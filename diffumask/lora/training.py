@@ -1,0 +1,205 @@
+"""Train a LoRA on images with captions, as the model itself was trained."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import DDPMScheduler, DiffusionPipeline
+from jaxtyping import Float, Int
+from PIL import Image as PillowImage
+from torch import Tensor, nn
+from torch.nn import functional
+
+from diffumask.atomic import replace, writing
+from diffumask.errors import InputError
+from diffumask.labelled.pixels import read_image
+from diffumask.lora.captioned import Captioned
+from diffumask.lora.layers import lora_added, save_lora
+from diffumask.observe import conditions, encode
+from diffumask.training import Schedule, train
+
+CAPTION_DROPOUT = 0.1  # teaches the domain to the unconditional half of guidance too
+SETTINGS_FILE = "settings.json"
+MAX_WARMUP_STEPS = 100
+SIZE_STEP = 8
+
+
+@dataclass(frozen=True, slots=True)
+class LoraSettings:
+    """How to train; sizes in pixels, divisible by 8. The same settings and images give the same."""
+
+    height: int
+    width: int
+    rank: int = 16
+    text_encoder: bool = False
+    num_steps: int = 1000
+    batch_size: int = 4
+    learning_rate: float = 1e-4
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("rank", "num_steps", "batch_size"):
+            if getattr(self, name) < 1:
+                raise InputError(f"expected {name} of 1 or more, got {getattr(self, name)}")
+        if not 0 < self.learning_rate < 1:
+            raise InputError(f"expected a learning_rate in (0, 1), got {self.learning_rate}")
+        for name in ("height", "width"):
+            size = getattr(self, name)
+            if size < SIZE_STEP or size % SIZE_STEP:
+                raise InputError(f"expected a {name} divisible by {SIZE_STEP}, got {size}")
+
+    def schedule(self) -> Schedule:
+        """The pace: warm-up, plateau, linear decay."""
+        return Schedule(
+            self.num_steps,
+            self.learning_rate,
+            warmup_steps=max(1, min(MAX_WARMUP_STEPS, self.num_steps // 20)),
+            ema_decay=0.99,
+            log_every=10,
+            checkpoint_every=100,
+        )
+
+
+def train_lora(
+    pipe: DiffusionPipeline,
+    images: Sequence[Captioned],
+    settings: LoraSettings,
+    out: Path,
+    folder: Path | None = None,
+    identity: Mapping[str, Any] | None = None,
+    on_step: Callable[[int], None] = lambda step: None,
+) -> None:
+    """Train a LoRA, write it to `out` in the format of diffusers, and leave the pipeline as it was.
+
+    With a folder, goes on from the state there, which must be of the same settings, images and
+    `identity` (such as the fingerprint of the model). Raises InputError for another state, for a
+    model that does not predict noise, velocity or the image, and for a loss that is not finite.
+    """
+    loss = _Loss(pipe, images, settings)
+    if folder is not None:
+        _keep_settings(folder, settings, images, identity or {})
+    with lora_added(pipe, settings.rank, settings.text_encoder, settings.seed) as parameters:
+        # Of the list alone, not of the pipeline: a checkpoint then holds no frozen weights.
+        train(nn.ParameterList(parameters), loss, settings.schedule(), folder, on_step=on_step)
+        save_lora(pipe, out)
+
+
+class _Loss:
+    """The loss of a step: how far the UNet's prediction on noised latents is from its target."""
+
+    def __init__(self, pipe: Any, images: Sequence[Captioned], settings: LoraSettings) -> None:
+        self.pipe = pipe
+        self.settings = settings
+        self.captions = [one.caption for one in images]
+        # The scheduler of the pipeline may be one for sampling alone; this is its noise.
+        self.scheduler: Any = DDPMScheduler.from_config(pipe.scheduler.config)
+        kind = pipe.scheduler.config.get("prediction_type")
+        if kind not in TARGETS or pipe.unet.config.in_channels != pipe.vae.config.latent_channels:
+            raise InputError(
+                f"expected a text-to-image model that predicts {', '.join(TARGETS)}, got one that "
+                f"predicts {kind} from {pipe.unet.config.in_channels} channels"
+            )
+        self.target = TARGETS[kind]
+        self.latents = encode_images(pipe, images, (settings.height, settings.width))
+
+    def __call__(self, step: int) -> Float[Tensor, ""]:
+        batch_size, device = self.settings.batch_size, self.pipe.unet.device
+        generator = torch.Generator().manual_seed(self.settings.seed * 1_000_003 + step)
+        chosen = torch.randint(len(self.captions), (batch_size,), generator=generator)
+        dropped = torch.rand(batch_size, generator=generator) < CAPTION_DROPOUT
+        clean = self.latents[chosen]
+        noise = torch.randn(clean.shape, generator=generator)
+        num_timesteps = int(self.scheduler.config["num_train_timesteps"])
+        timesteps = torch.randint(num_timesteps, (batch_size,), generator=generator)
+        noisy = self.scheduler.add_noise(clean, noise, timesteps)
+        target = self.target(self.scheduler, clean, noise, timesteps)
+        texts = [
+            "" if drop else self.captions[index]
+            for index, drop in zip(chosen.tolist(), dropped.tolist(), strict=True)
+        ]
+        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+            told = _told(self.pipe, texts, self.settings)
+            predicted = self.pipe.unet(noisy.to(device), timesteps.to(device), **told).sample
+        return functional.mse_loss(predicted.float(), target.to(device))
+
+
+def _velocity(
+    scheduler: DDPMScheduler,
+    clean: Float[Tensor, "n c h w"],
+    noise: Float[Tensor, "n c h w"],
+    timesteps: Int[Tensor, " n"],
+) -> Tensor:
+    return scheduler.get_velocity(clean, noise, timesteps)  # type: ignore[arg-type]
+
+
+TARGETS: dict[str, Callable[..., Tensor]] = {
+    "epsilon": lambda scheduler, clean, noise, timesteps: noise,
+    "v_prediction": _velocity,
+    "sample": lambda scheduler, clean, noise, timesteps: clean,
+}
+
+
+@torch.no_grad()
+def encode_images(
+    pipe: Any, images: Sequence[Captioned], size_hw: tuple[int, int]
+) -> Float[Tensor, "n c h_latent w_latent"]:
+    """Read images, scale and crop them to one size, and return the modes of their latents.
+
+    They are on the CPU, scaled as the UNet takes them. Raises InputError for a damaged image.
+    """
+    latents = []
+    for one in images:
+        picture = PillowImage.fromarray(read_image(one.path))
+        cropped = pipe.image_processor.resize(picture, *size_hw, resize_mode="crop")
+        latents.append(encode(pipe, np.array(cropped)[None]).cpu())
+    return torch.cat(latents)
+
+
+def _told(pipe: Any, texts: list[str], settings: LoraSettings) -> dict[str, Any]:
+    """Return what the UNet is told besides noise and time, as the pipeline would tell it."""
+    told = conditions(pipe, texts, (settings.height, settings.width))
+    if pipe.config.get("force_zeros_for_empty_prompt"):  # Stable Diffusion XL
+        is_told = torch.tensor([bool(text) for text in texts], device=pipe.device)
+        told["encoder_hidden_states"] = told["encoder_hidden_states"] * is_told[:, None, None]
+        added = told["added_cond_kwargs"]
+        added["text_embeds"] = added["text_embeds"] * is_told[:, None]
+    return told
+
+
+def _keep_settings(
+    folder: Path,
+    settings: LoraSettings,
+    images: Sequence[Captioned],
+    identity: Mapping[str, Any],
+) -> None:
+    """Write down what a state depends on; refuse a folder with the state of anything else."""
+    shown = [[one.name, one.caption, one.path.stat().st_size] for one in images]
+    wanted = json.loads(json.dumps({**identity, **asdict(settings), "images": shown}))
+    path = folder / SETTINGS_FILE
+    if not path.exists():
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            replace(path, json.dumps(wanted, indent=1).encode(), _partial(folder))
+        return
+    try:
+        earlier = json.loads(path.read_bytes())
+    except ValueError:
+        earlier = None
+    if not isinstance(earlier, dict):
+        raise InputError(f"expected the settings of a training in {path}, got something else")
+    changed = [key for key in wanted if wanted[key] != earlier.get(key)]
+    if changed:
+        raise InputError(
+            f"expected the settings that {folder} was begun with, got another "
+            f"{', '.join(changed)}; repeat the old ones or choose another -o"
+        )
+
+
+def _partial(folder: Path) -> Path:
+    partial = folder / ".partial"
+    partial.mkdir(exist_ok=True)
+    return partial

@@ -1,0 +1,134 @@
+"""`diffumask lora train`, and `generate --lora`."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image as PillowImage
+from safetensors.torch import load_file, save_file
+from typer.testing import CliRunner
+
+from diffumask.cli.app import app
+from diffumask.store import read_run
+
+pytest.importorskip("peft")
+
+
+def call(*words: object) -> tuple[int, str, str]:
+    result = CliRunner().invoke(app, list(map(str, words)))
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result.exit_code, result.stdout, result.stderr
+
+
+def refused(*words: object) -> str:
+    code, stdout, stderr = call(*words)
+    assert (code, stdout) == (2, ""), stderr
+    *_, line = stderr.splitlines()
+    assert line.startswith("diffumask: expected ")
+    return line
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of two images with captions."""
+    folder = tmp_path_factory.mktemp("images")
+    for index in range(2):
+        pixels = np.random.default_rng(index).integers(0, 255, (24, 40, 3), np.uint8)
+        PillowImage.fromarray(pixels).save(folder / f"{index}.png")
+    rows = [{"file_name": f"{index}.png", "text": "a bird"} for index in range(2)]
+    (folder / "metadata.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    return folder
+
+
+def train(images: Path, model: Path, out: Path, *more: object) -> list[object]:
+    least = ("--steps", 2, "--batch-size", 1, "--rank", 2, "--resolution", "16x24")
+    return ["lora", "train", "--images", images, "--model", model, "-o", out, *least, *more]
+
+
+@pytest.fixture(scope="module")
+def lora(images: Path, tiny_random_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A LoRA of the random model, made large enough to see."""
+    out = tmp_path_factory.mktemp("lora") / "nested" / "lora.safetensors"
+    code, stdout, stderr = call(*train(images, tiny_random_folder, out, "--learning-rate", 0.1))
+    assert code == 0, stderr
+    assert stdout.startswith(f"trained on 2 images; the LoRA is in {out}, for generate --lora")
+    assert "2/2" in stderr
+    return out
+
+
+def test_a_finished_training_overwrites_nothing(
+    images: Path, tiny_random_folder: Path, lora: Path
+) -> None:
+    before = lora.read_bytes()
+    words = train(images, tiny_random_folder, lora)
+    assert "expected a new file as -o" in refused(*words)
+    assert "expected a new file as -o" in refused(*words, "--resume")
+    assert lora.read_bytes() == before
+
+
+def test_a_training_goes_on_only_where_that_is_asked_for(
+    images: Path, tiny_random_folder: Path, lora: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "lora.safetensors"
+    words = train(images, tiny_random_folder, out, "--learning-rate", 0.1)
+    assert "got none; leave --resume out" in refused(*words, "--resume")
+    shutil.copytree(lora.with_suffix(".training"), out.with_suffix(".training"))
+    assert "go on with --resume" in refused(*words)
+    assert "another seed;" in refused(*words, "--resume", "--seed", 1)
+    assert call(*words, "--resume")[0] == 0
+    first, again = load_file(lora), load_file(out)
+    assert all(torch.equal(first[name], again[name]) for name in first)
+
+
+def test_what_cannot_be_trained_on_is_refused_in_one_line(
+    images: Path, tiny_random_folder: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "lora.safetensors"
+    words = train(images, tiny_random_folder, out)
+    assert "-o FILE.safetensors" in refused(*train(images, tiny_random_folder, tmp_path / "a.bin"))
+    assert "rank of 1 or more" in refused(*words, "--rank", 0)
+    assert "--resolution such as" in refused(*words, "--resolution", "big")
+    assert "height divisible by 8" in refused(*words, "--resolution", "20x24")
+    assert "a file of captions" in refused(*words, "--captions", tmp_path / "none.txt")
+    assert "folder of images" in refused(*train(tmp_path / "no", tiny_random_folder, out))
+    assert not list(tmp_path.iterdir())
+
+
+def test_generate_draws_with_a_lora_and_says_so(
+    lora: Path, tiny_random_folder: Path, tmp_path: Path
+) -> None:
+    def make(name: str, *more: object) -> tuple[np.ndarray, dict]:
+        size = ("--height", 48, "--width", 64, "--num-inference-steps", 2)
+        out = tmp_path / name
+        words = ("generate", "--model", tiny_random_folder, "--class", "bird", "--n", 1, *size)
+        code, _, stderr = call(*words, "--out", out, *more)
+        assert code == 0, stderr
+        with PillowImage.open(out / "images" / "Bird_000000.png") as picture:
+            return np.array(picture), read_run(out)["settings"]
+
+    plain, plain_settings = make("plain")
+    drawn, settings = make("drawn", "--lora", lora)
+    assert not np.array_equal(drawn, plain)
+    assert set(settings) - set(plain_settings) == {"lora", "lora_scale"}
+    assert (len(settings["lora"]), settings["lora_scale"]) == (16, 1.0)
+    words = ("generate", "--model", tiny_random_folder, "--class", "bird", "--n", 2)
+    size = ("--height", 48, "--width", 64, "--num-inference-steps", 2)
+    line = refused(*words, *size, "--out", tmp_path / "drawn", "--lora", lora, "--lora-scale", 0.5)
+    assert "another lora_scale" in line
+
+
+def test_generate_refuses_what_is_no_lora_in_one_line(
+    lora: Path, tiny_random_folder: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    words = ("generate", "--model", tiny_random_folder, "--class", "bird", "--n", 1, "--out", out)
+    assert "may run code" in refused(*words, "--lora", tmp_path / "lora.bin")
+    assert "a LoRA file" in refused(*words, "--lora", tmp_path / "none.safetensors")
+    assert "finite --lora-scale" in refused(*words, "--lora", lora, "--lora-scale", "nan")
+    wide = tmp_path / "wide.safetensors"
+    save_file({name: value.repeat(2, 2) for name, value in load_file(lora).items()}, wide)
+    assert "made for this StableDiffusionPipeline" in refused(*words, "--lora", wide)
+    assert not out.exists()

@@ -1,0 +1,203 @@
+"""CLIPSeg, SAM and SAM 2 as sources of masks, on small models with random weights."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import (
+    CLIPSegConfig,
+    CLIPSegForImageSegmentation,
+    CLIPTokenizer,
+    Sam2Config,
+    Sam2Model,
+)
+from typer.testing import CliRunner
+
+from diffumask.cli.app import app
+from diffumask.errors import InputError
+from diffumask.masks import MaskSettings, make_class_map
+from diffumask.prompted import find_prompted
+from diffumask.refine import refine
+from diffumask.refine.planes import from_labels
+from diffumask.store import read_run
+from diffumask.types import Prompt, Sample, Target
+
+SIZE_HW = (20, 28)
+WORDS = (Target("bird", "bird", 3), Target("cat", "cat", 8))
+
+
+@pytest.fixture(scope="module")
+def clipseg_folder(tmp_path_factory: pytest.TempPathFactory, tokenizer: CLIPTokenizer) -> Path:
+    """Folder of a random CLIPSeg that reads 32 x 32 pixels."""
+    torch.manual_seed(0)
+    width = {"hidden_size": 16, "intermediate_size": 16, "num_attention_heads": 2}
+    special = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
+    config = CLIPSegConfig(
+        text_config={**width, **special, "vocab_size": len(tokenizer), "num_hidden_layers": 1},
+        vision_config={**width, "num_hidden_layers": 2, "image_size": 32, "patch_size": 8},
+        projection_dim=16,
+        extract_layers=[0, 1],
+        reduce_dim=8,
+        decoder_num_attention_heads=2,
+        decoder_intermediate_size=16,
+    )
+    model = CLIPSegForImageSegmentation(config)
+    for weights in model.parameters():  # far larger than at the start of a training
+        torch.nn.init.normal_(weights, std=0.3)
+    folder = tmp_path_factory.mktemp("clipseg")
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def sam2_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a random SAM 2 that reads 32 x 32 pixels."""
+    torch.manual_seed(0)
+    config = Sam2Config(
+        vision_config={
+            "backbone_config": {
+                "model_type": "sam2_hiera_det_model",
+                "hidden_size": 8,
+                "num_attention_heads": 1,
+                "image_size": [32, 32],
+                "window_positional_embedding_background_size": [2, 2],
+                "window_size_per_stage": [4, 4, 4, 4],
+                "blocks_per_stage": [1, 1, 2, 1],
+                "embed_dim_per_stage": [8, 16, 32, 64],
+                "num_attention_heads_per_stage": [1, 1, 2, 2],
+                "global_attention_blocks": [3],
+            },
+            "backbone_channel_list": [64, 32, 16, 8],
+            "backbone_feature_sizes": [[8, 8], [4, 4], [2, 2]],
+            "fpn_hidden_size": 16,
+        },
+        prompt_encoder_config={"hidden_size": 16, "image_size": 32, "mask_input_channels": 4},
+        mask_decoder_config={
+            "hidden_size": 16,
+            "mlp_dim": 16,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "iou_head_hidden_dim": 16,
+        },
+    )
+    model = Sam2Model(config)
+    for weights in model.parameters():
+        torch.nn.init.normal_(weights, std=0.5)
+    folder = tmp_path_factory.mktemp("sam2")
+    model.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def sample() -> Sample:
+    """A picture with a bird at the left, and a cat that attention does not see."""
+    image = np.random.default_rng(0).integers(0, 256, (*SIZE_HW, 3), dtype=np.uint8)
+    heat = np.zeros((5, 7), np.float32)
+    heat[1:4, 1:4] = 1
+    nothing = np.zeros_like(heat)
+    return Sample(Prompt("a bird and a cat", WORDS), 0, image, {"bird": heat, "cat": nothing})
+
+
+@pytest.fixture(params=["clipseg", "sam2"])
+def name(request: pytest.FixtureRequest) -> str:
+    """A source with its folder."""
+    return f"{request.param}:{request.getfixturevalue(f'{request.param}_folder')}"
+
+
+def test_a_source_gives_probabilities_of_every_target(name: str, sample: Sample) -> None:
+    objects = find_prompted(name, "cpu").source(sample)
+    assert objects.shape == (4, *SIZE_HW)
+    assert objects.dtype == np.float32
+    np.testing.assert_allclose(objects.sum(0), 1, atol=1e-5)
+    assert objects[-1].max() == 0  # of others than the targets it says nothing
+    assert len(np.unique(objects[1].round(4))) > 10
+
+
+def test_masks_are_made_of_a_source_alone_and_fused(name: str, sample: Sample) -> None:
+    plain = make_class_map(sample, MaskSettings(heat="attention", refiner="none")).class_map
+    for prefix in ("", "attention+"):
+        source = find_prompted(prefix + name, "cpu")
+        assert source.fused == bool(prefix)
+        settings = MaskSettings(heat="attention", refiner="none", source=source)
+        found = make_class_map(sample, settings).class_map
+        assert set(np.unique(found)) <= {0, 3, 8, 255}
+        assert not np.array_equal(found, plain)
+
+
+def test_clipseg_is_asked_for_each_class_alone(clipseg_folder: Path, sample: Sample) -> None:
+    source = find_prompted(f"clipseg:{clipseg_folder}", "cpu").source
+    one = Sample(Prompt("a bird", WORDS[:1]), 0, sample.image, sample.heats)
+    both, alone = source(sample), source(one)
+    odds, odds_alone = both[1] / both[0], alone[1] / alone[0]
+    np.testing.assert_allclose(odds, odds_alone, rtol=1e-3)
+    assert not np.allclose(both[1], both[2])
+
+
+def test_sam2_sees_nothing_where_attention_shows_nothing(sam2_folder: Path, sample: Sample) -> None:
+    objects = find_prompted(f"sam2:{sam2_folder}", "cpu").source(sample)
+    assert objects[2].max() < 1e-6
+
+
+def test_sam2_is_a_refiner_too(sam2_folder: Path, sample: Sample) -> None:
+    labels = np.zeros((1, *SIZE_HW), int)
+    labels[0, 4:12, 5:20] = 1
+    refined = refine(f"sam2:{sam2_folder}", sample.image, from_labels(labels, 2, 0.9))
+    np.testing.assert_allclose(refined.sum(1), 1, atol=1e-5)
+
+
+def test_the_published_kind_of_sam2_is_read(
+    sam2_folder: Path, tmp_path: Path, sample: Sample
+) -> None:
+    config = json.loads((sam2_folder / "config.json").read_text("utf-8"))
+    (tmp_path / "config.json").write_text(json.dumps(config | {"model_type": "sam2_video"}))
+    (tmp_path / "model.safetensors").write_bytes((sam2_folder / "model.safetensors").read_bytes())
+    ours = find_prompted(f"sam2:{tmp_path}", "cpu").source(sample)
+    np.testing.assert_array_equal(ours, find_prompted(f"sam2:{sam2_folder}", "cpu").source(sample))
+
+
+@pytest.mark.parametrize("wrong", ["sam", "sam:", "yolo:folder", "attention+", "attention"])
+def test_names_that_are_no_source_are_refused(wrong: str) -> None:
+    with pytest.raises(InputError, match="clipseg:FOLDER"):
+        find_prompted(wrong)
+
+
+def test_folders_of_other_models_are_refused(
+    clipseg_folder: Path, sam2_folder: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match="type 'sam'"):
+        find_prompted(f"sam:{sam2_folder}", "cpu")
+    with pytest.raises(InputError, match="type 'clipseg'"):
+        find_prompted(f"clipseg:{sam2_folder}", "cpu")
+    with pytest.raises(InputError, match=r"config\.json"):
+        find_prompted(f"sam2:{tmp_path}", "cpu")
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / name).write_bytes((clipseg_folder / name).read_bytes())
+    with pytest.raises(InputError, match="tokenizer"):
+        find_prompted(f"clipseg:{tmp_path}", "cpu")
+
+
+def test_generate_and_remask_ask_a_network(
+    clipseg_folder: Path, tiny_random_folder: Path, tmp_path: Path
+) -> None:
+    def call(*words: object) -> tuple[int, str]:
+        result = CliRunner().invoke(app, list(map(str, words)))
+        return result.exit_code, result.stderr
+
+    size = ("--height", 48, "--width", 64, "--num-inference-steps", 1)
+    least = ("generate", "--model", tiny_random_folder, "--class", "bird", "--n", 1, *size)
+    source, out = f"clipseg:{clipseg_folder}", tmp_path / "out"
+    code, said = call(*least, "--keep-maps", "--out", out, "--mask-source", source)
+    assert code == 0, said
+    assert read_run(out)["settings"]["mask_source"] == source
+    again = tmp_path / "again"
+    code, said = call("remask", out, "--out", again, "--mask-source", source)
+    assert code == 0, said
+    masks = [(folder / "masks" / "Bird_000000.png").read_bytes() for folder in (out, again)]
+    assert masks[0] == masks[1]
+    code, said = call(*least, "--out", again, "--mask-source", source, "--threshold", "0.4")
+    assert (code, "--threshold auto" in said) == (2, True)
+    code, said = call(*least, "--out", again, "--mask-source", "yolo:folder")
+    assert (code, "clipseg:FOLDER" in said) == (2, True)
