@@ -1,0 +1,125 @@
+"""Options of `diffumask segmentator`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..one_line import errors_in_one_line
+
+Data = Annotated[Path, typer.Option(help="Folder of images with masks.")]
+Layout = Annotated[
+    str,
+    typer.Option(help="auto, native, voc, cityscapes, oxford-pets, ade20k, camvid, plain."),
+]
+Split = Annotated[
+    str | None, typer.Option(help="Split of the data, such as train.", show_default="all")
+]
+Head = Annotated[Path, typer.Option("--segmentator", help="Head (.safetensors).")]
+OfModel = Annotated[
+    str | None,
+    typer.Option("--model", help="Whose VAE it reads.", show_default="that of its training"),
+]
+Device = Annotated[str, typer.Option(help="As for generate.")]
+
+
+def segmentator_train(
+    data: Data,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The head (.safetensors).")],
+    model: Annotated[
+        str, typer.Option(help="tiny, sd15, sd21, sdxl, a model folder or a hub id.")
+    ] = "tiny",
+    head: Annotated[
+        str, typer.Option(help="Design: pyramid, linear, decoder-copy or mlp.")
+    ] = "pyramid",
+    layout: Layout = "auto",
+    split: Split = None,
+    vocabulary: Annotated[
+        str | None,
+        typer.Option(
+            help='Class ids: a vocabulary, its TOML, or JSON such as {"bird": 3}.',
+            show_default="those of the data",
+        ),
+    ] = None,
+    classes: Annotated[
+        list[str] | None,
+        typer.Option("--class", help="Class to learn; repeat.", show_default="all"),
+    ] = None,
+    ignore_values: Annotated[
+        list[int] | None,
+        typer.Option("--ignore-value", help="Further value of the masks that is as 255; repeat."),
+    ] = None,
+    steps: Annotated[int, typer.Option(help="Training steps.")] = 1000,
+    batch_size: Annotated[int, typer.Option(help="Images of a step.")] = 8,
+    learning_rate: Annotated[float, typer.Option(help="Highest learning rate.")] = 3e-3,
+    views: Annotated[int, typer.Option(help="Changed versions of an image to encode.")] = 6,
+    held_out: Annotated[float, typer.Option(help="Share of the images that validate.")] = 0.15,
+    size: Annotated[
+        int | None, typer.Option(help="Pixels of the shorter side.", show_default="the model's")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the training.")] = 0,
+    device: Device = "auto",
+) -> None:
+    """Train a light head on the VAE decoder of a model from images with masks.
+
+    The same command goes on where an earlier one stopped.
+    """
+    with errors_in_one_line():
+        from ..segmentator import TrainRequest, train
+
+        request = TrainRequest(
+            data=data,
+            out=out,
+            model=model,
+            head=head,
+            layout=layout,
+            split=split,
+            vocabulary=vocabulary,
+            classes=tuple(classes or ()),
+            ignore_values=tuple(ignore_values or ()),
+            steps=steps,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            views=views,
+            held_out=held_out,
+            size=size,
+            seed=seed,
+            device=device,
+        )
+        typer.echo(train(request))
+
+
+def segmentator_predict(
+    images: Annotated[list[Path], typer.Argument(help="Images, or folders of them.")],
+    segmentator: Head,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the masks.")],
+    model: OfModel = None,
+    device: Device = "auto",
+) -> None:
+    """Make masks of images, also of such that were never generated, as palette PNG."""
+    with errors_in_one_line():
+        from ..segmentator import predict
+
+        typer.echo(predict(images, segmentator, out, model, device))
+
+
+def segmentator_evaluate(
+    segmentator: Head,
+    data: Data,
+    layout: Layout = "auto",
+    split: Split = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Report (.json).", show_default="none")
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Confusion matrix (.svg).", show_default="none")
+    ] = None,
+    model: OfModel = None,
+    device: Device = "auto",
+) -> None:
+    """Compare the masks of a head with real ones; the classes are matched by name."""
+    with errors_in_one_line():
+        from ..segmentator import EvaluateRequest, evaluate
+
+        request = EvaluateRequest(segmentator, data, layout, split, out, plot, model, device)
+        typer.echo(evaluate(request))

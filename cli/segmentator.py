@@ -1,0 +1,243 @@
+"""`diffumask segmentator`: train a head on the VAE decoder, use it and judge it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from diffumask.errors import InputError
+
+from .evaluate import read_classes
+from .progress import progress
+
+if TYPE_CHECKING:  # they load torch
+    from diffusers import AutoencoderKL
+
+    from diffumask.labelled.folder import Labelled
+    from diffumask.segmentator import Predictor
+    from diffumask.segmentator.training import Trained, TrainSettings
+
+SUFFIX = ".safetensors"
+UNSEEN_LISTED = 10
+
+
+@dataclass(frozen=True, slots=True)
+class TrainRequest:
+    """The options as typed; a `size` of None stands for that of the model."""
+
+    data: Path
+    out: Path
+    model: str = "tiny"
+    head: str = "pyramid"
+    layout: str = "auto"
+    split: str | None = None
+    vocabulary: str | None = None
+    classes: tuple[str, ...] = ()
+    ignore_values: tuple[int, ...] = ()
+    steps: int = 1000
+    batch_size: int = 8
+    learning_rate: float = 3e-3
+    views: int = 6
+    held_out: float = 0.15
+    size: int | None = None
+    seed: int = 0
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.out.suffix != SUFFIX:
+            raise InputError(f"expected -o FILE{SUFFIX}, got {self.out}")
+        for path in (self.out, self.out.with_suffix(".md")):
+            if path.exists():
+                raise InputError(f"expected a free name for the head, got {path}; choose another")
+        wrong = [value for value in self.ignore_values if not 0 <= value <= 255]
+        if wrong:
+            raise InputError(f"expected --ignore-value in 0..255, got {wrong[0]}")
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluateRequest:
+    """The options as typed."""
+
+    segmentator: Path
+    data: Path
+    layout: str = "auto"
+    split: str | None = None
+    out: Path | None = None
+    plot: Path | None = None
+    model: str | None = None
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        for option, path, suffix in (("-o", self.out, ".json"), ("--plot", self.plot, ".svg")):
+            if path is not None and path.suffix != suffix:
+                raise InputError(f"expected {option} FILE{suffix}, got {path}")
+
+
+def train(request: TrainRequest) -> str:
+    """Train a head and write it, and return lines that say where and how good it is.
+
+    What is needed to go on is in a folder beside it until it is done. Raises InputError for what
+    the user can mend.
+    """
+    labelled = _open_for_training(request)
+
+    from diffumask.models import load_autoencoder, resolve, vae_fingerprint
+    from diffumask.segmentator import TrainSettings, save
+    from diffumask.segmentator.heads import HEADS
+    from diffumask.segmentator.training import finish
+
+    if request.head not in HEADS:
+        raise InputError(f"expected --head {', '.join(HEADS)}, got {request.head!r}")
+    spec = resolve(request.model)
+    settings = TrainSettings(
+        side=request.size or min(spec.height, spec.width),
+        design=request.head,
+        num_steps=request.steps,
+        batch_size=request.batch_size,
+        learning_rate=request.learning_rate,
+        n_views=request.views,
+        held_out=request.held_out,
+        seed=request.seed,
+        classes=request.classes,
+    )
+    vae = load_autoencoder(spec, request.device)
+    folder = request.out.with_suffix(".training")
+    of_vae = (spec.name, vae_fingerprint(spec))
+    trained = _train(vae, labelled, settings, of_vae, folder)
+    save(trained.segmentator, vae, request.out)
+    finish(folder)
+    return "\n".join([*_notes(trained), f"the head is in {request.out}"])
+
+
+def predict(
+    images: Sequence[Path], segmentator: Path, out: Path, model: str | None, device: str
+) -> str:
+    """Write a mask for each image, and return a line that says where.
+
+    Raises InputError for what the user can mend, before any mask is written.
+    """
+    from diffumask.atomic import replace, writing
+    from diffumask.labelled.pixels import read_image, size_hw
+    from diffumask.records import encode_class_map
+    from diffumask.segmentator.features import check_size, factor_of
+
+    paths = _images(images)
+    taken = [out / f"{path.stem}.png" for path in paths if (out / f"{path.stem}.png").exists()]
+    if taken:
+        raise InputError(f"expected a folder without {taken[0].name}, got {out}; choose another")
+    predictor = _predictor(segmentator, model, device)
+    for path in paths:
+        check_size(size_hw(path), factor_of(predictor.vae), f"{path} to be")
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=out, prefix=".") as partial, progress(len(paths), 0) as advance:
+            for path in paths:
+                content = encode_class_map(predictor(read_image(path)))
+                replace(out / f"{path.stem}.png", content, Path(partial))
+                advance(1)
+    return f"{len(paths)} masks in {out}"
+
+
+def evaluate(request: EvaluateRequest) -> str:
+    """Compare a head with real masks, write what is asked for, and return the figures."""
+    from diffumask.evaluation.compare import compare_network
+    from diffumask.evaluation.figure import draw_report
+    from diffumask.evaluation.file import refuse_foreign, write_figure, write_report
+    from diffumask.evaluation.report import make_report, table
+    from diffumask.labelled.coding import Classes, Wish
+    from diffumask.labelled.folder import open_labelled
+
+    for path in (request.out, request.plot):
+        if path is not None:
+            refuse_foreign(path)
+    predictor = _predictor(request.segmentator, request.model, request.device)
+    wish = Wish(Classes(predictor.segmentator.facts.labels.class_ids))
+    labelled = open_labelled(request.data, request.layout, request.split, wish)
+    with progress(len(labelled), 0) as advance:
+        report = make_report(compare_network(labelled, predictor, advance), labelled.coding)
+    lines = [table(report)]
+    if request.out is not None:
+        facts = {
+            "data": str(request.data),
+            "layout": labelled.layout,
+            "split": labelled.split,
+            "segmentator": str(request.segmentator),
+        }
+        write_report(request.out, report, facts)
+        lines.append(f"the report is in {request.out}")
+    if request.plot is not None:
+        title = f"{request.segmentator.stem} on {request.data.name}: mIoU {report.miou:.3f}"
+        write_figure(request.plot, draw_report(title, report))
+        lines.append(f"the figure is in {request.plot}")
+    return "\n".join(lines)
+
+
+def _open_for_training(request: TrainRequest) -> "Labelled":
+    from diffumask.labelled.coding import Wish
+    from diffumask.labelled.folder import open_labelled
+
+    wish = Wish(
+        read_classes(request.vocabulary) if request.vocabulary else None,
+        request.classes,
+        frozenset(request.ignore_values),
+    )
+    return open_labelled(request.data, request.layout, request.split, wish)
+
+
+def _train(
+    vae: "AutoencoderKL",
+    labelled: "Labelled",
+    settings: "TrainSettings",
+    of_vae: tuple[str, str],
+    folder: Path,
+) -> "Trained":
+    from diffumask.segmentator import train_segmentator
+
+    done = 0
+
+    def to_step(step: int) -> None:
+        nonlocal done
+        advance(step - done)
+        done = step
+
+    with progress(settings.num_steps, 0) as advance:
+        return train_segmentator(vae, labelled, settings, of_vae, folder, on_step=to_step)
+
+
+def _notes(trained: "Trained") -> list[str]:
+    facts = trained.segmentator.facts
+    lines = [f"trained on {facts.training['images']} images of {len(facts.labels.names)} labels"]
+    if trained.report is not None:
+        held_out = facts.training["validation_images"]
+        lines.append(f"mIoU {trained.report.miou:.3f} on {held_out} held-out images")
+    if trained.unseen and len(trained.unseen) <= UNSEEN_LISTED:
+        lines.append(f"no mask shows {', '.join(trained.unseen)}: the head does not know them")
+    return lines
+
+
+def _predictor(segmentator: Path, model: str | None, device: str) -> "Predictor":
+    from diffumask.models import load_autoencoder, resolve, vae_fingerprint
+    from diffumask.segmentator import Predictor, load, read_facts
+
+    spec = resolve(model or read_facts(segmentator).model)
+    vae = load_autoencoder(spec, device)
+    return Predictor(load(segmentator, vae, vae_fingerprint(spec)), vae)
+
+
+def _images(sources: Sequence[Path]) -> list[Path]:
+    """List image files and those of folders. Raises InputError for two of a name, and for none."""
+    from diffumask.labelled.layouts import IMAGE_SUFFIXES
+
+    paths: dict[str, Path] = {}
+    for source in sources:
+        inner = sorted(source.iterdir()) if source.is_dir() else [source]
+        for path in inner:
+            if path != source and path.suffix.lower() not in IMAGE_SUFFIXES:
+                continue
+            other = paths.setdefault(path.stem, path)
+            if other != path:
+                raise InputError(f"expected images of different names, got {other} and {path}")
+    if not paths:
+        raise InputError(f"expected images, got none in {', '.join(map(str, sources))}")
+    return list(paths.values())

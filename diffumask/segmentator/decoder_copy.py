@@ -1,0 +1,39 @@
+"""A head that is a copy of the decoder: its up blocks and its weights, with a new last layer."""
+
+import copy
+from collections.abc import Sequence
+
+from diffusers import AutoencoderKL
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from diffumask.segmentator.features import DecoderShape
+from diffumask.segmentator.head import Head
+
+MID_BLOCK = 1
+
+
+class DecoderCopy(Head):
+    """The decoder from its mid block on, taught to draw labels in place of colours.
+
+    "Leverages some of the weights from the original decoder" (deepsense.ai, 2023) read at its
+    largest.
+    """
+
+    def __init__(self, vae: AutoencoderKL, shape: DecoderShape, n_labels: int) -> None:
+        super().__init__(vae, shape, n_labels)
+        self.up_blocks = copy.deepcopy(vae.decoder.up_blocks)
+        self.norm = copy.deepcopy(vae.decoder.conv_norm_out)
+        self.requires_grad_(True)
+        self.out = nn.Sequential(nn.SiLU(), nn.Conv2d(shape.channels[-1], n_labels, 3, padding=1))
+
+    def reduce(self, place: int, state: Float[Tensor, "b c h w"]) -> Tensor | None:
+        """Keep the output of the mid block alone."""
+        return state.float() if place == MID_BLOCK else None
+
+    def forward(self, kept: Sequence[Tensor | None]) -> Float[Tensor, "1 b label h w"]:
+        """Return the logits."""
+        (x,) = (one for one in kept if one is not None)
+        for block in self.up_blocks:
+            x = block(x)
+        return self.out(self.norm(x))[None]

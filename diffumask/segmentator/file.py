@@ -1,0 +1,146 @@
+"""A trained head in one .safetensors file, with a card beside it.
+
+The metadata of the file has one key, "diffumask", whose JSON holds the `Facts`.
+"""
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from diffusers import AutoencoderKL
+from safetensors import SafetensorError, safe_open
+
+from diffumask.atomic import replace, writing
+from diffumask.errors import InputError
+from diffumask.segmentator.head import Head
+from diffumask.segmentator.heads import HEADS, n_parameters, new_head
+from diffumask.segmentator.labels import Labels
+
+FORMAT = "diffumask-segmentator-1"
+KEY = "diffumask"
+SUFFIX = ".safetensors"
+
+CARD = """# Segmentator
+
+Gives the class of each pixel of an image that one VAE decodes, from the decoder's hidden states.
+Made by `diffumask segmentator train`; for `segmentator predict`, `segmentator evaluate` and
+`generate --mask-source segmentator`.
+
+- Classes: {names}.
+- VAE: that of `{model}`, fingerprint `{vae_fingerprint}`; no other works.
+- Head: design `{design}`, {n_parameters:,} parameters, {decoder_share:.1%} of the decoder's.
+- Images are brought to {side} pixels on the shorter side.
+- Training: {training}.
+
+The licence of the images and masks it was trained on may bind its use.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a head is for and how it was made; `training` holds figures and settings as JSON."""
+
+    design: str
+    labels: Labels
+    model: str
+    vae_fingerprint: str
+    side: int
+    training: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Segmentator:
+    """A head in evaluation mode and its facts."""
+
+    head: Head
+    facts: Facts
+
+
+def save(one: Segmentator, vae: AutoencoderKL, path: Path) -> None:
+    """Write the file and its card. Raises InputError where that cannot be done."""
+    facts = {"format": FORMAT, **asdict(one.facts)}
+    tensors = {name: value.cpu().contiguous() for name, value in one.head.state_dict().items()}
+    contents = {
+        path.name: safetensors.torch.save(tensors, {KEY: json.dumps(facts)}),
+        card_path(path).name: _card(one, vae).encode(),
+    }
+    with writing(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as partial:
+            for name, content in contents.items():
+                replace(path.parent / name, content, Path(partial))
+
+
+def card_path(path: Path) -> Path:
+    """Return where the card of a head is."""
+    return path.with_suffix(".md")
+
+
+def read_facts(path: Path) -> Facts:
+    """Read the facts alone. Raises InputError for anything that is not a head of this format."""
+    try:
+        with safe_open(path, "pt") as file:
+            raw = json.loads((file.metadata() or {})[KEY])
+        if raw.pop("format") != FORMAT or raw["design"] not in HEADS:
+            raise ValueError("another format or design")
+        labels = raw.pop("labels")
+        return Facts(labels=Labels(tuple(labels["ids"]), tuple(labels["names"])), **raw)
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        reason = (str(error).splitlines() or [""])[0] or type(error).__name__
+        raise InputError(
+            f"expected a Segmentator of diffumask at {path}, got {reason}; make one with "
+            "`diffumask segmentator train`"
+        ) from error
+
+
+def load(path: Path, vae: AutoencoderKL, vae_fingerprint: str) -> Segmentator:
+    """Read a head for an autoencoder, on the autoencoder's device.
+
+    Raises InputError for a file that is none, and a head that was trained for another VAE.
+    """
+    facts = read_facts(path)
+    check_fingerprint(path, facts, vae_fingerprint)
+    head = new_head(facts.design, vae, len(facts.labels.ids))
+    try:
+        head.load_state_dict(safetensors.torch.load_file(path))
+    except RuntimeError as error:
+        raise InputError(
+            f"expected the weights of a {facts.design} head in {path}, got others; train it again"
+        ) from error
+    return Segmentator(head.eval(), facts)
+
+
+def check_fingerprint(path: Path, facts: Facts, vae_fingerprint: str) -> None:
+    """Raise InputError for a head that was trained for another VAE."""
+    if facts.vae_fingerprint != vae_fingerprint:
+        raise InputError(
+            f"expected a head for the VAE {vae_fingerprint} of this model, got {path} for the VAE "
+            f"{facts.vae_fingerprint} of {facts.model!r}; train one for this model"
+        )
+
+
+def fingerprint_file(path: Path) -> str:
+    """Return 16 hex digits that change with any byte of a head."""
+    return hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest()
+
+
+def _card(one: Segmentator, vae: AutoencoderKL) -> str:
+    facts = one.facts
+    training = ", ".join(
+        f"{name.replace('_', ' ')} {value}" for name, value in facts.training.items()
+    )
+    return CARD.format(
+        names=", ".join(facts.labels.names),
+        model=facts.model,
+        vae_fingerprint=facts.vae_fingerprint,
+        design=facts.design,
+        side=facts.side,
+        n_parameters=n_parameters(one.head),
+        decoder_share=n_parameters(one.head) / n_parameters(vae.decoder),
+        training=training or "none",
+    )

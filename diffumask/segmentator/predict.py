@@ -1,0 +1,76 @@
+"""Masks of images that were never generated: encode, decode, mask."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from jaxtyping import Float32, UInt8
+from torch import Tensor
+
+from diffumask.segmentator.features import (
+    check_size,
+    decoded_states,
+    encode_images,
+    factor_of,
+    padded,
+)
+from diffumask.segmentator.file import Segmentator
+from diffumask.segmentator.heads import disagreement, probabilities
+from diffumask.types import ClassMap, Heat, Image
+
+
+@dataclass(frozen=True, slots=True)
+class Predictor:
+    """Called with an image of any size from the VAE's factor on, predicts its class map."""
+
+    segmentator: Segmentator
+    vae: AutoencoderKL
+
+    def __call__(self, image: Image) -> ClassMap:
+        labels = self.probabilities(image).argmax(0).astype(np.uint8)
+        return self.segmentator.facts.labels.decode(labels)
+
+    def probabilities(self, image: Image) -> Float32[np.ndarray, "label h w"]:
+        """Return the probability of each label at the size of the image.
+
+        Raises InputError for an image smaller than the factor.
+        """
+        planes = probabilities(self._logits(image))[0].cpu().numpy()
+        return _resized(planes, (image.shape[0], image.shape[1]))
+
+    def uncertainty(self, image: Image) -> Heat:
+        """Return the disagreement of an ensemble in nats; 0 everywhere for other heads."""
+        planes = disagreement(self._logits(image)).cpu().numpy()
+        return _resized(planes, (image.shape[0], image.shape[1]))[0]
+
+    @torch.no_grad()
+    def _logits(self, image: Image) -> Float32[Tensor, "member 1 label _h _w"]:
+        """Return logits at the working size, without what was padded."""
+        factor = factor_of(self.vae)
+        check_size(image.shape[:2], factor)
+        small = working_image(image, self.segmentator.facts.side)
+        latents = encode_images(self.vae, padded(small, factor)[None])
+        head = self.segmentator.head
+        logits = head(decoded_states(self.vae, latents, head.reduce))
+        return logits[..., : small.shape[0], : small.shape[1]]
+
+
+def working_image(image: Image, side: int) -> UInt8[np.ndarray, "_h _w 3"]:
+    """Bring the shorter side of an image to a number of pixels."""
+    scale = side / min(image.shape[:2])
+    if scale == 1:
+        return image
+    size_wh = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
+    way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    return cv2.resize(image, size_wh, interpolation=way)
+
+
+def _resized(
+    planes: Float32[np.ndarray, "label small_h small_w"], size_hw: tuple[int, int]
+) -> Float32[np.ndarray, "label h w"]:
+    if planes.shape[1:] == size_hw:
+        return planes
+    size_wh = size_hw[::-1]
+    return np.stack([cv2.resize(one, size_wh, interpolation=cv2.INTER_LINEAR) for one in planes])

@@ -1,0 +1,243 @@
+"""The Segmentator: hidden states, heads, labels, files, what it predicts."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers import AutoencoderKL
+from safetensors.torch import load_file, save_file
+from torch.nn import functional
+
+from diffumask.checkpoint import fingerprint_vae
+from diffumask.errors import InputError
+from diffumask.models import load_autoencoder, resolve, vae_fingerprint
+from diffumask.segmentator import HEADS, Predictor, Segmentator, load, new_head, read_facts, save
+from diffumask.segmentator.features import (
+    decoded_states,
+    decoder_shape,
+    encode_images,
+    hidden_states,
+    padded,
+)
+from diffumask.segmentator.file import Facts
+from diffumask.segmentator.head import Projection, enlarged
+from diffumask.segmentator.heads import disagreement, probabilities, reduced
+from diffumask.segmentator.labels import Labels
+
+LABELS = Labels((0, 3, 8), ("background", "bird", "potted plant"))
+
+
+@pytest.fixture(scope="module")
+def vae(tiny_random_folder: Path) -> AutoencoderKL:
+    """A random autoencoder of factor 8."""
+    return load_autoencoder(resolve(str(tiny_random_folder)), "cpu")
+
+
+def latents(batch: int = 1, size_hw: tuple[int, int] = (3, 5), channels: int = 4) -> torch.Tensor:
+    return torch.randn(batch, channels, *size_hw, generator=torch.Generator().manual_seed(0))
+
+
+def n_hooks(vae: AutoencoderKL) -> int:
+    return sum(len(module._forward_hooks) for module in vae.modules())
+
+
+def whole(states: Sequence[torch.Tensor | None]) -> list[torch.Tensor]:
+    return [state for state in states if state is not None]
+
+
+def segmentator(vae: AutoencoderKL, design: str = "pyramid", side: int = 16) -> Segmentator:
+    facts = Facts(design, LABELS, "some model", "0123456789abcdef", side, {"steps": 3})
+    return Segmentator(new_head(design, vae, 3, seed=1).eval(), facts)
+
+
+def test_hidden_states_have_the_shape_that_the_configuration_tells(vae: AutoencoderKL) -> None:
+    tiny = load_autoencoder(resolve("tiny"), "cpu")
+    for one, channels in ((vae, 4), (tiny, 8)):
+        shape = decoder_shape(one)
+        states = whole(decoded_states(one, latents(channels=channels)))
+        assert [state.shape[1] for state in states] == list(shape.channels)
+        sizes = [(24 // factor, 40 // factor) for factor in shape.factors]
+        assert [tuple(state.shape[2:]) for state in states] == sizes
+    assert shape.channels == (128, 128, 128, 96, 48, 24)
+    assert shape.factors == (8, 8, 4, 2, 1, 1)
+
+
+def test_reading_leaves_the_decoder_as_it_was(vae: AutoencoderKL) -> None:
+    with torch.no_grad():
+        whole_vae: Any = vae  # decode wants a FloatTensor by name
+        plain = whole_vae.decode(latents())[0]
+        with hidden_states(vae) as reading:
+            assert torch.equal(whole_vae.decode(latents())[0], plain)
+    assert len(reading.states()) == 6
+    assert n_hooks(vae) == 0
+    with pytest.raises(RuntimeError), hidden_states(vae):
+        raise RuntimeError
+    assert n_hooks(vae) == 0
+
+
+def test_sliced_decoding_is_joined_and_tiled_decoding_refused(vae: AutoencoderKL) -> None:
+    at_once = whole(decoded_states(vae, latents(2)))
+    vae.enable_slicing()
+    sliced = whole(decoded_states(vae, latents(2)))
+    vae.disable_slicing()
+    for one, other in zip(at_once, sliced, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+    vae.enable_tiling()
+    with pytest.raises(InputError, match="got tiling"):
+        decoded_states(vae, latents())
+    vae.disable_tiling()
+
+
+def test_what_cannot_be_read_is_refused(vae: AutoencoderKL) -> None:
+    with hidden_states(vae) as reading, pytest.raises(ValueError, match="expected a decode"):
+        reading.states()
+    with pytest.raises(InputError, match="AutoencoderKL, got Identity"):
+        decoder_shape(torch.nn.Identity())
+    with pytest.raises(InputError, match=r"heads linear, pyramid, .* got 'mask'"):
+        new_head("mask", vae, 3)
+
+
+@pytest.mark.parametrize("design", HEADS)
+def test_heads_give_logits_at_the_size_of_the_image(vae: AutoencoderKL, design: str) -> None:
+    head = new_head(design, vae, 3)
+    states = decoded_states(vae, latents(2))
+    logits = head(reduced(head, states))
+    assert logits.shape[1:] == (2, 3, 24, 40)
+    torch.testing.assert_close(probabilities(logits).sum(1), torch.ones(2, 24, 40))
+    doubt = disagreement(logits)
+    if len(logits) == 1:
+        assert doubt.abs().max() < 1e-5
+    else:
+        assert 0 < doubt.max() <= np.log(len(logits))
+    with torch.no_grad():
+        while_decoding = head(decoded_states(vae, latents(2), head.reduce))
+    torch.testing.assert_close(while_decoding, logits, rtol=1e-4, atol=1e-4)
+
+
+def test_a_copy_of_the_decoder_starts_with_its_weights(vae: AutoencoderKL) -> None:
+    head: Any = new_head("decoder-copy", vae, 3)
+    decoder: Any = vae.decoder
+    weight = head.up_blocks[0].resnets[0].conv1.weight
+    assert torch.equal(weight, decoder.up_blocks[0].resnets[0].conv1.weight)
+    assert weight.requires_grad
+    assert not decoder.up_blocks[0].resnets[0].conv1.weight.requires_grad
+
+
+def test_a_projection_standardises_and_commutes_with_enlarging(vae: AutoencoderKL) -> None:
+    head = new_head("mlp", vae, 3)
+    states = decoded_states(vae, latents(2))
+    head.calibrate(states)
+    for module in (one for one in head.modules() if isinstance(one, Projection)):
+        state = whole(states)[module.place]
+        spread = state.std((0, 2, 3), keepdim=True)
+        standard = (state - state.mean((0, 2, 3), keepdim=True)) / spread
+        slow = functional.conv2d(standard, module.convolution.weight, module.convolution.bias)
+        torch.testing.assert_close(module(state), slow, rtol=1e-3, atol=1e-3)
+        enlarged_first = module(enlarged(state, 2))
+        torch.testing.assert_close(enlarged(module(state), 2), enlarged_first, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("size_hw", [(8, 8), (19, 30), (16, 33)])
+def test_any_size_is_padded_and_cropped_back(vae: AutoencoderKL, size_hw: tuple[int, int]) -> None:
+    image = np.random.default_rng(0).integers(256, size=(*size_hw, 3), dtype=np.uint8)
+    predictor = Predictor(segmentator(vae, side=size_hw[0]), vae)
+    class_map = predictor(image)
+    assert class_map.shape == size_hw
+    assert set(np.unique(class_map)) <= {0, 3, 8}
+    planes = predictor.probabilities(image)
+    assert planes.shape == (3, *size_hw)
+    np.testing.assert_allclose(planes.sum(0), 1, atol=1e-5)
+    assert not predictor.uncertainty(image).round(5).any()
+    padded_image = padded(image, 8)
+    assert all(side % 8 == 0 for side in padded_image.shape[:2])
+    states = decoded_states(vae, encode_images(vae, padded_image[None]))
+    head = predictor.segmentator.head
+    with torch.no_grad():
+        slow = probabilities(head(reduced(head, states)))[0, :, : size_hw[0], : size_hw[1]]
+    np.testing.assert_allclose(planes, slow.numpy(), atol=1e-4)
+
+
+def test_images_are_brought_to_the_side_of_the_training_and_back(vae: AutoencoderKL) -> None:
+    image = np.zeros((40, 52, 3), np.uint8)
+    assert Predictor(segmentator(vae, side=16), vae).probabilities(image).shape == (3, 40, 52)
+
+
+def test_images_below_the_factor_are_refused(vae: AutoencoderKL) -> None:
+    with pytest.raises(InputError, match=r"at least 8x8 pixels .* got 7x30"):
+        Predictor(segmentator(vae), vae)(np.zeros((7, 30, 3), np.uint8))
+
+
+def test_labels_go_to_ids_and_back() -> None:
+    class_map = np.array([[0, 3, 8], [255, 5, 3]], np.uint8)
+    labels = LABELS.encode(class_map)
+    np.testing.assert_array_equal(labels, [[0, 1, 2], [255, 255, 1]])
+    np.testing.assert_array_equal(LABELS.decode(labels), [[0, 3, 8], [255, 255, 3]])
+    assert LABELS.find("Potted-Plant") == 2
+    assert LABELS.find("dog") is None
+    assert LABELS.has_background
+    assert LABELS.class_ids == {"bird": 3, "potted plant": 8}
+    street = Labels((0, 1), ("sky", "road"))
+    assert not street.has_background
+    assert street.class_ids == {"sky": 0, "road": 1}
+
+
+@pytest.mark.parametrize("design", HEADS)
+def test_a_head_is_read_back_as_it_was_written(
+    vae: AutoencoderKL, tmp_path: Path, design: str
+) -> None:
+    path = tmp_path / "heads" / "head.safetensors"
+    one = segmentator(vae, design)
+    save(one, vae, path)
+    again = load(path, vae, "0123456789abcdef")
+    assert again.facts == one.facts == read_facts(path)
+    image = np.full((16, 24, 3), 90, np.uint8)
+    before, after = (Predictor(each, vae).probabilities(image) for each in (one, again))
+    np.testing.assert_array_equal(before, after)
+    card = path.with_suffix(".md").read_text("utf-8")
+    assert "background, bird, potted plant" in card
+    assert "0123456789abcdef" in card
+    assert sorted(one.name for one in path.parent.iterdir()) == ["head.md", "head.safetensors"]
+
+
+def test_a_head_of_another_vae_is_refused_by_fingerprint(
+    vae: AutoencoderKL, tmp_path: Path
+) -> None:
+    path = tmp_path / "head.safetensors"
+    save(segmentator(vae), vae, path)
+    with pytest.raises(InputError, match=r"the VAE ffff of this model, got .* 0123456789abcdef"):
+        load(path, vae, "ffff")
+
+
+def test_what_is_no_head_is_refused(vae: AutoencoderKL, tmp_path: Path) -> None:
+    path = tmp_path / "other.safetensors"
+    with pytest.raises(InputError, match="expected a Segmentator of diffumask"):
+        read_facts(path)
+    for metadata in (None, {"diffumask": "{}"}, {"diffumask": '{"format": "other"}'}):
+        save_file({"weight": torch.zeros(2)}, path, metadata)
+        with pytest.raises(InputError, match="expected a Segmentator of diffumask"):
+            read_facts(path)
+    path.write_bytes(b"short")
+    with pytest.raises(InputError, match="expected a Segmentator of diffumask"):
+        load(path, vae, "")
+
+
+def test_the_fingerprint_of_a_vae_knows_its_weights_but_not_their_precision(
+    tiny_random_folder: Path, tmp_path: Path
+) -> None:
+    weights = load_file(tiny_random_folder / "vae" / "diffusion_pytorch_model.safetensors")
+    weights = {name: value.half() for name, value in weights.items()}
+    (tmp_path / "vae").mkdir()
+    path = tmp_path / "vae" / "model.safetensors"
+    save_file(weights, path)
+    same = vae_fingerprint(resolve(str(tiny_random_folder)))
+    assert fingerprint_vae(tmp_path) == same
+    name = "decoder.conv_in.bias"
+    save_file(weights | {name: weights[name] + 1}, path)
+    assert fingerprint_vae(tmp_path) != same
+    assert vae_fingerprint(resolve("tiny")) != same
+    path.unlink()
+    with pytest.raises(InputError, match="expected a VAE in safetensors"):
+        fingerprint_vae(tmp_path)
