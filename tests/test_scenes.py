@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from diffumask.errors import InputError
+from diffumask.records import read_example, read_records
 from diffumask.scenes import load_catalog, render_scene, sprites
+from diffumask.scenes.__main__ import FIRST_SEED, write_scenes
 from diffumask.scenes.backgrounds import PATTERNS, draw_background
 
 needs_font = pytest.mark.skipif(
@@ -102,3 +104,21 @@ def test_without_the_font_the_error_says_what_to_install(monkeypatch):
     sprites.sprite.cache_clear()
     with pytest.raises(InputError, match="fonts-noto-color-emoji"):
         sprites.sprite("🐟")
+
+
+@needs_font
+def test_scenes_are_written_as_a_dataset_that_goes_on(tmp_path):
+    for count in (2, 3):
+        write_scenes(tmp_path, count, ["bird", "cat"], "test", seed=1)
+    records = read_records(tmp_path)
+    assert [record["seed"] - FIRST_SEED for record in records] == [1, 2, 3]
+    for record in records:
+        shown = np.unique(read_example(tmp_path, record).class_map)
+        assert set(shown) <= {0, *(one["class_id"] for one in record["targets"])} <= {0, 3, 8}
+
+
+@needs_font
+def test_a_class_of_no_sprite_is_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(InputError, match="got 'brd'"):
+        write_scenes(tmp_path / "new", 1, ["brd"], "train", seed=0)
+    assert not (tmp_path / "new").exists()

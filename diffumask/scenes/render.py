@@ -65,7 +65,7 @@ def render_scene(
     """
     catalog = load_catalog()
     rng = np.random.default_rng((SEED_SPACES[split], seed))
-    names = class_names or _choose_classes(catalog, rng)
+    names = class_names or choose_classes(list(catalog.classes), rng)
     background = catalog.backgrounds[str(rng.choice(list(catalog.backgrounds)))]
     layers = _place_layers([catalog.classes[name] for name in names], size_hw, split, rng)
     image = _composite(draw_background(background, size_hw, rng), layers, rng)
@@ -78,9 +78,11 @@ def render_scene(
     )
 
 
-def _choose_classes(catalog: Catalog, rng: np.random.Generator) -> list[str]:
-    count = 1 + int(rng.choice(3, p=OBJECT_COUNT_PROBABILITIES))
-    return [str(name) for name in rng.choice(list(catalog.classes), count, replace=False)]
+def choose_classes(names: Sequence[str], rng: np.random.Generator) -> list[str]:
+    """Draw one to three of the classes, each once."""
+    count = 1 + int(rng.choice(len(OBJECT_COUNT_PROBABILITIES), p=OBJECT_COUNT_PROBABILITIES))
+    drawn = rng.choice(list(names), min(count, len(names)), replace=False)
+    return [str(name) for name in drawn]
 
 
 def _place_layers(
