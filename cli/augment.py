@@ -10,7 +10,13 @@ from .progress import progress
 
 
 def run(
-    folder: Path, out: Path, n: int | None, seed: int, shares: Mapping[str, float], size: str | None
+    folder: Path,
+    out: Path,
+    n: int | None,
+    seed: int,
+    shares: Mapping[str, float],
+    size: str | None,
+    with_dropped: bool = False,
 ) -> str:
     """Write the augmented dataset, and return a line that says where.
 
@@ -28,8 +34,8 @@ def run(
         raise InputError(f"expected a new folder outside of {folder}, got {out}; choose another")
     if n is not None and n < 1:
         raise InputError(f"expected n >= 1, got {n}")
-    settings = AugmentSettings(**shares, size_hw=_read_size(size))
-    source = open_source(folder)
+    settings = AugmentSettings(**shares, size_hw=read_size(size))
+    source = open_source(folder, with_dropped)
     settings = sized(settings, source)
     source.check()
 
@@ -45,7 +51,8 @@ def run(
     return f"{total} items in {out}; look at {out / PREVIEW_FILE}"
 
 
-def _read_size(size: str | None) -> tuple[int, int] | None:
+def read_size(size: str | None) -> tuple[int, int] | None:
+    """Read --size; raises InputError for anything but two numbers."""
     if size is None:
         return None
     match = re.fullmatch(r"(\d{1,6})x(\d{1,6})", size)

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,34 @@ def replace(path: Path, content: bytes, partial_folder: Path) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(partial, path)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the renames in a folder last through a power cut; nothing to do on Windows."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def link_or_copy(source: Path, path: Path, copy: bool = False) -> None:
+    """Make a file the same as another: a hard link to it if that can be, else a copy.
+
+    Raises OSError.
+    """
+    path.unlink(missing_ok=True)  # a copy would be written into what it is linked to
+    if not copy:
+        try:
+            return os.link(source, path)
+        except OSError:  # another file system, or one without links
+            path.unlink(missing_ok=True)
+    with open(source, "rb") as old, open(path, "wb") as new:
+        shutil.copyfileobj(old, new)
+        new.flush()
+        os.fsync(new.fileno())
 
 
 def append(path: Path, content: bytes) -> None:

@@ -12,10 +12,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from diffumask.errors import InputError
-from diffumask.records import record_name
+from diffumask.records import MAPS, file_paths, record_name
 from diffumask.types import HEAT_LEVELS, GridHeat, Sample
 
-MAPS_FOLDER = "maps"
 HEAT, AFFINITY = "heat", "affinity"
 
 
@@ -33,7 +32,7 @@ def encode_maps(sample: Sample) -> bytes:
 
 def maps_path(name: str) -> str:
     """Return where the maps of an item are kept, relative to the dataset folder."""
-    return f"{MAPS_FOLDER}/{name}.safetensors"
+    return file_paths(name)[MAPS]
 
 
 def read_maps(

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,8 @@ from diffumask.errors import InputError
 from diffumask.maps import encode_maps, read_maps
 from diffumask.masks import MaskSettings, make_class_map
 from diffumask.records import (
+    EncodedItem,
+    encode_item,
     item_name,
     read_example,
     read_image,
@@ -24,6 +26,7 @@ from diffumask.records import (
 )
 from diffumask.sample import SampleSettings, enough_memory, sample
 from diffumask.seeds import item_seed
+from diffumask.sources import watching
 from diffumask.store import Store
 from diffumask.types import Example, Prompt, Sample
 
@@ -100,7 +103,7 @@ def generate(
         written: Future[list[Example]] | None = None
         for batch in batches:
             prompts = [prompt_of(item) for item in batch]
-            samples = _sample(pipe, prompts, [item.seed for item in batch], settings)
+            samples = sample_batch(pipe, batch, prompts, settings)
             before, written = written, writer.submit(_write, batch, samples, store, settings)
             if before:
                 yield before.result()
@@ -152,23 +155,36 @@ def write_preview(store: Store) -> None:
 def _write(
     batch: Sequence[Item], samples: Sequence[Sample], store: Store, settings: GenerateSettings
 ) -> list[Example]:
-    examples = []
-    for item, one in zip(batch, samples, strict=True):
-        example, facts = annotate(one, settings.masks)
-        made = {
-            "index": item.index,
-            "model": settings.model,
-            "num_inference_steps": settings.sampling.num_inference_steps,
-            "guidance_scale": settings.sampling.guidance_scale,
-        }
-        maps = encode_maps(one) if settings.keep_maps else None
-        store.write(item.name, example, made | facts, maps)
-        examples.append(example)
-    return examples
+    made = [make_item(item, one, settings) for item, one in zip(batch, samples, strict=True)]
+    store.write_batch([encoded for _, encoded in made])
+    return [example for example, _ in made]
 
 
-def _sample(
-    pipe: DiffusionPipeline, prompts: list[Prompt], seeds: list[int], settings: GenerateSettings
+def make_item(item: Item, one: Sample, settings: GenerateSettings) -> tuple[Example, EncodedItem]:
+    """Make the mask of a sample; return the example, and the item as it is written."""
+    example, facts = annotate(one, settings.masks)
+    made = {
+        "index": item.index,
+        "model": settings.model,
+        "num_inference_steps": settings.sampling.num_inference_steps,
+        "guidance_scale": settings.sampling.guidance_scale,
+    }
+    maps = encode_maps(one) if settings.keep_maps else None
+    return example, encode_item(item.name, example, made | facts, maps)
+
+
+def sample_batch(
+    pipe: DiffusionPipeline,
+    batch: Sequence[Item],
+    prompts: Sequence[Prompt],
+    settings: GenerateSettings,
 ) -> list[Sample]:
-    with enough_memory(len(prompts), settings.sampling):
-        return sample(pipe, prompts, seeds, settings.sampling)
+    """Sample the items of a batch. Raises InputError when memory does not suffice."""
+    with (
+        enough_memory(len(prompts), settings.sampling),
+        watching(settings.masks.source, pipe, prompts) as objects,
+    ):
+        samples = sample(pipe, prompts, [item.seed for item in batch], settings.sampling)
+    if not objects:
+        return samples
+    return [replace(one, objects=seen) for one, seen in zip(samples, objects, strict=True)]

@@ -1,9 +1,12 @@
-"""One item of the native folder: its name, its two files and its line in metadata.jsonl."""
+"""One item of the native folder: its name, its files and its line in metadata.jsonl."""
 
+import gc
 import io
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +14,27 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image as PillowImage
 
+from diffumask.checksums import FILES, file_sizes, is_torn, stamp, stamp_of
 from diffumask.draw import voc_palette
 from diffumask.errors import InputError
 from diffumask.types import ClassMap, Example, Image, Prompt, Target
 
 METADATA_FILE = "metadata.jsonl"
+JOURNAL_FILE = ".journal.jsonl"  # the lines of the batch that is being listed
+IMAGES_FOLDER, MASKS_FOLDER, MAPS_FOLDER = "images", "masks", "maps"
+IMAGE, MASK, MAPS = "image", "mask", "maps"
 ITEM_NAME = re.compile(r"[A-Z0-9][A-Za-z0-9]*_[0-9]{6,}")
+VERDICT, KEPT, DROPPED = "verdict", "kept", "dropped"  # of `diffumask filter`
 
 Record = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedItem:
+    """An item as it is written: its record, and the content of its files by their paths."""
+
+    record: Record
+    files: Mapping[str, bytes]
 
 
 def file_stem(class_name: str) -> str:
@@ -61,16 +77,46 @@ def make_record(name: str, example: Example, facts: Mapping[str, Any]) -> Record
     }
 
 
+def encode_item(
+    name: str, example: Example, facts: Mapping[str, Any], maps: bytes | None = None
+) -> EncodedItem:
+    """Encode an item with its encoded heat maps, if any; `facts` are further JSON fields."""
+    contents = {IMAGE: encode_image(example.image), MASK: encode_class_map(example.class_map)}
+    if maps is not None:
+        contents[MAPS] = maps
+    stamps = {kind: stamp(content) for kind, content in contents.items()}
+    paths = file_paths(name)
+    return EncodedItem(
+        {**make_record(name, example, facts), FILES: stamps},
+        {paths[kind]: content for kind, content in contents.items()},
+    )
+
+
 def record_name(record: Mapping[str, Any]) -> str:
     """Return the item name of a record."""
-    return Path(record["file_name"]).stem
+    return _stem(record["file_name"])
+
+
+def is_dropped(record: Mapping[str, Any]) -> bool:
+    """Tell whether `diffumask filter` found an item unfit; without a verdict it is not."""
+    return record.get(VERDICT) == DROPPED
 
 
 def item_paths(name: str) -> dict[str, str]:
     """Return the two files of an item, relative to the folder, by their keys in the record."""
+    paths = file_paths(name)
+    return {"file_name": paths[IMAGE], "mask_file_name": paths[MASK]}
+
+
+def file_paths(name: str) -> dict[str, str]:
+    """Return where the files of an item are, or would be, relative to the folder, by their kind."""
     if not ITEM_NAME.fullmatch(name):
         raise ValueError(f"expected a name made by item_name, got {name!r}")
-    return {"file_name": f"images/{name}.png", "mask_file_name": f"masks/{name}.png"}
+    return {
+        IMAGE: f"{IMAGES_FOLDER}/{name}.png",
+        MASK: f"{MASKS_FOLDER}/{name}.png",
+        MAPS: f"{MAPS_FOLDER}/{name}.safetensors",
+    }
 
 
 def to_line(record: Mapping[str, Any]) -> str:
@@ -79,26 +125,102 @@ def to_line(record: Mapping[str, Any]) -> str:
 
 
 def read_records(folder: Path) -> list[Record]:
-    """List the finished items whose two files exist.
+    """List the finished items whose files are there and not cut short.
 
     Of several lines for one item the last counts. A line that is no record, such as a last
-    line torn by a power cut, is skipped, so that its item will be made again.
+    line torn by a power cut, is skipped, so that its item will be made again. Heat maps may have
+    been deleted.
     """
-    path = folder / METADATA_FILE
-    lines = path.read_text("utf-8", errors="replace").split("\n") if path.exists() else []
-    parsed = [record for record in map(_parse, lines) if record is not None]
-    records = {record_name(record): record for record in parsed}
-    return [record for name, record in records.items() if _has_files(folder, name)]
+    return list(scan_records(folder)[0].values())
+
+
+def whole_records(folder: Path) -> list[Record]:
+    """List the finished items of a folder whose files are all whole, for those that read them.
+
+    Raises InputError that names a file that was cut short since it was written.
+    """
+    records, torn = scan_records(folder)
+    if torn:
+        raise InputError(
+            f"expected whole files, got {folder / torn[0]} cut short; see what diffumask verify "
+            f"{folder} says"
+        )
+    return list(records.values())
+
+
+def scan_records(folder: Path) -> tuple[dict[str, Record], list[str]]:
+    """Return what `read_records` does, by item name, and the paths of files that are cut short."""
+    records, torn = {}, []
+    with _collector_paused():
+        found = found_files(folder)
+        for name, record in listed_records(folder).items():
+            paths = file_paths(name)
+            cut = _torn_files(folder, paths, record, found)
+            torn += cut
+            if not cut and paths[IMAGE] in found and paths[MASK] in found:
+                records[name] = record
+    return records, torn
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Spare new objects, of which none is garbage, from being looked through again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def listed_records(folder: Path) -> dict[str, Record]:
+    """Read the lines of metadata.jsonl that are records, by item name, whatever their files."""
+    lines: list[str] = []
+    for name in (JOURNAL_FILE, METADATA_FILE):  # what is in both may have been annotated since
+        path = folder / name
+        lines += path.read_text("utf-8", errors="replace").split("\n") if path.exists() else []
+    parsed = [record for record in map(parse_line, lines) if record is not None]
+    return {record_name(record): record for record in parsed}
+
+
+def found_files(folder: Path) -> dict[str, int]:
+    """Return the bytes of each file in the folders of items, by its path in the dataset."""
+    return {
+        f"{part}/{name}": size
+        for part in (IMAGES_FOLDER, MASKS_FOLDER, MAPS_FOLDER)
+        for name, size in file_sizes(folder / part).items()
+    }
+
+
+def present_files(folder: Path, record: Mapping[str, Any]) -> list[str]:
+    """Return the paths of the files of an item, with that of its heat maps if they were kept."""
+    paths = file_paths(record_name(record))
+    kept = (folder / paths[MAPS]).is_file()
+    return [path for kind, path in paths.items() if kind != MAPS or kept]
+
+
+def _torn_files(
+    folder: Path, paths: Mapping[str, str], record: Mapping[str, Any], found: Mapping[str, int]
+) -> list[str]:
+    """Return the paths of those `found` files of an item that were cut short."""
+    if FILES not in record:
+        return []
+    return [
+        path
+        for kind, path in paths.items()
+        if path in found and is_torn(folder, path, found[path], stamp_of(record, kind))
+    ]
 
 
 def read_example(folder: Path, record: Mapping[str, Any]) -> Example:
     """Read the item of a record back."""
-    paths = item_paths(record_name(record))
+    paths = file_paths(record_name(record))
     return Example(
         record_prompt(record),
         record["seed"],
-        _pixels(folder / paths["file_name"]),
-        _pixels(folder / paths["mask_file_name"]),
+        _pixels(folder / paths[IMAGE]),
+        _pixels(folder / paths[MASK]),
         record["scores"],
     )
 
@@ -111,7 +233,7 @@ def record_prompt(record: Mapping[str, Any]) -> Prompt:
 
 def read_image(folder: Path, record: Mapping[str, Any]) -> Image:
     """Read the image of an item."""
-    return _pixels(folder / record["file_name"])
+    return _pixels(folder / file_paths(record_name(record))[IMAGE])
 
 
 def encode_image(image: Image) -> bytes:
@@ -130,18 +252,22 @@ def encode_class_map(class_map: ClassMap) -> bytes:
     return encoded.getvalue()
 
 
-def _parse(line: str) -> Record | None:
+def parse_line(line: str) -> Record | None:
+    """Read a line of metadata.jsonl; None for one that is no record of files in the folder."""
     try:
         record = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     file_name = record.get("file_name") if isinstance(record, dict) else None
-    known = isinstance(file_name, str) and ITEM_NAME.fullmatch(Path(file_name).stem)
-    return record if known else None
+    name = _stem(file_name) if isinstance(file_name, str) else ""
+    if not ITEM_NAME.fullmatch(name):
+        return None
+    paths = item_paths(name)
+    return record if all(record.get(key, path) == path for key, path in paths.items()) else None
 
 
-def _has_files(folder: Path, name: str) -> bool:
-    return all((folder / path).is_file() for path in item_paths(name).values())
+def _stem(file_name: str) -> str:
+    return file_name.rpartition("/")[2].rpartition(".")[0]
 
 
 def _pixels(path: Path) -> UInt8[np.ndarray, "h w *channels"]:

@@ -2,10 +2,11 @@
 
     images/Bird_000012.png   RGB
     masks/Bird_000012.png    8-bit palette: 0 background, class id, 255 ignore
-    metadata.jsonl           one line per finished item, appended after its two files
+    metadata.jsonl           one line per finished item, appended after its files
     run.json                 settings, classes and runs, written first
     maps/...                 heat maps, if asked for: see `diffumask.maps`
     preview.jpg              contact sheet
+    .broken/0001/...         files that were set aside, see `diffumask.verify`
 
 `datasets.load_dataset("imagefolder", data_dir=folder)` reads it.
 """
@@ -14,7 +15,7 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,17 +24,18 @@ from typing import Any
 from filelock import FileLock, Timeout
 from PIL import Image as PillowImage
 
-from diffumask.atomic import append, replace, writing
+from diffumask.aside import set_aside
+from diffumask.atomic import append, link_or_copy, replace, sync_folder, writing
 from diffumask.errors import InputError
-from diffumask.maps import MAPS_FOLDER, maps_path
 from diffumask.records import (
+    JOURNAL_FILE,
     METADATA_FILE,
+    EncodedItem,
     Record,
-    encode_class_map,
-    encode_image,
-    make_record,
-    read_records,
+    encode_item,
+    present_files,
     record_name,
+    scan_records,
     to_line,
 )
 from diffumask.types import Example, Image
@@ -59,18 +61,54 @@ class Store:
     ) -> None:
         """Write one item: image, mask, encoded heat maps if any, then its line in metadata.jsonl.
 
-        `facts` are further JSON fields of the line. Raises InputError when the disk is full or
-        the folder cannot be written: the item is then not listed, and all others stay.
+        `facts` are further JSON fields of the line. Raises as `write_batch`.
         """
-        record = make_record(name, example, facts)
+        self.write_batch([encode_item(name, example, facts, maps)])
+
+    def write_batch(self, items: Sequence[EncodedItem]) -> None:
+        """Write items so that after a kill all of them are listed, or none.
+
+        Raises InputError when the disk is full or the folder cannot be written: none of them is
+        listed then, and all others stay.
+        """
         with writing(self.folder):
-            self._replace(record["file_name"], encode_image(example.image))
-            self._replace(record["mask_file_name"], encode_class_map(example.class_map))
-            if maps is not None:
-                (self.folder / MAPS_FOLDER).mkdir(exist_ok=True)
-                self._replace(maps_path(name), maps)
-            append(self.folder / METADATA_FILE, to_line(record).encode())
-        self.records[name] = record
+            parts = {(self.folder / path).parent for item in items for path in item.files}
+            for part in parts:
+                part.mkdir(exist_ok=True)
+            for item in items:
+                for path, content in item.files.items():
+                    self._replace(path, content)
+            self._list([item.record for item in items], parts)
+
+    def adopt(self, source: Path, records: Sequence[Record], copy: bool = False) -> None:
+        """Take items over from another dataset, whose files are linked, or else copied.
+
+        Raises as `write_batch`.
+        """
+        with writing(self.folder):
+            paths = [path for record in records for path in present_files(source, record)]
+            parts = {(self.folder / path).parent for path in paths}
+            for part in parts:
+                part.mkdir(exist_ok=True)
+            for path in paths:
+                place = self.folder / PARTIAL_FOLDER / Path(path).name
+                link_or_copy(source / path, place, copy)
+                os.replace(place, self.folder / path)
+            self._list(records, parts)
+
+    def _list(self, records: Sequence[Record], parts: Iterable[Path]) -> None:
+        """List items, once the renames of their files last through a power cut."""
+        lines = "".join(map(to_line, records)).encode()
+        for part in parts:
+            sync_folder(part)
+        try:
+            if len(records) > 1:  # a kill can cut the lines short, whereupon the journal has them
+                self._replace(JOURNAL_FILE, lines)
+                sync_folder(self.folder)
+            append(self.folder / METADATA_FILE, lines)
+        finally:
+            (self.folder / JOURNAL_FILE).unlink(missing_ok=True)
+        self.records.update((record_name(record), record) for record in records)
 
     def write_preview(self, sheet: Image) -> None:
         """Write the contact sheet."""
@@ -89,9 +127,20 @@ class Store:
         """Leave one line per finished item, in the order of names."""
         path = self.folder / METADATA_FILE
         content = "".join(to_line(record) for _, record in sorted(self.records.items())).encode()
-        if not path.exists() or path.read_bytes() != content:
-            with writing(self.folder):
+        with writing(self.folder):
+            if not path.exists() or path.read_bytes() != content:
                 self._replace(METADATA_FILE, content)
+                sync_folder(self.folder)
+            (self.folder / JOURNAL_FILE).unlink(missing_ok=True)
+
+    def _is_in_order(self) -> bool:
+        """Tell whether metadata.jsonl has one line per item, in order, whatever their wording."""
+        path = self.folder / METADATA_FILE
+        if not path.exists() or (self.folder / JOURNAL_FILE).exists():
+            return False
+        content = path.read_bytes()
+        whole = content.count(b"\n") == len(self.records) and content[-1:] in (b"", b"\n")
+        return whole and list(self.records) == sorted(self.records)
 
     def _replace(self, name: str, content: bytes) -> None:
         replace(self.folder / name, content, self.folder / PARTIAL_FOLDER)
@@ -102,32 +151,33 @@ def open_store(
     folder: Path,
     settings: Mapping[str, Any],
     classes: Mapping[str, int],
-    notes: Mapping[str, Any],
+    *notes: Mapping[str, Any],
 ) -> Iterator[Store]:
     """Open a new folder, or go on with one made with the same settings.
 
     `settings` are what an item depends on; they can change as long as no item is finished.
-    `classes` (name -> id) may grow from run to run, and `notes` (versions, device, ...) are only
-    recorded. Raises InputError for other settings, whose keys it names, for a folder of
-    something else, one that another run is writing to, and one that cannot be written.
+    `classes` (name -> id) may grow from run to run, and the `notes` of one or several runs
+    (versions, device, ...) are only recorded. Files that were cut short are set aside in .broken,
+    and their items are to be made again. Raises InputError for other settings, whose keys it
+    names, for a folder of something else, one that another run is writing to, and one that cannot
+    be written.
     """
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         _refuse_foreign(folder)
-    with _locked(folder):
-        store = Store(folder, {record_name(record): record for record in read_records(folder)})
+    with locked(folder):
+        records, torn = scan_records(folder)
+        store = Store(folder, records)
         settings = json.loads(json.dumps(settings))  # as it will be read back
-        run = {"format": FORMAT, "settings": settings, "classes": classes, "runs": [notes]}
+        run = {"format": FORMAT, "settings": settings, "classes": classes, "runs": list(notes)}
         if (folder / RUN_FILE).exists():
             earlier = read_run(folder)
             run = _continued(folder, earlier, run) if store.records else run
-        try:
-            store._begin(run)
-            store._sort_metadata()
+        with _written(store, run, torn, in_order=store._is_in_order()):
+            length = (folder / METADATA_FILE).stat().st_size
             yield store
-            store._sort_metadata()
-        finally:
-            shutil.rmtree(folder / PARTIAL_FOLDER, ignore_errors=True)
+            if (folder / METADATA_FILE).stat().st_size != length:
+                store._sort_metadata()
 
 
 def annotate(folder: Path, facts: Mapping[str, Mapping[str, Any]]) -> None:
@@ -137,16 +187,38 @@ def annotate(folder: Path, facts: Mapping[str, Mapping[str, Any]]) -> None:
     be written; KeyError for an item that is not there.
     """
     run = read_run(folder)
-    with _locked(folder):
-        records = {record_name(record): record for record in read_records(folder)}
+    with locked(folder):
+        records, torn = scan_records(folder)
         for name, fields in facts.items():
             records[name] |= fields
-        store = Store(folder, records)
-        try:
-            store._begin(run)
+        with _written(Store(folder, records), run, torn):
+            pass
+
+
+def replace_records(folder: Path, records: Sequence[Record]) -> None:
+    """List these items and no others in a folder that the caller holds by `locked`.
+
+    Raises as `annotate`.
+    """
+    store = Store(folder, {record_name(record): record for record in records})
+    with _written(store, read_run(folder)):
+        pass
+
+
+@contextmanager
+def _written(
+    store: Store, run: Mapping[str, Any], torn: Iterable[str] = (), in_order: bool = False
+) -> Iterator[None]:
+    """Bring a folder that is locked in order: run.json, its lines, nothing torn or partial."""
+    try:
+        store._begin(run)
+        with writing(store.folder):
+            set_aside(store.folder, torn)
+        if not in_order:
             store._sort_metadata()
-        finally:
-            shutil.rmtree(folder / PARTIAL_FOLDER, ignore_errors=True)
+        yield
+    finally:
+        shutil.rmtree(store.folder / PARTIAL_FOLDER, ignore_errors=True)
 
 
 def read_run(folder: Path) -> dict[str, Any]:
@@ -166,8 +238,11 @@ def read_run(folder: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold the folder against other runs; the lock dies with the process."""
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a folder that is there against other runs; the lock dies with the process.
+
+    Raises InputError where another run holds it.
+    """
     lock = FileLock(folder / LOCK_FILE, timeout=0)
     with writing(folder):
         try:
@@ -196,13 +271,14 @@ def _continued(folder: Path, earlier: Mapping[str, Any], run: Mapping[str, Any])
     """Add a run to those that made the folder so far, if its settings are theirs."""
     known = earlier["classes"]
     classes = {**known, **run["classes"]}
-    _refuse_changes(folder, earlier["settings"], run["settings"])
-    _refuse_changes(folder, known, {name: classes[name] for name in known})
+    refuse_changes(folder, earlier["settings"], run["settings"])
+    refuse_changes(folder, known, {name: classes[name] for name in known})
     runs = [*earlier["runs"], *(notes for notes in run["runs"] if notes not in earlier["runs"])]
     return {**run, "classes": classes, "runs": runs}
 
 
-def _refuse_changes(folder: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+def refuse_changes(folder: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    """Raise InputError that names the settings in which a run differs from what began a folder."""
     changed = sorted(key for key in {*old, *new} if old.get(key) != new.get(key))
     if changed:
         listed = ", ".join(f"{key} ({old.get(key)!r}, now {new.get(key)!r})" for key in changed)

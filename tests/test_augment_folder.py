@@ -19,8 +19,8 @@ from diffumask.augment.folder import scene_prompt
 from diffumask.augment.source import open_source
 from diffumask.cli.app import app
 from diffumask.errors import InputError
-from diffumask.records import read_example, read_records, record_name
-from diffumask.store import open_store, read_run
+from diffumask.records import read_example, read_records, record_name, to_line
+from diffumask.store import annotate, open_store, read_run
 from diffumask.types import Example, Prompt, Target
 
 BIRD, CAT = Target("duck", "bird", 3), Target("cat", "cat", 8)
@@ -179,6 +179,12 @@ def no_png(path: Path) -> None:
     path.write_text("hello\nworld")
 
 
+def without_checksums(data: Path) -> None:
+    """Make the folder one of before there were any, in which torn files are listed."""
+    records = [{**record, "files": {}} for record in read_records(data)]
+    (data / "metadata.jsonl").write_text("".join(map(to_line, records)))
+
+
 @pytest.mark.parametrize("name", ITEMS)
 @pytest.mark.parametrize(
     ("folder", "spoil", "message"),
@@ -195,6 +201,7 @@ def no_png(path: Path) -> None:
 def test_a_bad_item_is_refused_before_anything_is_made(
     data: Path, tmp_path: Path, name: str, folder: str, spoil, message: str
 ) -> None:
+    without_checksums(data)
     spoil(data / folder / f"{name}.png")
     before = contents(tmp_path)
     assert message in refused(data, "-o", tmp_path / "out")
@@ -276,3 +283,25 @@ def test_the_code_on_augmentation_runs(data: Path) -> None:
         exec(block, names)
     assert names["images"].shape[1:] == (3, 48, 64)
     assert names["made"].pair.size_hw == (48, 64)
+
+
+def test_items_that_were_dropped_are_left_out(data: Path, tmp_path: Path) -> None:
+    annotate(data, {"Bird_000000": {"verdict": "dropped"}, "Cat_000000": {"verdict": "kept"}})
+    done(data, "-o", tmp_path / "out")
+    records = read_records(tmp_path / "out")
+    assert [one["sources"][0] for one in records] == ["Bird_000001", "Cat_000000"]
+    assert "Bird_000000" not in {name for one in records for name in one["sources"]}
+    done(data, "-o", tmp_path / "all", "--all")
+    assert [one["sources"][0] for one in read_records(tmp_path / "all")] == list(ITEMS)
+    annotate(data, {name: {"verdict": "dropped"} for name in ITEMS})
+    assert "that are not dropped, got none" in refused(data, "-o", tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_file_that_was_cut_short_is_refused(data: Path, tmp_path: Path) -> None:
+    name = next(iter(ITEMS))
+    torn(data / "images" / f"{name}.png")
+    line = refused(data, "-o", tmp_path / "out")
+    assert f"{name}.png cut short" in line
+    assert f"diffumask verify {data}" in line
+    assert not (tmp_path / "out").exists()

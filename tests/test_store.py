@@ -12,7 +12,14 @@ from PIL import Image as PillowImage
 from diffumask import atomic
 from diffumask.draw import voc_palette
 from diffumask.errors import InputError
-from diffumask.records import ITEM_NAME, item_name, read_example, read_records
+from diffumask.records import (
+    ITEM_NAME,
+    encode_item,
+    item_name,
+    read_example,
+    read_records,
+    record_name,
+)
 from diffumask.store import annotate, open_store, read_run
 from diffumask.types import Example, Prompt, Target
 
@@ -229,6 +236,55 @@ def test_a_full_disk_is_one_line_and_leaves_the_finished_items(tmp_path, monkeyp
         assert list(store.records) == ["Bird_000000"]
         assert listed(tmp_path) == ["images/Bird_000000.png"]
     assert not list(tmp_path.rglob(".partial"))
+
+
+@pytest.mark.parametrize("nth_sync", range(1, 10))
+def test_of_a_batch_that_a_full_disk_cuts_short_nothing_is_listed(tmp_path, monkeypatch, nth_sync):
+    syncs = iter(range(1, 100))
+
+    def full(_):
+        if next(syncs) == nth_sync:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    fill(tmp_path, "Bird_000000")
+    with opened(tmp_path) as store:
+        monkeypatch.setattr(atomic.os, "fsync", full)
+        with pytest.raises(InputError, match="No space left"):
+            store.write_batch([encode_item(f"Bird_00000{i}", example(), {}) for i in (1, 2)])
+        assert list(store.records) == ["Bird_000000"]
+        assert [record_name(record) for record in read_records(tmp_path)] == ["Bird_000000"]
+        monkeypatch.setattr(atomic.os, "fsync", lambda _: None)
+    assert listed(tmp_path) == ["images/Bird_000000.png"]
+    assert not list(tmp_path.glob(".journal*"))
+
+
+@pytest.mark.parametrize("kept_bytes", [0, 10, 700, 900])
+def test_a_batch_whose_lines_a_kill_cut_short_is_whole_by_its_journal(tmp_path, kept_bytes):
+    before = contents(fill(tmp_path, "Bird_000000", "Bird_000001"))
+    lines = (tmp_path / "metadata.jsonl").read_bytes()
+    (tmp_path / ".journal.jsonl").write_bytes(lines)
+    (tmp_path / "metadata.jsonl").write_bytes(lines[:kept_bytes])
+    assert len(read_records(tmp_path)) == 2
+    fill(tmp_path)
+    assert contents(tmp_path) == before
+
+
+def test_what_was_set_in_a_line_is_not_lost_to_a_journal(tmp_path):
+    fill(tmp_path, "Bird_000000", "Bird_000001")
+    old = (tmp_path / "metadata.jsonl").read_bytes()
+    annotate(tmp_path, {"Bird_000001": {"verdict": "dropped"}})
+    (tmp_path / ".journal.jsonl").write_bytes(old)
+    assert [record.get("verdict") for record in read_records(tmp_path)] == [None, "dropped"]
+
+
+def test_a_torn_file_is_set_aside_and_its_item_made_again(tmp_path):
+    before = contents(fill(tmp_path, "Bird_000000", "Bird_000001"))
+    (tmp_path / "images/Bird_000001.png").write_bytes(b"\x89PNG")
+    assert len(read_records(tmp_path)) == 1
+    fill(tmp_path, "Bird_000001")
+    after = contents(tmp_path)
+    assert after.pop(Path(".broken/0001/images/Bird_000001.png")) == b"\x89PNG"
+    assert after == before
 
 
 def test_a_line_that_is_written_by_half_is_taken_back(tmp_path):

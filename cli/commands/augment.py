@@ -25,6 +25,9 @@ def augment(
     size: Annotated[
         str | None, typer.Option(help="HEIGHTxWIDTH in pixels.", show_default="the first item's")
     ] = None,
+    with_dropped: Annotated[
+        bool, typer.Option("--all", help="Take items that `filter` dropped, too.")
+    ] = False,
 ) -> None:
     """Make new scenes from the images and masks of a dataset, in a new folder.
 
@@ -40,4 +43,4 @@ def augment(
             "blur": blur,
             "occlude": occlude,
         }
-        typer.echo(run(folder, out, n, seed, shares, size))
+        typer.echo(run(folder, out, n, seed, shares, size, with_dropped))

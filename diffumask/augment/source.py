@@ -15,10 +15,11 @@ from diffumask.errors import InputError
 from diffumask.records import (
     METADATA_FILE,
     Record,
+    is_dropped,
     item_paths,
-    read_records,
     record_name,
     record_prompt,
+    whole_records,
 )
 from diffumask.store import read_run
 from diffumask.types import BACKGROUND_ID, IGNORE_ID, Prompt
@@ -67,8 +68,14 @@ class Source:
         return self._cached(position)
 
     def prompt(self, position: int) -> Prompt:
-        """Return the prompt of an item."""
-        return record_prompt(self.records[position])
+        """Return the prompt of an item. Raises InputError for a line without one, or targets."""
+        try:
+            prompt = record_prompt(self.records[position])
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(self._without_prompt(position)) from error
+        if not prompt.targets:
+            raise InputError(self._without_prompt(position))
+        return prompt
 
     def check(self) -> None:
         """Read every item once, so that a bad one is refused before anything is made from it."""
@@ -77,13 +84,13 @@ class Source:
 
     def _try(self, position: int) -> None:
         self.decode(position)
-        try:
-            self.prompt(position)
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(
-                f"expected prompt and targets of {record_name(self.records[position])} in "
-                f"{self.folder / METADATA_FILE}, got a line without; drop it"
-            ) from error
+        self.prompt(position)
+
+    def _without_prompt(self, position: int) -> str:
+        return (
+            f"expected prompt and targets of {record_name(self.records[position])} in "
+            f"{self.folder / METADATA_FILE}, got a line without; drop it"
+        )
 
     def decode(self, position: int) -> Pair:
         """Read an item from its files, kept or not; raises as `read`."""
@@ -109,15 +116,21 @@ class Source:
         return Pair(image, class_map)
 
 
-def open_source(folder: Path) -> Source:
+def open_source(folder: Path, with_dropped: bool = False) -> Source:
     """Open a dataset folder and read its first item; nothing is written.
 
-    Raises InputError for a folder that is no dataset, has no item, or has a bad first item.
+    Items that `diffumask filter` dropped are left out, unless asked for. Raises InputError for a
+    folder that is no dataset, has no item, or has a bad first item.
     """
     run = read_run(folder)
-    records = read_records(folder)
-    if not records:
+    found = whole_records(folder)
+    if not found:
         raise InputError(f"expected items in {folder}, got none; generate some first")
+    records = [record for record in found if with_dropped or not is_dropped(record)]
+    if not records:
+        raise InputError(
+            f"expected items in {folder} that are not dropped, got none; filter it less strictly"
+        )
     return Source(folder, run, records)
 
 

@@ -12,7 +12,7 @@ from diffumask.calibration.fit import THRESHOLDS, Curves, Truth, iou_curve
 from diffumask.defaults import MERGE
 from diffumask.maps import read_maps
 from diffumask.masks import MaskSettings, enlarge
-from diffumask.records import read_image, read_records, record_name, record_prompt
+from diffumask.records import read_image, record_name, record_prompt, whole_records
 from diffumask.types import BACKGROUND_ID, IGNORE_ID, GridHeat, Heat, Image, Target
 
 ATTENTION, AFFINITY = "attention", "affinity"
@@ -104,7 +104,7 @@ def kept_cases(
     The combinations are those of the folder. Raises InputError for an item without maps.
     """
     counts: Counter[str] = Counter()
-    for record in read_records(folder):
+    for record in whole_records(folder):
         wanted = [one for one in record_prompt(record).targets if one.class_name in class_names]
         wanted = [one for one in wanted if counts[one.class_name] < n]
         if not wanted:

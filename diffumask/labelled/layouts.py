@@ -15,7 +15,7 @@ from diffumask.labelled.values import (
     OXFORD_PETS,
     VOC,
 )
-from diffumask.records import METADATA_FILE, item_paths, read_records, record_name
+from diffumask.records import METADATA_FILE, item_paths, record_name, whole_records
 from diffumask.store import RUN_FILE, read_run
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
@@ -54,7 +54,7 @@ def native(folder: Path, split: str | None) -> Found:
     if split is not None:
         raise InputError(f"expected no split for {folder}, a dataset of diffumask, got {split!r}")
     classes = read_run(folder)["classes"]
-    names = [record_name(record) for record in read_records(folder)]
+    names = [record_name(record) for record in whole_records(folder)]
     files = [(name, item_paths(name)) for name in sorted(names)]
     pairs = [
         FilePair(name, folder / two["file_name"], folder / two["mask_file_name"])

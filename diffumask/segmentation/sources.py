@@ -14,7 +14,7 @@ from diffumask.augment.pairs import Pair, labels_of
 from diffumask.errors import InputError
 from diffumask.labelled.coding import Wish
 from diffumask.labelled.folder import AUTO, Labelled, open_labelled
-from diffumask.records import DROPPED, read_records, record_name
+from diffumask.records import DROPPED, record_name, whole_records
 from diffumask.segmentation.fit import Pairs
 from diffumask.segmentation.labels import Labels
 from diffumask.types import BACKGROUND_ID, IGNORE_ID
@@ -68,7 +68,7 @@ def _has_names(labelled: Labelled) -> bool:
 def _without_dropped(labelled: Labelled) -> Labelled:
     if labelled.layout != "native":
         return labelled
-    records = read_records(labelled.folder)
+    records = whole_records(labelled.folder)
     dropped = {record_name(one) for one in records if one.get("verdict") == DROPPED}
     pairs = tuple(pair for pair in labelled.pairs if pair.name not in dropped)
     if not pairs:

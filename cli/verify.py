@@ -1,0 +1,37 @@
+"""`diffumask verify`: check a dataset, and set aside what is broken."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .progress import progress
+
+if TYPE_CHECKING:
+    from diffumask.verify import Report
+
+
+def run(folder: Path, repair: bool, accept: bool) -> tuple[list[str], bool]:
+    """Return the lines to print, and whether the dataset is whole now.
+
+    Raises InputError for a folder that is no dataset, and one that cannot be repaired.
+    """
+    from diffumask import verify
+
+    check = verify.repair if repair else verify.verify
+    with progress(verify.count_listed(folder), 0) as advance:
+        report = check(folder, accept, advance)
+    return list(_lines(folder, report, repair)), repair or not report.problems
+
+
+def _lines(folder: Path, report: "Report", repaired: bool) -> Iterator[str]:
+    yield from map(str, report.problems)
+    found = f"{len(report.whole)} whole items in {folder}"
+    if not report.problems:
+        yield f"{found}, nothing wrong"
+    elif not repaired:
+        yield f"{found}, {len(report.problems)} problems; --repair sets aside what is broken"
+    else:
+        yield (
+            f"{found}, {len(report.problems)} problems mended; what is no longer listed lies in "
+            f"{report.aside}"
+        )
