@@ -1,10 +1,9 @@
 """`diffumask generate`: check the request, load the model, make what is missing."""
 
-import math
 import platform
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,15 +11,17 @@ from typing import TYPE_CHECKING, Any
 from diffumask.errors import InputError
 from diffumask.prompts.source import PromptSource
 from diffumask.prompts.vocabulary import Vocabulary
+from diffumask.shards import WHOLE, Shard
 from diffumask.types import Prompt
 
-from .mask_options import MaskOptions, aggregation, identity, mask_settings
+from . import dry_run, lora, mask_source
+from .generate_request import Request
+from .maker import Maker, open_maker
+from .mask_options import aggregation, identity, mask_settings
 from .progress import progress
 from .prompts import PromptOptions, make_source, resolved_vocabulary
 
 if TYPE_CHECKING:  # torch takes seconds to import, and a mistyped class should not
-    from diffusers import DiffusionPipeline
-
     from diffumask.models import ModelSpec
     from diffumask.pipeline import GenerateSettings, Item
     from diffumask.store import Store
@@ -32,72 +33,45 @@ MAX_DEFAULT_BATCH = 8
 PACKAGES = ("diffumask", "torch", "diffusers", "transformers", "numpy")
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """The options as typed; None stands for the default of the model."""
-
-    classes: Sequence[str]
-    n: int
-    out: Path | None = None
-    model: str = "tiny"
-    vocabulary: str | None = None
-    prompts: Path | None = None
-    objects: int = 1
-    open_all: bool = False
-    captions: Path | None = None
-    num_inference_steps: int | None = None
-    guidance_scale: float | None = None
-    height: int | None = None
-    width: int | None = None
-    batch_size: int | None = None
-    seed: int = 0
-    masks: MaskOptions = field(default_factory=MaskOptions)
-    keep_maps: bool = False
-    device: str = "auto"
-    dtype: str = "auto"
-
-    def __post_init__(self) -> None:
-        if self.n < 1:
-            raise InputError(f"expected --n of 1 or more, got {self.n}")
-        if self.batch_size is not None and self.batch_size < 1:
-            raise InputError(f"expected --batch-size of 1 or more, got {self.batch_size}")
-        guidance = self.guidance_scale
-        if guidance is not None and not (math.isfinite(guidance) and guidance >= 0):
-            raise InputError(f"expected --guidance-scale of 0 or more, got {guidance}")
-
-
 def run(request: Request) -> str:
     """Make the items that the folder lacks, and return a line that says where they are.
 
     Raises InputError for what the user can mend. An interrupt leaves the folder in order and
     is raised again with the state as its text.
     """
+    lora_identity = lora.identity(request.lora, request.lora_scale)
     vocabulary = resolved_vocabulary(request.vocabulary, request.model)
     out, source = _prompts(request, vocabulary)
     if request.masks.calibration:
         for name in source.class_ids:
             request.masks.calibration.of(name)
 
-    from diffumask.models import fingerprint, load, resolve
+    from diffumask.models import fingerprint, resolve
     from diffumask.store import PREVIEW_FILE, open_store
 
+    if request.dry_run:
+        dry_run.check_model(request.model)
     spec = resolve(request.model)
     settings = resolved_settings(request, spec, vocabulary)
     print(introduction(spec, settings), file=sys.stderr)
+    if request.dry_run:
+        return _estimate(request, out, source, settings)
     checkpoint = fingerprint(spec)
     if request.masks.calibration:
         request.masks.calibration.check_model(spec.name, checkpoint)
-    pipe = load(spec, request.device, request.dtype)
-    identity = _identity(request, settings, vocabulary, source) | {
-        "checkpoint": checkpoint,
-        "dtype": str(pipe.dtype).removeprefix("torch."),
-    }
-    notes = _notes(request, source, settings, pipe)
-    with open_store(out, identity, source.class_ids, notes) as store:
-        done, stopped = _make(pipe, source, request, store, settings)
-        empty = sum(record["foreground"] == 0 for record in store.records.values())
+    mask_source.check_fit(request.masks, spec, list(source.class_ids))
+    with open_maker(request, spec, checkpoint, settings) as maker:
+        identity = _identity(request, settings, vocabulary, source) | {
+            **lora_identity,
+            "checkpoint": checkpoint,
+            "dtype": maker.dtype,
+        }
+        notes = _notes(request, source, settings, maker.device)
+        with open_store(out, identity, source.class_ids, notes) as store:
+            done, stopped = _make(maker, source, request, store, settings)
+            empty = sum(record["foreground"] == 0 for record in store.records.values())
 
-    total = request.n * len(source.class_names)
+    total = sum(1 for _ in _items(request, source, settings))
     if stopped:
         raise KeyboardInterrupt(f"{done} of {total} items are in {out}; run again to go on")
     remark = f", {empty} of them with an empty mask" if empty else ""
@@ -107,9 +81,17 @@ def run(request: Request) -> str:
 def _prompts(request: Request, vocabulary: Vocabulary) -> tuple[Path, PromptSource]:
     """Return the folder and the prompts; the folder knows the ids that it gave to open classes."""
     options = PromptOptions(
-        request.classes, request.prompts, request.objects, request.open_all, request.captions
+        request.classes,
+        request.prompts,
+        request.objects,
+        request.open_all,
+        request.captions,
+        request.caption_ranking,
+        request.device,
     )
-    out = request.out or _default_out(make_source(options, vocabulary).class_names)
+    out = request.out or _default_out(make_source(options, vocabulary).class_names, request.shard)
+    if request.resume == "never":
+        _refuse_items(out)
     known = _known_ids(out)
     source = make_source(options, vocabulary, known)
 
@@ -119,6 +101,16 @@ def _prompts(request: Request, vocabulary: Vocabulary) -> tuple[Path, PromptSour
     return out, source
 
 
+def _refuse_items(out: Path) -> None:
+    from diffumask.records import read_records
+
+    there = len(read_records(out))
+    if there:
+        raise InputError(
+            f"expected no items in {out} with --resume never, got {there}; choose another folder"
+        )
+
+
 def _known_ids(out: Path) -> dict[str, int]:
     from diffumask.store import RUN_FILE, read_run
 
@@ -126,17 +118,17 @@ def _known_ids(out: Path) -> dict[str, int]:
 
 
 def _make(
-    pipe: "DiffusionPipeline",
+    maker: Maker,
     source: PromptSource,
     request: Request,
     store: "Store",
     settings: "GenerateSettings",
 ) -> tuple[int, bool]:
     """Make the missing items; return how many there are now, and whether Ctrl-C stopped it."""
-    from diffumask.pipeline import generate, plan, write_preview
+    from diffumask.pipeline import write_preview
 
     def items() -> "Iterator[Item]":
-        return plan(source.class_names, request.n, request.seed)
+        return _items(request, source, settings)
 
     def prompt_of(item: "Item") -> Prompt:
         return source.prompt_of(item.class_name, item.index, item.seed)
@@ -146,13 +138,44 @@ def _make(
 
     stopped = False
     try:
-        with progress(request.n * len(source.class_names), count_done()) as advance:
-            for batch in generate(pipe, items(), prompt_of, store, settings):
+        with progress(sum(1 for _ in items()), count_done()) as advance:
+            for batch in maker.make(items=items(), prompt_of=prompt_of, store=store):
                 advance(len(batch))
     except KeyboardInterrupt:
         stopped = True
     write_preview(store)
     return count_done(), stopped
+
+
+def _estimate(
+    request: Request, out: Path, source: PromptSource, settings: "GenerateSettings"
+) -> str:
+    from diffumask.cost import Work
+    from diffumask.records import read_records, record_name
+
+    there = set(map(record_name, read_records(out)))
+    names = [item.name for item in _items(request, source, settings)]
+    sampling = settings.sampling
+    work = Work(
+        settings.model,
+        sampling.height,
+        sampling.width,
+        sampling.num_inference_steps,
+        sampling.guidance_scale > 1,
+        settings.batch_size,
+    )
+    plan = dry_run.Plan(out, len(names), len(there.intersection(names)), settings.keep_maps)
+    return dry_run.estimate(plan, work, request.gpu, request.pace_s, request.workers or 1)
+
+
+def _items(
+    request: Request, source: PromptSource, settings: "GenerateSettings"
+) -> "Iterator[Item]":
+    """List the items of the shard."""
+    from diffumask.pipeline import plan
+
+    items = plan(source.class_names, request.n, request.seed)
+    return request.shard.of(items, settings.batch_size)
 
 
 def resolved_settings(
@@ -209,20 +232,23 @@ def _notes(
     request: Request,
     source: PromptSource,
     settings: "GenerateSettings",
-    pipe: "DiffusionPipeline",
+    device: str,
 ) -> dict[str, Any]:
     """What is worth knowing about a run, but leaves its items the same."""
+    shard = {} if request.shard == WHOLE else {"shard": str(request.shard)}
     return {
+        **shard,
         "classes": list(source.class_names),
         "n": request.n,
         "batch_size": settings.batch_size,
-        "device": str(pipe.device),
+        "device": device,
         "versions": {"python": platform.python_version()} | {p: version(p) for p in PACKAGES},
     }
 
 
-def _default_out(class_names: Sequence[str]) -> Path:
+def _default_out(class_names: Sequence[str], shard: Shard) -> Path:
     from diffumask.records import file_stem
 
     more = f"-and-{len(class_names) - 1}-more" if len(class_names) > 1 else ""
-    return DEFAULT_OUT / f"{file_stem(class_names[0])}{more}"
+    part = "" if shard == WHOLE else f"-shard-{shard.index}-of-{shard.count}"
+    return DEFAULT_OUT / f"{file_stem(class_names[0])}{more}{part}"

@@ -1,0 +1,88 @@
+"""`diffumask generate --dry-run`: what a run would make and take, without starting it."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from diffumask.errors import InputError
+
+if TYPE_CHECKING:
+    from diffumask.cost import Figure, Work
+
+GIB = 2**30
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How many items a run would have in its folder, and how many are there."""
+
+    out: Path
+    planned: int
+    done: int
+    keep_maps: bool
+
+
+def check_gpu(gpu: str | None, pace_s: float | None) -> None:
+    """Raise InputError for a GPU that is not in the table, and for a pace that is none."""
+    from diffumask.cost import GPUS
+
+    if gpu is not None and gpu not in GPUS:
+        raise InputError(f"expected --gpu {', '.join(GPUS)}, got {gpu!r}; or give --pace")
+    if pace_s is not None and not 0 < pace_s < float("inf"):
+        raise InputError(f"expected --pace in seconds of an image, got {pace_s}")
+
+
+def check_model(model: str) -> None:
+    """Raise InputError for a model of the hub whose sizes would have to be downloaded."""
+    from diffumask.models import MODELS
+
+    if model not in MODELS and not Path(model).is_dir():
+        raise InputError(
+            f"expected {', '.join(MODELS)} or a folder as --model with --dry-run, got {model!r}, "
+            "of which nothing is known before it is downloaded"
+        )
+
+
+def estimate(plan: Plan, work: "Work", gpu: str | None, pace_s: float | None, workers: int) -> str:
+    """Return lines that tell items, time, memory and disk, and where each figure is from."""
+    from diffumask.cost import gpu_bytes, item_bytes, seconds_per_image
+
+    out, left = plan.out, plan.planned - plan.done
+    each, memory = seconds_per_image(work, gpu, pace_s), gpu_bytes(work)
+    disk = item_bytes(work, plan.keep_maps, _made(out))
+    lines = [
+        f"items   {plan.planned} planned, {plan.done} in {out}, {left} to make",
+        f"time    {_time(each, left, workers)} ({each.source})",
+        f"VRAM    {_size(memory, 1)} ({memory.source})",
+        f"disk    {_size(disk, left)} of {_free(out)} free ({disk.source})",
+        "nothing was started",
+    ]
+    return "\n".join(lines)
+
+
+def _time(each: "Figure", count: int, workers: int) -> str:
+    if each.value is None:
+        return "?"
+    hours = each.value * count / workers / 3600
+    shared = f" by {workers} workers" if workers > 1 else ""
+    rate = f"{each.value:.3g} s/item, {3600 / each.value:,.0f} items/hour of one worker"
+    return f"{hours:.2f} hours{shared}, {rate}"
+
+
+def _size(figure: "Figure", count: int) -> str:
+    return "?" if figure.value is None else f"{figure.value * count / GIB:.3g} GiB"
+
+
+def _made(out: Path) -> tuple[int, int]:
+    """Return the items of a folder that tell their sizes, and how many bytes these have."""
+    from diffumask.checksums import FILES
+    from diffumask.records import read_records
+
+    told = [record[FILES] for record in read_records(out) if FILES in record]
+    return len(told), sum(one["bytes"] for files in told for one in files.values())
+
+
+def _free(out: Path) -> str:
+    there = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
+    return f"{shutil.disk_usage(there).free / GIB:.3g} GiB"

@@ -1,0 +1,19 @@
+"""`diffumask upload`: copy a dataset to object storage."""
+
+from pathlib import Path
+
+from .progress import progress
+
+
+def run(folder: Path, url: str) -> str:
+    """Copy what the place lacks, and return a line that says where.
+
+    Raises InputError as `diffumask.remote.upload` does.
+    """
+    from diffumask.records import read_records
+    from diffumask.remote import upload
+
+    total = len(read_records(folder))
+    with progress(total, 0) as advance:
+        copied = upload(folder, url, advance)
+    return f"{total} items in {url}, {copied} of them copied now"

@@ -1,0 +1,127 @@
+"""Copy a dataset folder to object storage or whatever else fsspec reaches (s3://, gs://, ...)."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from diffumask.checksums import FILES
+from diffumask.errors import InputError
+from diffumask.records import (
+    METADATA_FILE,
+    Record,
+    parse_line,
+    present_files,
+    read_records,
+    record_name,
+)
+from diffumask.store import PREVIEW_FILE, RUN_FILE, read_run
+
+AT_ONCE = 256
+
+
+def upload(folder: Path, url: str, sent: Callable[[int], None] = lambda _: None) -> int:
+    """Copy the items that the place lacks or has otherwise, then run.json and metadata.jsonl.
+
+    As the lines come last, whoever reads the place finds every listed item whole; an upload that
+    was cut short goes on. Nothing is deleted there. Returns the number of items copied, of which
+    `sent` is told along the way. Raises InputError for a folder that is no dataset, a place with
+    something else or with other settings, and one that is out of reach.
+    """
+    run = read_run(folder)
+    records = read_records(folder)
+    try:
+        files, root = _opened(url)
+        there = _listing(files, root)
+        _refuse_others(files, root, there, run, url)
+        known = _known_records(files, root, there)
+        missing = [one for one in records if not _is_there(folder, one, known, there)]
+        for batch in _batches(missing):
+            paths = [path for one in batch for path in present_files(folder, one)]
+            for part in {path.partition("/")[0] for path in paths}:
+                files.makedirs(f"{root}/{part}", exist_ok=True)
+            files.put([str(folder / path) for path in paths], [f"{root}/{path}" for path in paths])
+            sent(len(batch))
+        last = [
+            name for name in (RUN_FILE, PREVIEW_FILE, METADATA_FILE) if (folder / name).exists()
+        ]
+        for name in last:
+            files.put_file(str(folder / name), f"{root}/{name}")
+    except InputError:
+        raise
+    except ImportError as error:
+        raise InputError(
+            f"expected what reaches {url}, got: {error}; install it with: "
+            "pip install 'diffumask[remote]'"
+        ) from None
+    except Exception as error:  # any kind: clients let errors of their HTTP library through
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise InputError(
+            f"expected to write to {url}, got: {reason}; run again to go on"
+        ) from error
+    return len(missing)
+
+
+def _opened(url: str) -> tuple[Any, str]:
+    try:
+        from fsspec.core import url_to_fs
+    except ImportError:
+        raise InputError(
+            "expected fsspec for an upload, got none; install it with: "
+            "pip install 'diffumask[remote]'"
+        ) from None
+    files, root = url_to_fs(url)
+    files.makedirs(root, exist_ok=True)
+    return files, root.rstrip("/")
+
+
+def _listing(files: Any, root: str) -> dict[str, int]:
+    """Return the bytes of each file of the place, by its path there."""
+    found = files.find(root, detail=True)
+    return {name[len(root) :].lstrip("/"): one["size"] for name, one in found.items()}
+
+
+def _refuse_others(
+    files: Any, root: str, there: Mapping[str, int], run: Mapping[str, Any], url: str
+) -> None:
+    if RUN_FILE not in there:
+        # Images of an upload that was cut short are there before run.json.
+        foreign = [path for path in there if not path.startswith(("images/", "masks/", "maps/"))]
+        if foreign:
+            raise InputError(
+                f"expected an empty place or one of diffumask, got {url} with {min(foreign)!r} in "
+                "it; choose another"
+            )
+        return
+    settings = json.loads(files.cat_file(f"{root}/{RUN_FILE}"))["settings"]
+    keys = {*settings, *run["settings"]}
+    other = sorted(key for key in keys if settings.get(key) != run["settings"].get(key))
+    if other:
+        raise InputError(
+            f"expected a dataset of the same settings in {url}, got another {', '.join(other)}; "
+            "choose another place"
+        )
+
+
+def _known_records(files: Any, root: str, there: Mapping[str, int]) -> dict[str, Record]:
+    if METADATA_FILE not in there:
+        return {}
+    text = files.cat_file(f"{root}/{METADATA_FILE}").decode("utf-8", errors="replace")
+    parsed = (parse_line(line) for line in text.split("\n"))
+    return {record_name(record): record for record in parsed if record is not None}
+
+
+def _is_there(
+    folder: Path, record: Record, known: Mapping[str, Record], there: Mapping[str, int]
+) -> bool:
+    same = FILES in record and known.get(record_name(record), {}).get(FILES) == record[FILES]
+    return same and all(
+        there.get(path) == (folder / path).stat().st_size for path in present_files(folder, record)
+    )
+
+
+def _batches(records: Sequence[Record]) -> Iterator[list[Record]]:
+    rest = iter(records)
+    while batch := list(islice(rest, AT_ONCE)):
+        yield batch

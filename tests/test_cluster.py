@@ -1,0 +1,71 @@
+"""Runs on a local Ray of two CPU workers, in processes of their own: Ray warns as it pleases."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from diffumask.cli.generate import Request
+from diffumask.errors import InputError
+from diffumask.records import read_records
+
+WAIT_S = 240.0
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+def started(model: Path, out: Path, *more: str) -> subprocess.Popen[str]:
+    small = ["--num-inference-steps", "8", "--height", "16", "--width", "24", "--batch-size", "2"]
+    words = ["--model", str(model), *small, "--class", "bird", "--n", "17", "--out", str(out)]
+    command = [sys.executable, "-m", "diffumask.cli", "generate", *words, *more]
+    # One thread as on the workers, for the same rounding; these give way to all others by default.
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "RAY_worker_niceness": "0"}
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    )
+
+
+def finished(process: subprocess.Popen[str]) -> str:
+    """Return the last line; before it, Ray may tell of the worker that died."""
+    stdout, stderr = process.communicate(timeout=WAIT_S)
+    assert process.returncode == 0, stderr
+    return stdout.splitlines()[-1]
+
+
+def kill_a_worker(process: subprocess.Popen[str], out: Path) -> None:
+    """Kill one of the workers as soon as there is an item."""
+    until = time.monotonic() + WAIT_S
+    while not read_records(out):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    below = psutil.Process(process.pid).children(recursive=True)
+    workers = [one for one in below if one.name().startswith("ray::Worker")]
+    assert len(workers) == 2
+    workers[0].kill()
+
+
+def test_two_workers_of_which_one_is_killed_make_what_one_process_makes(
+    tmp_path, tiny_random_folder
+):
+    pytest.importorskip("ray", reason="Ray is not installed")
+    single = started(tiny_random_folder, tmp_path / "single")
+    assert finished(single).startswith("17 items in ")
+    on_ray = started(tiny_random_folder, tmp_path / "ray", "--ray", "local", "--workers", "2")
+    kill_a_worker(on_ray, tmp_path / "ray")
+    assert finished(on_ray).startswith("17 items in ")
+    assert contents(tmp_path / "ray") == contents(tmp_path / "single")
+
+
+def test_workers_need_ray():
+    with pytest.raises(InputError, match="--workers of 1 or more with --ray, got 2"):
+        Request(["bird"], 1, workers=2)
+    with pytest.raises(InputError, match="--workers of 1 or more with --ray, got 0"):
+        Request(["bird"], 1, workers=0, ray="local")

@@ -1,0 +1,67 @@
+from dataclasses import replace
+
+import pytest
+from typer.testing import CliRunner
+
+from diffumask.cli.app import app
+from diffumask.cost import GPUS, MODELS, UTILIZATION, Work, gpu_bytes, item_bytes, seconds_per_image
+
+SD15 = Work("sd15", 512, 512, 30, True, 4)
+
+
+def test_the_time_is_what_was_given_or_measured_or_follows_from_arithmetic():
+    assert seconds_per_image(SD15, "A100", pace_s=2.5).value == 2.5
+    tiny = Work("tiny", 128, 64, 10, True, 8)
+    assert seconds_per_image(tiny).value == pytest.approx(0.38 / 4)
+    model = MODELS["sd15"]
+    tflop = 60 * model.step_tflop + model.decode_tflop
+    by_arithmetic = seconds_per_image(SD15, "A100")
+    assert by_arithmetic.value == pytest.approx(tflop / GPUS["A100"] / UTILIZATION)
+    assert "not measured" in by_arithmetic.source
+    half = seconds_per_image(replace(SD15, guided=False), "A100").value
+    assert half == pytest.approx((30 * model.step_tflop + model.decode_tflop) / 312 / 0.35)
+
+
+def test_what_is_not_known_is_not_told():
+    assert seconds_per_image(SD15).value is None
+    assert seconds_per_image(replace(SD15, model="mine"), "A100").value is None
+    assert gpu_bytes(replace(SD15, model="mine")).value is None
+
+
+def test_memory_grows_with_the_batch_and_disk_follows_what_was_made():
+    eight, four = gpu_bytes(replace(SD15, batch_size=8)).value, gpu_bytes(SD15).value
+    assert (eight or 0) > (four or 0) > 2 * 10**9
+    assert item_bytes(SD15, False, (4, 100)).value == 25
+    with_maps, without = item_bytes(SD15, True).value, item_bytes(SD15, False).value
+    assert (with_maps or 0) > (without or 0) > 400_000
+
+
+def call(*words):
+    return CliRunner().invoke(app, ["generate", "--class", "bird", "--dry-run", *map(str, words)])
+
+
+def test_a_dry_run_starts_nothing(tmp_path):
+    out = tmp_path / "out"
+    result = call("--n", 1000, "--model", "sd15", "--gpu", "L4", "--out", out, "--shard", "1/3")
+    assert result.exit_code == 0, result.output
+    items, time, memory, disk, last = result.stdout.splitlines()
+    assert items == f"items   336 planned, 0 in {out}, 336 to make"
+    assert "Tflop/s of the data sheet of L4" in time
+    assert "GiB" in memory
+    assert "free" in disk
+    assert last == "nothing was started"
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--gpu", "Abacus"], "expected --gpu T4"),
+        (["--pace", 0], "expected --pace in seconds"),
+        (["--model", "owner/name"], "nothing is known before it is downloaded"),
+    ],
+)
+def test_a_dry_run_of_what_is_unknown_is_refused(words, message):
+    result = call("--n", 1, *words)
+    assert result.exit_code == 2
+    assert message in result.stderr

@@ -1,0 +1,117 @@
+import json
+import uuid
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from diffumask.cli.app import app
+from diffumask.errors import InputError
+from diffumask.records import encode_class_map, encode_item
+from diffumask.remote import upload
+from diffumask.store import open_store
+from diffumask.types import Example, Prompt, Target
+from diffumask.verify import repair
+
+fsspec = pytest.importorskip("fsspec", reason="fsspec is not installed")
+
+SETTINGS = {"seed": 0}
+
+
+@pytest.fixture(autouse=True)
+def quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test here cuts the power."""
+    monkeypatch.setattr("os.fsync", lambda _: None)
+
+
+@pytest.fixture(params=["memory", "file", "s3"])
+def url(request, tmp_path):
+    """A place of each kind; S3 is a server of moto's on this machine."""
+    if request.param == "s3":
+        yield from bucket(request.getfixturevalue("monkeypatch"))
+    else:
+        place = tmp_path / "place" if request.param == "file" else f"/{uuid.uuid4()}"
+        yield f"{request.param}://{place}"
+
+
+def bucket(monkeypatch):
+    pytest.importorskip("s3fs", reason="s3fs is not installed")
+    server = pytest.importorskip("moto.server", reason="moto is not installed")
+    served = server.ThreadedMotoServer(port=0)
+    served.start()
+    for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(key, "test")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://{}:{}".format(*served.get_host_and_port()))
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    files = fsspec.filesystem("s3", skip_instance_cache=True)
+    files.mkdir("bucket")
+    yield "s3://bucket/birds"
+    served.stop()
+
+
+def write(folder: Path, *indices: int, settings=SETTINGS) -> Path:
+    prompt = Prompt("a bird", (Target("bird", "bird", 3),))
+    with open_store(folder, settings, {"bird": 3}, {}) as store:
+        for index in indices:
+            image = np.full((2, 3, 3), index, np.uint8)
+            one = Example(prompt, 1, image, np.array([[0, 3, 3], [0, 0, 3]], np.uint8))
+            store.write_batch([encode_item(f"Bird_{index:06d}", one, {})])
+    return folder
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    found = {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+    return {path: content for path, content in found.items() if not path.startswith(".")}
+
+
+def uploaded(url: str) -> dict[str, bytes]:
+    files, root = fsspec.core.url_to_fs(url)
+    files.invalidate_cache()
+    return {path[len(root) :].lstrip("/"): files.cat_file(path) for path in files.find(root)}
+
+
+def test_the_place_gets_what_it_lacks_and_becomes_the_folder(tmp_path, url):
+    folder = write(tmp_path / "data", 0, 1)
+    assert upload(folder, url) == 2
+    assert uploaded(url) == contents(folder)
+    assert upload(folder, url) == 0
+    write(folder, 2)
+    assert upload(folder, url) == 1
+    (folder / "masks/Bird_000000.png").write_bytes(encode_class_map(np.full((2, 3), 3, np.uint8)))
+    repair(folder, accept=True)
+    assert upload(folder, url) == 1
+    assert uploaded(url) == contents(folder)
+
+
+def test_an_upload_that_was_cut_short_goes_on(tmp_path):
+    folder = write(tmp_path / "data", 0, 1)
+    place = tmp_path / "place"
+    upload(folder, f"file://{place}")
+    for name in ("metadata.jsonl", "run.json", "images/Bird_000001.png"):
+        (place / name).unlink()
+    assert upload(folder, f"file://{place}") == 2
+    assert contents(place) == contents(folder)
+
+
+def test_a_place_of_something_else_is_refused_and_left_alone(tmp_path):
+    folder = write(tmp_path / "data", 0)
+    other = write(tmp_path / "other", 0, settings={"seed": 5})
+    with pytest.raises(InputError, match=r"same settings in .*, got another seed"):
+        upload(folder, f"file://{other}")
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis/thesis.tex").write_text("x")
+    with pytest.raises(InputError, match=r"with 'thesis\.tex' in it"):
+        upload(folder, f"file://{tmp_path / 'thesis'}")
+    assert json.loads((other / "run.json").read_text())["settings"] == {"seed": 5}
+
+
+def test_what_is_out_of_reach_is_one_line(tmp_path):
+    folder = write(tmp_path / "data", 0)
+    for place in ("nowhere://x", f"file://{folder}/run.json/x"):
+        result = CliRunner().invoke(app, ["upload", str(folder), place])
+        assert result.exit_code == 2
+        assert len(result.stderr.splitlines()) == 1
+    done = CliRunner().invoke(app, ["upload", str(folder), f"file://{tmp_path / 'place'}"])
+    assert done.stdout == f"1 items in file://{tmp_path / 'place'}, 1 of them copied now\n"
