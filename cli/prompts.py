@@ -1,8 +1,9 @@
 """`diffumask prompts`: print the prompts of a run, or count what is in them."""
 
 import json
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from diffumask.errors import InputError
@@ -18,6 +19,8 @@ from diffumask.prompts.vocabulary import Vocabulary, load_vocabulary
 from diffumask.seeds import item_seed
 from diffumask.types import Prompt
 
+from .text_models import TEXT, TRIES, Expand, check_ranking, make_expand, make_ranking
+
 VOCABULARIES = {"tiny": "tiny"}  # by model name; all others get "voc"
 
 
@@ -30,8 +33,13 @@ class PromptOptions:
     objects: int = 1
     open_all: bool = False
     captions: Path | None = None
+    caption_ranking: str = TEXT
+    device: str = "auto"
 
     def __post_init__(self) -> None:
+        check_ranking(self.caption_ranking)
+        if self.caption_ranking != TEXT and self.captions is None:
+            raise InputError("expected --captions beside --caption-ranking, got none; name a file")
         if not self.classes and self.prompts is None:
             raise InputError("expected --class or --prompts, got neither; name a class")
         if self.objects < 1:
@@ -57,8 +65,11 @@ class Request:
     seed: int = 0
     balance: bool = False
     format: str = "text"
+    expand: str | None = None
 
     def __post_init__(self) -> None:
+        if self.expand is not None and self.balance:
+            raise InputError("expected --expand or --balance, got both; choose one")
         if self.n < 1:
             raise InputError(f"expected -n of 1 or more, got {self.n}")
         if self.format not in FORMATS:
@@ -88,7 +99,8 @@ def make_source(
     if options.prompts is not None:
         return from_file(options.prompts, classes, options.classes)
     if options.captions is not None:
-        return from_captions(options.captions, classes, options.classes)
+        ranking = make_ranking(options.caption_ranking, options.device)
+        return from_captions(options.captions, classes, options.classes, ranking)
     return from_vocabulary(classes, options.classes, options.objects)
 
 
@@ -97,6 +109,9 @@ def run(request: Request) -> Iterator[str]:
     vocabulary = resolved_vocabulary(request.vocabulary, request.model)
     source = make_source(request.options, vocabulary)
     planned = _plan(source, request.n, request.seed)
+    if request.expand is not None:
+        device = request.options.device
+        planned = _expanded(planned, make_expand(request.expand, request.model, vocabulary, device))
     if request.balance:
         yield from _balance(source, planned, request.format)
     else:
@@ -109,6 +124,21 @@ def _plan(source: PromptSource, n: int, run_seed: int) -> Iterator[Planned]:
         for name in source.class_names:
             seed = item_seed(run_seed, name, index)
             yield Planned(name, index, seed, source.prompt_of(name, index, seed))
+
+
+def _expanded(planned: Iterable[Planned], expand: Expand) -> Iterator[Planned]:
+    """Expand prompts, and tell at the end how many had to stay as they were."""
+    kept = total = 0
+    for one in planned:
+        longer = expand(one.prompt, one.seed)
+        total += 1
+        kept += longer is None
+        yield replace(one, prompt=longer or one.prompt)
+    if kept:
+        print(
+            f"{kept} of {total} prompts stay as they were: none of {TRIES} continuations suited",
+            file=sys.stderr,
+        )
 
 
 def _balance(source: PromptSource, planned: Iterable[Planned], format_: str) -> Iterator[str]:

@@ -10,9 +10,10 @@ from diffumask.errors import InputError
 from diffumask.types import Prompt
 
 from .build import build_for
-from .captions import Captions, read_captions
+from .captions import BANNED, Captions, banned_in, read_captions
 from .classes import Classes
 from .file import read_prompts
+from .ranking import BY_TEXT, Ranking
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +79,13 @@ def from_file(path: Path, classes: Classes, names: Sequence[str]) -> PromptSourc
     )
 
 
-def from_captions(path: Path, classes: Classes, names: Sequence[str]) -> PromptSource:
+def from_captions(
+    path: Path, classes: Classes, names: Sequence[str], ranking: Ranking = BY_TEXT
+) -> PromptSource:
     """Take captions of a file that name the class, such as are like what would be built."""
     captions = read_captions(path)
     entries = {entry.name: entry for entry in map(classes.find, names)}
-    found = {name: Captions(captions, entry) for name, entry in entries.items()}
+    found = {name: Captions(captions, entry, ranking) for name, entry in entries.items()}
     for name, entry in entries.items():
         if not found[name].captions:
             raise InputError(
@@ -92,7 +95,13 @@ def from_captions(path: Path, classes: Classes, names: Sequence[str]) -> PromptS
     def prompt_of(class_name: str, index: int, seed: int) -> Prompt:
         return found[class_name].choose(classes.vocabulary, seed)
 
-    identity = {"captions": path.name, "captions_fingerprint": _fingerprint(captions)}
+    # The banned words count only where there are some, so that datasets begun without them go on.
+    content = [*captions, *(BANNED if any(map(banned_in, captions)) else ())]
+    identity = {
+        "captions": path.name,
+        "captions_fingerprint": _fingerprint(content),
+        **ranking.identity,
+    }
     class_ids = {name: entry.class_id for name, entry in entries.items()}
     choices = {name: (entry.sub_classes, ()) for name, entry in entries.items()}
     return PromptSource(tuple(entries), class_ids, prompt_of, identity, choices)

@@ -23,12 +23,19 @@ from diffusers import (
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
-from tokenizers.pre_tokenizers import ByteLevel
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import ByteLevel, Whitespace
 from transformers import (
+    CLIPConfig,
+    CLIPModel,
     CLIPTextConfig,
     CLIPTextModel,
     CLIPTextModelWithProjection,
     CLIPTokenizer,
+    GPT2Config,
+    GPT2LMHeadModel,
+    PreTrainedTokenizerFast,
     SegformerConfig,
     SegformerForSemanticSegmentation,
 )
@@ -42,6 +49,7 @@ WORDS = """a an and at bird cat close detailed focus grass high in light natural
 photograph picture plant potted resolution sand sharp sheep sitting snapshot snow standing street
 the two water white wide with"""
 VOCAB_SIZE = 1000
+CONTINUATIONS = """a photo of picture bird duck on in near some old stones quiet light cat ."""
 TEXT_WIDTH = 32
 SHARPNESS = 6.0  # factor on the key weights, so that attention differs from word to word
 
@@ -189,6 +197,50 @@ def segmenter_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     folder = tmp_path_factory.mktemp("models") / "segmenter"
     SegformerForSemanticSegmentation(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def clip_folder(tmp_path_factory: pytest.TempPathFactory, tokenizer: CLIPTokenizer) -> Path:
+    """Folder of a random CLIP, of both halves; read only."""
+    torch.manual_seed(0)
+    width = {"hidden_size": 16, "intermediate_size": 16, "num_attention_heads": 2}
+    special = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
+    text = {**width, **special, "vocab_size": len(tokenizer), "num_hidden_layers": 1}
+    vision = {**width, "num_hidden_layers": 1, "image_size": 16, "patch_size": 8}
+    model = CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=8))
+    for weights in model.parameters():  # far larger than at the start of a training
+        torch.nn.init.normal_(weights, std=0.3)
+    folder = tmp_path_factory.mktemp("models") / "clip"
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def gpt2_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a random GPT-2 that writes words, "cat" among them; read only."""
+    torch.manual_seed(0)
+    words = {
+        word: number for number, word in enumerate(["<end>", "<unknown>", *CONTINUATIONS.split()])
+    }
+    backend = Tokenizer(WordLevel(words, unk_token="<unknown>"))
+    backend.pre_tokenizer = Whitespace()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=backend, eos_token="<end>", unk_token="<unknown>"
+    )
+    config = GPT2Config(
+        vocab_size=len(words),
+        n_positions=96,
+        n_embd=8,
+        n_layer=1,
+        n_head=2,
+        bos_token_id=0,
+        eos_token_id=0,
+    )
+    folder = tmp_path_factory.mktemp("models") / "gpt2"
+    GPT2LMHeadModel(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
     return folder
 
 

@@ -207,14 +207,16 @@ def test_bad_options_of_prompts_are_one_line(words, message):
     assert message in refused("prompts", *words)
 
 
-def test_the_lines_of_the_page_work(tmp_path, monkeypatch):
+def test_the_lines_of_the_page_work(tmp_path, monkeypatch, clip_folder, gpt2_folder):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "clip-vit-large-patch14").symlink_to(clip_folder)
+    (tmp_path / "gpt2").symlink_to(gpt2_folder)
     (tmp_path / "mine.txt").write_text("a bird and a cat\na cat\n")
     (tmp_path / "mine.csv").write_text("prompt,class\na dog and a cat,dog;cat\n")
     (tmp_path / "captions.txt").write_text("my dog at home\n")
     page = Path(__file__).parent.parent / "docs/prompts.md"
     lines = [line for line in page.read_text("utf-8").splitlines() if line[:9] == "diffumask"]
-    assert len(lines) == 12
+    assert len(lines) == 15
     for line in lines:
         command, _, kept = line.removeprefix("diffumask ").partition(" > ")
         words = shlex.split(command)

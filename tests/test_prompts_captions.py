@@ -4,8 +4,12 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from diffumask.articles import with_article
 from diffumask.errors import InputError
 from diffumask.prompts.captions import NEAREST, Captions, read_captions
+from diffumask.prompts.classes import Classes
+from diffumask.prompts.ranking import Ranking, photo_of
+from diffumask.prompts.source import from_captions
 from diffumask.prompts.vocabulary import load_vocabulary
 from diffumask.types import Target
 
@@ -58,6 +62,53 @@ def test_a_caption_is_labelled_as_it_names_the_class():
 
 def test_long_captions_are_left_out():
     assert Captions(["bird " * 50, "bird " * 51], VOC.find("bird")).captions == ["bird " * 50]
+
+
+def test_captions_of_what_is_no_photograph_are_left_out():
+    captions = [
+        "a Cartoon bird",
+        "stock-photo, bird",
+        "a bird close-up",
+        "a bird in a livestock pen",
+    ]
+    assert Captions(captions, VOC.find("bird")).captions == captions[3:]
+    painting = load_vocabulary("ade20k").find("painting")
+    assert Captions(["a painting on a wall", "a painting, a sketch"], painting).captions == [
+        "a painting on a wall"
+    ]
+
+
+def test_the_fingerprint_knows_the_banned_words_where_there_are_some(tmp_path, monkeypatch):
+    path = tmp_path / "captions.txt"
+
+    def found(*captions):
+        path.write_text("\n".join(captions))
+        return from_captions(path, Classes(VOC), ["bird"]).identity["captions_fingerprint"]
+
+    before = [found("a bird"), found("a bird", "a cartoon bird")]
+    monkeypatch.setattr("diffumask.prompts.source.BANNED", ("cartoon",))
+    after = [found("a bird"), found("a bird", "a cartoon bird")]
+    assert before[0] == after[0]
+    assert before[1] != after[1]
+
+
+def test_a_ranking_is_asked_for_a_photo_of_the_sub_class():
+    asked = []
+
+    def fit(captions):
+        def likeness(text):
+            asked.append(text)
+            return np.array([float(caption == "a bird near") for caption in captions])
+
+        return likeness
+
+    many = [*(f"a bird {number}" for number in range(20)), "a bird near"]
+    found = Captions(many, VOC.find("bird"), Ranking(fit, photo_of))
+    chosen = {found.choose(VOC, seed).text for seed in range(60)}
+    assert chosen == {"a bird near", *many[:9]}  # of equal ones the first
+    names = [f"Photo of {with_article(one)} bird" for one in VOC.find("bird").sub_classes]
+    assert set(asked) <= set(names)
+    assert len(set(asked)) > 5
 
 
 def test_a_file_has_a_caption_a_line_each_counted_once(tmp_path):

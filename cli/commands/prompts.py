@@ -6,7 +6,14 @@ from typing import Annotated
 import typer
 
 from ..one_line import errors_in_one_line
-from ..options import CaptionFile, Objects, OpenAll, PromptClasses, VocabularyName
+from ..options import (
+    CaptionFile,
+    CaptionRanking,
+    Objects,
+    OpenAll,
+    PromptClasses,
+    VocabularyName,
+)
 
 
 def prompts(
@@ -18,6 +25,7 @@ def prompts(
         Path | None, typer.Option("--prompts", help="As for generate.", show_default="built")
     ] = None,
     captions: CaptionFile = None,
+    caption_ranking: CaptionRanking = "text",
     objects: Objects = 1,
     open_all: OpenAll = False,
     seed: Annotated[int, typer.Option(help="Seed of the run.")] = 0,
@@ -25,12 +33,24 @@ def prompts(
         bool, typer.Option("--balance", help="Count sub-classes and contexts instead.")
     ] = False,
     format_: Annotated[str, typer.Option("--format", help="text or jsonl.")] = "text",
+    expand: Annotated[
+        str | None,
+        typer.Option(
+            help="Language model that goes on with the prompts: a folder or hub id.",
+            show_default="none",
+        ),
+    ] = None,
+    device: Annotated[
+        str, typer.Option(help="For --expand and clip: auto, cpu, cuda, mps, ...")
+    ] = "auto",
 ) -> None:
     """Print the prompts that generate would use."""
     with errors_in_one_line():
         from ..prompts import PromptOptions, Request, run
 
-        options = PromptOptions(classes or (), prompt_file, objects, open_all, captions)
-        request = Request(options, n, model, vocabulary, seed, balance, format_)
+        options = PromptOptions(
+            classes or (), prompt_file, objects, open_all, captions, caption_ranking, device
+        )
+        request = Request(options, n, model, vocabulary, seed, balance, format_, expand)
         for line in run(request):
             typer.echo(line)
