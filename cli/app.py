@@ -12,9 +12,19 @@ from .commands.affinity import affinity_train
 from .commands.augment import augment
 from .commands.calibrate import calibrate
 from .commands.evaluate import evaluate
+from .commands.export import export
+from .commands.filter import filter_items
 from .commands.generate import generate
+from .commands.import_masks import import_masks
+from .commands.lora import lora_train
+from .commands.merge import merge
 from .commands.prompts import prompts
 from .commands.remask import remask
+from .commands.segmentator import segmentator_evaluate, segmentator_predict, segmentator_train
+from .commands.show import show
+from .commands.train import train
+from .commands.upload import upload
+from .commands.verify import verify
 
 app = typer.Typer(
     add_completion=False,
@@ -22,12 +32,38 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (generate, prompts, remask, calibrate, augment, evaluate):
+for command in (
+    generate,
+    prompts,
+    remask,
+    calibrate,
+    augment,
+    train,
+    evaluate,
+    show,
+    export,
+    verify,
+    merge,
+    upload,
+):
     app.command()(command)
+
+app.command("filter")(filter_items)
+app.command("import")(import_masks)
 
 affinity = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 affinity.command("train")(affinity_train)
 app.add_typer(affinity, name="affinity", help="Train what tells alike pixels from others.")
+
+lora = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+lora.command("train")(lora_train)
+app.add_typer(lora, name="lora", help="Teach a model a domain from images with captions.")
+
+segmentator = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+segmentator.command("train")(segmentator_train)
+segmentator.command("predict")(segmentator_predict)
+segmentator.command("evaluate")(segmentator_evaluate)
+app.add_typer(segmentator, name="segmentator", help="Masks from the VAE decoder's hidden states.")
 
 
 def _show_version(wanted: bool) -> bool:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from diffumask.errors import InputError
 
+from . import mask_source
+
 if TYPE_CHECKING:  # they load numpy, scipy and OpenCV
     from diffumask.calibration.file import Thresholds
     from diffumask.masks import MaskSettings
@@ -33,6 +35,8 @@ class MaskOptions:
     uncertain_band: float | None = None
     calibration: "Thresholds | None" = None
     affinity_of: "Callable[[Image, Heat], Heat] | None" = None
+    source: str = mask_source.ATTENTION
+    segmentator: Path | None = None
 
     @property
     def wants_self_attention(self) -> bool:
@@ -41,16 +45,37 @@ class MaskOptions:
 
 
 def read_mask_options(
-    threshold: str, refiner: str, affinity: str, heat: str, uncertain_band: float | None
+    threshold: str,
+    refiner: str,
+    affinity: str,
+    heat: str,
+    uncertain_band: float | None,
+    source: str = mask_source.ATTENTION,
+    segmentator: Path | None = None,
 ) -> MaskOptions:
     """Check what can be checked before a model is loaded, and read what the options name."""
+    mask_source.check(source, segmentator)
+    for option, value in (("--threshold", threshold), ("--heat", heat)):
+        if not mask_source.takes_heat(source) and value != "auto":
+            raise InputError(
+                f"expected {option} auto with --mask-source {source}, which takes no heat map, got"
+                f" {value!r}"
+            )
     calibration = None
     if threshold.endswith(".json"):
         from diffumask.calibration.file import read_thresholds
 
         calibration = read_thresholds(Path(threshold))
     options = MaskOptions(
-        threshold, refiner, affinity, heat, uncertain_band, calibration, _affinity(affinity)
+        threshold,
+        refiner,
+        affinity,
+        heat,
+        uncertain_band,
+        calibration,
+        _affinity(affinity),
+        source,
+        segmentator,
     )
     mask_settings(options)
     return options
@@ -69,6 +94,8 @@ def mask_settings(options: MaskOptions) -> "MaskSettings":
         changes["heat"] = options.heat
     if options.calibration:
         changes["heat"] = _calibrated_heat(options, options.calibration)
+    if options.source == mask_source.SEGMENTATOR:
+        changes["refiner"] = NONE  # its borders are sharp already
     if options.refiner != "auto":
         changes["refiner"] = _refiner(options.refiner)
     if options.uncertain_band is not None:
@@ -146,6 +173,7 @@ def identity(options: MaskOptions, settings: "MaskSettings") -> dict[str, Any]:
     if settings.affinity_of is not None:
         affinity = f"net {_digest(*sorted(Path(affinity).glob('*.safetensors')))}"
     return {
+        **mask_source.identity(options.source, options.segmentator),
         "threshold": settings.threshold.describe(),
         "refiner": settings.refiner,
         "affinity": affinity,

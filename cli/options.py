@@ -23,6 +23,9 @@ CaptionFile = Annotated[
     Path | None,
     typer.Option(help="Captions to choose prompts from (.txt).", show_default="built"),
 ]
+CaptionRanking = Annotated[
+    str, typer.Option(help="What tells captions that are alike: text, or clip:FOLDER of a CLIP.")
+]
 Objects = Annotated[int, typer.Option(help="Labelled objects in a prompt, of as many classes.")]
 OpenAll = Annotated[
     bool, typer.Option("--open", help="Take an unknown class as typed, however like a known one.")
@@ -46,4 +49,17 @@ HeatMap = Annotated[
 UncertainBand = Annotated[
     float | None,
     typer.Option(help="Heat by which a threshold may be off; 0 labels all.", show_default="0.02"),
+]
+MaskSourceName = Annotated[
+    str,
+    typer.Option(
+        "--mask-source",
+        help="attention, segmentator, both (fused), clipseg:FOLDER, sam:FOLDER, sam2:FOLDER.",
+    ),
+]
+SegmentatorFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--segmentator", help="Head of segmentator train (.safetensors).", show_default="none"
+    ),
 ]

@@ -7,14 +7,22 @@ from typing import TYPE_CHECKING, Any
 
 from diffumask.errors import InputError
 
+from . import mask_source
 from .mask_options import NONE, SELF_ATTENTION, MaskOptions, identity, mask_settings
 from .progress import progress
 
 if TYPE_CHECKING:
     from diffumask.calibration.file import Thresholds
+    from diffumask.masks import MaskSettings
 
 
-def run(folder: Path, out: Path, options: MaskOptions) -> str:
+def run(
+    folder: Path,
+    out: Path,
+    options: MaskOptions,
+    model: str | None = None,
+    device: str = "auto",
+) -> str:
     """Write the dataset with its new masks, and return a line that says where.
 
     Raises InputError for a folder that is no dataset or kept no maps, for the same folder twice,
@@ -36,7 +44,7 @@ def run(folder: Path, out: Path, options: MaskOptions) -> str:
     if options.calibration:
         _check(options.calibration, settings, list(classes))
 
-    masks = mask_settings(options)
+    masks = _with_source(options, model or settings["model"], list(classes), device)
     notes = {"masks_of": str(folder)}
     with open_store(out, settings | identity(options, masks), classes, notes) as store:
         with progress(len(records), len(store.records)) as advance:
@@ -44,6 +52,20 @@ def run(folder: Path, out: Path, options: MaskOptions) -> str:
                 advance(1)
         write_preview(store)
     return f"{len(records)} items in {out}; look at {out / PREVIEW_FILE}"
+
+
+def _with_source(
+    options: MaskOptions, model: str, class_names: Sequence[str], device: str
+) -> "MaskSettings":
+    """Return the settings; a Segmentator reads what the VAE of the model makes of the images."""
+    masks = mask_source.with_prompted(options, mask_settings(options), device)
+    if options.segmentator is None:
+        return masks
+    from diffumask.models import load_autoencoder, resolve
+
+    spec = resolve(model)
+    mask_source.check_fit(options, spec, class_names)
+    return mask_source.bound(options, masks, load_autoencoder(spec, device), spec)
 
 
 def _check(

@@ -68,6 +68,25 @@ def fingerprint_folder(folder: Path) -> str:
     return total.hexdigest()
 
 
+def fingerprint_vae(folder: Path) -> str:
+    """Return 16 hex digits of the weights of a model's VAE, the same in float32 and float16.
+
+    Raises `InputError` for a model without a VAE in safetensors.
+    """
+    weights: dict[str, bytes] = {}
+    paths = sorted(path for path in (folder / "vae").glob("*.safetensors"))
+    for path in [one for one in paths if ".fp16." not in one.name] or paths:
+        with safe_open(path, framework="pt") as file:
+            for name in sorted(file.keys()):
+                weights[name] = file.get_tensor(name).half().numpy().tobytes()
+    if not weights:
+        raise InputError(f"expected a VAE in safetensors, got none in {folder}")
+    total = hashlib.blake2b(digest_size=8)
+    for name, content in sorted(weights.items()):
+        total.update(name.encode() + b"\0" + content)
+    return total.hexdigest()
+
+
 def reason(error: BaseException) -> str:
     """Return the first line of what a library says went wrong, or of what caused that."""
     text = str(error.__cause__ or error).strip()

@@ -6,12 +6,13 @@ from typing import Literal
 
 import cv2
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float32, UInt8
 
 from diffumask.components import drop_small
 from diffumask.errors import InputError
 from diffumask.refine import refine
 from diffumask.scores import score
+from diffumask.sources import MaskSource, alone, fused
 from diffumask.thresholds import Evidence, Otsu, ThresholdMethod
 from diffumask.types import (
     BACKGROUND_ID,
@@ -35,7 +36,7 @@ class MaskSettings:
     the affinity of a heat map from the image (an AffinityNet), in place of the sample's own.
     `uncertain_band` is how far, in heat, a threshold could be wrong: pixels whose label changes
     within it become 255. `min_area` is the share of the image below which a component
-    (4-connected) becomes background.
+    (4-connected) becomes background. `source` sees objects beside attention, or in its place.
     """
 
     heat: Literal["attention", "affinity"] = "affinity"
@@ -44,6 +45,7 @@ class MaskSettings:
     affinity_of: Callable[[Image, Heat], Heat] | None = None
     uncertain_band: float = 0.02
     min_area: float = 0.002
+    source: MaskSource | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.uncertain_band < 1:
@@ -75,15 +77,7 @@ def make_class_map(sample: Sample, settings: MaskSettings) -> Masked:
     heat that is not finite.
     """
     targets = sample.prompt.targets
-    seen = [_evidence(sample, target, settings) for target in targets]
-    thresholds = [settings.threshold(one) if one.heat.any() else 1.0 for one in seen]
-
-    heats = np.stack([one.heat for one in seen])
-    band = settings.uncertain_band
-    candidates = [thresholds]
-    if band:
-        candidates += [[max(t - band, 0.0) for t in thresholds], [t + band for t in thresholds]]
-    rough = label_probabilities(heats, candidates)
+    heats, thresholds, rough = _seen(sample, settings)
     refined = refine(settings.refiner, sample.image, rough).argmax(1).astype(np.uint8)
     labels = np.stack([_without_specks(one, settings.min_area) for one in refined])
 
@@ -95,6 +89,26 @@ def make_class_map(sample: Sample, settings: MaskSettings) -> Masked:
         thresholds,
         score(heats, thresholds, rough[0].argmax(0).astype(np.uint8), labels[0]),
     )
+
+
+def _seen(
+    sample: Sample, settings: MaskSettings
+) -> tuple[
+    Float32[np.ndarray, "word h w"], list[float], Float32[np.ndarray, "candidate label h w"]
+]:
+    """Return the heat map and the threshold of each target, and the label probabilities."""
+    targets, band, source = sample.prompt.targets, settings.uncertain_band, settings.source
+    objects = None if source is None else source.source(sample)
+    if source is not None and objects is not None and not source.fused:
+        return objects[1:-1], [0.5] * len(targets), alone(objects, band)
+    seen = [_evidence(sample, target, settings) for target in targets]
+    thresholds = [settings.threshold(one) if one.heat.any() else 1.0 for one in seen]
+    heats = np.stack([one.heat for one in seen])
+    candidates = [thresholds]
+    if band:
+        candidates += [[max(t - band, 0.0) for t in thresholds], [t + band for t in thresholds]]
+    rough = label_probabilities(heats, candidates)
+    return heats, thresholds, rough if objects is None else fused(rough, objects)
 
 
 def _evidence(sample: Sample, target: Target, settings: MaskSettings) -> Evidence:

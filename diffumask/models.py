@@ -3,16 +3,30 @@
 import difflib
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import DiffusionPipeline, UNet2DConditionModel
+from diffusers import AutoencoderKL, DiffusionPipeline, UNet2DConditionModel
 from diffusers.utils import logging as diffusers_logging
-from transformers import AutoConfig, AutoModelForSemanticSegmentation, PreTrainedModel, SamModel
+from transformers import (
+    MODEL_FOR_UNIVERSAL_SEGMENTATION_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSemanticSegmentation,
+    AutoModelForUniversalSegmentation,
+    AutoTokenizer,
+    CLIPModel,
+    CLIPSegForImageSegmentation,
+    CLIPTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    Sam2Model,
+    SamModel,
+)
 from transformers.utils import cached_file
 from transformers.utils import logging as transformers_logging
 
@@ -21,6 +35,7 @@ from diffumask.checkpoint import (
     check_whole,
     default_size_hw,
     fingerprint_folder,
+    fingerprint_vae,
     read_index,
     reason,
 )
@@ -28,6 +43,9 @@ from diffumask.errors import InputError
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]+")
+N_BYTES = 256  # each of which the vocabulary of a CLIPTokenizer holds
+# Published SAM 2 checkpoints are of the model for videos, which holds that for images.
+SAM_MODELS = {"sam": (SamModel, ("sam",)), "sam2": (Sam2Model, ("sam2", "sam2_video"))}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +109,7 @@ def load(spec: ModelSpec, device: str = "auto", dtype: str = "auto") -> Diffusio
 
     check_whole(folder)
     try:
-        with _progress_bars_off():
+        with progress_bars_off():
             unet = _load_unet(folder, options)
             pipe = DiffusionPipeline.from_pretrained(folder, unet=unet, **unused, **options)
     except InputError:
@@ -102,22 +120,84 @@ def load(spec: ModelSpec, device: str = "auto", dtype: str = "auto") -> Diffusio
     return pipe.to(torch_device)
 
 
+def load_autoencoder(spec: ModelSpec, device: str = "auto") -> AutoencoderKL:
+    """Load the VAE of a model alone, frozen, in float32.
+
+    Raises `InputError` as `load` does, and for an autoencoder of another kind.
+    """
+    torch_device = find_device(device)
+    folder = _folder(spec)
+    kind = read_index(folder).get("vae", (None, None))[1]
+    if kind != "AutoencoderKL":
+        raise InputError(f"expected a model with an AutoencoderKL, got {kind} in {folder}")
+    try:
+        with progress_bars_off():
+            loaded: Any = AutoencoderKL.from_pretrained(
+                folder,
+                subfolder="vae",
+                torch_dtype=torch.float32,
+                use_safetensors=True,
+                output_loading_info=True,
+            )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise InputError(f"expected a whole VAE in {folder}, got: {reason(error)}") from error
+    vae, info = loaded
+    if info["missing_keys"]:  # diffusers fills them with noise
+        missing = min(info["missing_keys"])
+        raise InputError(f"expected all weights of the VAE in {folder}, got none for {missing}")
+    return vae.requires_grad_(False).eval().to(torch_device)
+
+
+def vae_fingerprint(spec: ModelSpec) -> str:
+    """Return 16 hex digits of the weights of a model's VAE, whatever the rest of the model is."""
+    return fingerprint_vae(_folder(spec))
+
+
 def load_segmenter(model: str, device: str = "auto") -> tuple[PreTrainedModel, dict[str, Any]]:
     """Load a semantic segmentation network of transformers with its preprocessor_config.json.
 
     `model` is a folder or a hub id; the second result is empty without that file. Only safetensors
     are read, and no code of the model's. Raises `InputError` for anything else.
     """
-    if not (Path(model) / "config.json").is_file() and not HUB_ID.fullmatch(model):
-        raise InputError(
-            f"expected a folder with config.json or a hub id like owner/name, got {model!r}"
-        )
-    options: dict[str, Any] = {"use_safetensors": True, "trust_remote_code": False}
     torch_device = find_device(device)
+    network, prepared, missing = _load_segmenter(model, {})
+    if missing:  # transformers fills them with noise
+        raise InputError(f"expected all weights in {model}, got none for {min(missing)}")
+    return network.eval().to(torch_device), prepared
+
+
+def load_trainable(model: str, names: Mapping[int, str]) -> tuple[PreTrainedModel, dict[str, Any]]:
+    """Load a segmentation network, or its encoder alone, to train it for labels of these names.
+
+    As `load_segmenter`, but the head, where it is missing or made for another number of labels,
+    has random weights.
+    """
+    options = {
+        "id2label": dict(names),
+        "label2id": {name: label for label, name in names.items()},
+        "ignore_mismatched_sizes": True,
+    }
+    network, prepared, missing = _load_segmenter(model, options)
+    if len(missing) == len(network.state_dict()):
+        raise InputError(f"expected weights of a segmentation network in {model}, got others")
+    return network, prepared
+
+
+def _load_segmenter(
+    model: str, options: Mapping[str, Any]
+) -> tuple[Any, dict[str, Any], Collection[str]]:
+    """Load in single precision; the last result names the weights that are not there."""
+    _check_place(model)
+    safe: dict[str, Any] = {"use_safetensors": True, "trust_remote_code": False}
     try:
-        with _progress_bars_off():
-            network, info = AutoModelForSemanticSegmentation.from_pretrained(
-                model, dtype=torch.float32, output_loading_info=True, **options
+        with progress_bars_off():
+            config = AutoConfig.from_pretrained(model, trust_remote_code=False)
+            universal = type(config) in MODEL_FOR_UNIVERSAL_SEGMENTATION_MAPPING
+            kind: Any = (
+                AutoModelForUniversalSegmentation if universal else AutoModelForSemanticSegmentation
+            )
+            network, info = kind.from_pretrained(
+                model, dtype=torch.float32, output_loading_info=True, **safe, **options
             )
             preparation = cached_file(
                 model, "preprocessor_config.json", _raise_exceptions_for_missing_entries=False
@@ -127,38 +207,113 @@ def load_segmenter(model: str, device: str = "auto") -> tuple[PreTrainedModel, d
             f"expected a semantic segmentation network in safetensors, got {model!r}: "
             f"{reason(error)}"
         ) from error
-    if info["missing_keys"]:  # transformers fills them with noise
-        missing = min(info["missing_keys"])
-        raise InputError(f"expected all weights in {model}, got none for {missing}")
     prepared = json.loads(Path(preparation).read_bytes()) if preparation else {}
-    return network.eval().to(torch_device), prepared
+    return network, prepared, info["missing_keys"]
 
 
-def load_sam_model(folder: Path, device: str = "auto") -> SamModel:
-    """Load a SAM (Segment Anything) from safetensors in a local folder.
+def load_sam_model(folder: Path, device: str = "auto", kind: str = "sam") -> PreTrainedModel:
+    """Load a SAM ("sam") or SAM 2 ("sam2"; of its images) from safetensors in a local folder.
 
     Raises `InputError` for a folder that is missing, of another model, or not whole.
     """
     if not (folder / "config.json").is_file():
         raise InputError(f"expected a SAM folder with config.json, got {str(folder)!r}")
-    options: dict[str, Any] = {"use_safetensors": True, "local_files_only": True}
+    network, types = SAM_MODELS[kind]
+    return _load_whole(str(folder), network, types, "SAM").to(find_device(device))
+
+
+def load_clipseg(model: str, device: str = "auto") -> tuple[PreTrainedModel, CLIPTokenizer]:
+    """Load a CLIPSeg with its tokenizer, from safetensors in a folder or on the hub.
+
+    Raises `InputError` for anything else.
+    """
+    network = _load_whole(model, CLIPSegForImageSegmentation, ("clipseg",), "CLIPSeg")
+    tokenizer = _load_tokenizer(CLIPTokenizer, model, "a CLIPSeg")
+    if len(tokenizer) != network.config.text_config.vocab_size:  # transformers makes one up
+        raise InputError(f"expected the tokenizer of a CLIPSeg in {model!r}, got none")
+    return network.to(find_device(device)), tokenizer
+
+
+def load_text_encoder(model: str, device: str = "auto") -> tuple[CLIPModel, CLIPTokenizer]:
+    """Load the half of a CLIP that reads texts, in float32, with its tokenizer.
+
+    From safetensors in a folder or on the hub; raises `InputError` for anything else.
+    """
+    network = _load_whole(model, CLIPModel, ("clip",), "CLIP").float()
+    del network.vision_model
+    tokenizer = _load_tokenizer(CLIPTokenizer, model, "a CLIP")
+    if len(tokenizer) != network.config.text_config.vocab_size:  # transformers makes one up
+        raise InputError(f"expected the tokenizer of a CLIP in {model!r}, got none")
+    return network.to(find_device(device)), tokenizer
+
+
+def load_language_model(
+    model: str, device: str = "auto"
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load a causal language model of transformers with its tokenizer, and no code of its own.
+
+    From safetensors in a folder or on the hub; raises `InputError` for anything else.
+    """
+    network = _load_whole(model, AutoModelForCausalLM, (), "language model")
+    tokenizer = _load_tokenizer(AutoTokenizer, model, "a language model", trust_remote_code=False)
+    if not 1 < len(tokenizer) <= network.get_input_embeddings().num_embeddings:
+        raise InputError(f"expected the tokenizer of a language model in {model!r}, got none")
+    return network.to(find_device(device)), tokenizer
+
+
+def load_tokenizer(model: str) -> CLIPTokenizer:
+    """Load the tokenizer of an image model alone; takes the names that `resolve` takes.
+
+    Raises `InputError` for anything else.
+    """
+    source = str(MODELS[model].source if model in MODELS else model)
+    if not (Path(source) / "tokenizer").is_dir() and not HUB_ID.fullmatch(source):
+        raise InputError(f"expected an image model with a folder tokenizer, got {model!r}")
+    tokenizer = _load_tokenizer(CLIPTokenizer, source, "an image model", subfolder="tokenizer")
+    if len(tokenizer) < N_BYTES:  # transformers makes one up
+        raise InputError(f"expected the tokenizer of an image model in {model!r}, got none")
+    return tokenizer
+
+
+def _load_tokenizer(kind: Any, model: str, name: str, **options: Any) -> Any:
     try:
-        kind = AutoConfig.from_pretrained(folder, local_files_only=True).model_type
-        if kind != "sam":
-            raise InputError(f"expected a model of type 'sam' in {str(folder)!r}, got {kind!r}")
-        with _progress_bars_off():
-            loaded: Any = SamModel.from_pretrained(folder, output_loading_info=True, **options)
+        return kind.from_pretrained(model, local_files_only=Path(model).is_dir(), **options)
+    except Exception as error:  # any kind, for the reason given in _fetch
+        raise InputError(
+            f"expected the tokenizer of {name} in {model!r}, got: {reason(error)}"
+        ) from error
+
+
+def _check_place(model: str) -> None:
+    if not (Path(model) / "config.json").is_file() and not HUB_ID.fullmatch(model):
+        raise InputError(
+            f"expected a folder with config.json or a hub id like owner/name, got {model!r}"
+        )
+
+
+def _load_whole(model: str, network: Any, types: Sequence[str], name: str) -> Any:
+    """Load a model of one of the types, all of whose weights are there, in evaluation mode.
+
+    Without types, any that the class of the network takes.
+    """
+    _check_place(model)
+    options: dict[str, Any] = {"use_safetensors": True, "local_files_only": Path(model).is_dir()}
+    options["trust_remote_code"] = False
+    try:
+        found = AutoConfig.from_pretrained(model, trust_remote_code=False).model_type
+        if types and found not in types:
+            raise InputError(f"expected a model of type {types[0]!r} in {model!r}, got {found!r}")
+        with progress_bars_off():
+            loaded, info = network.from_pretrained(model, output_loading_info=True, **options)
     except InputError:
         raise
     except Exception as error:  # any kind, for the reason given in _fetch
-        raise InputError(
-            f"expected a whole SAM in {str(folder)!r}, got: {reason(error)}"
-        ) from error
-    model, info = loaded
+        raise InputError(f"expected a whole {name} in {model!r}, got: {reason(error)}") from error
     if info["missing_keys"]:  # transformers fills them with noise
-        missing = min(info["missing_keys"])
-        raise InputError(f"expected all weights in {str(folder)!r}, got none for {missing}")
-    return model.eval().to(find_device(device))
+        raise InputError(
+            f"expected all weights in {model!r}, got none for {min(info['missing_keys'])}"
+        )
+    return loaded.eval()
 
 
 def fingerprint(spec: ModelSpec) -> str:
@@ -226,7 +381,7 @@ def _dtype(dtype: str, device: torch.device) -> torch.dtype:
 
 
 @contextmanager
-def _progress_bars_off() -> Iterator[None]:
+def progress_bars_off() -> Iterator[None]:
     """Hide the bars that the libraries show for the parts of a model."""
     turn_on: list[Callable[[], None]] = []
     for library in (diffusers_logging, transformers_logging):

@@ -77,16 +77,16 @@ def observe_attention(
     of_model: Any = pipe  # its parts are attributes of subclasses
     _check_images(images, of_model)
     signal_shares = _signal_shares(of_model, timesteps)
-    latents = _encode(of_model, np.stack(images))
+    latents = encode(of_model, np.stack(images))
 
     words = [[target.word for target in prompt.targets] for prompt in prompts]
     self_attention = "matrix" if affinity else False
     generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
     with capture(pipe, words, steps=ALL_STEPS, self_attention=self_attention) as attention:
-        conditions = _conditions(of_model, [prompt.text for prompt in prompts], images[0].shape[:2])
+        told = conditions(of_model, [prompt.text for prompt in prompts], images[0].shape[:2])
         for timestep, share in zip(timesteps, signal_shares, strict=True):
             noisy = share.sqrt() * latents + (1 - share).sqrt() * _noise(latents, generators)
-            of_model.unet(noisy.to(of_model.unet.dtype), timestep, **conditions)
+            of_model.unet(noisy.to(of_model.unet.dtype), timestep, **told)
     return attention
 
 
@@ -121,7 +121,7 @@ def _signal_shares(pipe: Any, timesteps: Sequence[int]) -> Sequence[Float[Tensor
     return [levels[timestep].to(pipe.device, torch.float32) for timestep in timesteps]
 
 
-def _encode(
+def encode(
     pipe: Any, images: UInt8[np.ndarray, "image height width 3"]
 ) -> Float[Tensor, "image channel h w"]:
     """Return the mode of the latents as the UNet takes them, in single precision."""
@@ -156,7 +156,7 @@ def _noise(
     return torch.stack(drawn).to(latents.device)
 
 
-def _conditions(pipe: Any, texts: list[str], size_hw: tuple[int, int]) -> dict[str, Any]:
+def conditions(pipe: Any, texts: list[str], size_hw: tuple[int, int]) -> dict[str, Any]:
     """Return the arguments of the UNet that say what the images show."""
     encoded = pipe.encode_prompt(
         prompt=texts,
@@ -164,13 +164,13 @@ def _conditions(pipe: Any, texts: list[str], size_hw: tuple[int, int]) -> dict[s
         num_images_per_prompt=1,
         do_classifier_free_guidance=False,
     )
-    conditions: dict[str, Any] = {"encoder_hidden_states": encoded[0]}
+    told: dict[str, Any] = {"encoder_hidden_states": encoded[0]}
     addition = pipe.unet.config.addition_embed_type
     if addition == "text_time":  # Stable Diffusion XL: the image is whole, as large as it was
         pooled = encoded[2]
         size = torch.tensor([*size_hw, 0, 0, *size_hw], device=pooled.device, dtype=pooled.dtype)
         more = {"text_embeds": pooled, "time_ids": size.expand(len(texts), -1)}
-        conditions["added_cond_kwargs"] = more
+        told["added_cond_kwargs"] = more
     elif addition is not None:
         raise InputError(f"expected the UNet of Stable Diffusion, got one that takes {addition}")
-    return conditions
+    return told

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float32, UInt8
 
 Image = UInt8[np.ndarray, "h w 3"]
 Heat = Float32[np.ndarray, "h w"]
+Objects = Float32[np.ndarray, "plane h w"]
 GridHeat = Float32[np.ndarray, "_grid_h _grid_w"]
 Mask = Bool[np.ndarray, "h w"]
 ClassMap = UInt8[np.ndarray, "h w"]
@@ -55,7 +56,8 @@ class Sample:
     """A generated image with a heat map per wanted word, on the grid of the attention.
 
     `affinities` are the heat maps after propagation to alike pixels, on a grid of their own;
-    empty if that was not asked for.
+    empty if that was not asked for. `objects` is what a mask source saw while the image was made
+    (see `diffumask.sources`), if one did.
     """
 
     prompt: Prompt
@@ -63,6 +65,7 @@ class Sample:
     image: Image
     heats: Mapping[str, GridHeat]
     affinities: Mapping[str, GridHeat] = field(default_factory=dict)
+    objects: Objects | None = None
 
 
 @dataclass(frozen=True, slots=True)

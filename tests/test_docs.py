@@ -8,7 +8,7 @@ from diffusers import StableDiffusionPipeline
 DOCS = Path(__file__).parent.parent / "docs"
 
 
-def run_code(page: str, pipe: StableDiffusionPipeline) -> dict[str, Any]:
+def run_code(page: str, pipe: StableDiffusionPipeline | None = None) -> dict[str, Any]:
     """Run the Python of a page from top to bottom, and return what it defined."""
     blocks = re.findall(r"```python\n(.*?)```", (DOCS / page).read_text("utf-8"), re.DOTALL)
     names: dict[str, Any] = {"pipe": pipe}
@@ -29,3 +29,15 @@ def test_the_code_on_masks_runs(pipe: StableDiffusionPipeline) -> None:
     for name in ("masked", "observed"):
         assert names[name].class_map.shape == (64, 48)
         assert set(np.unique(names[name].class_map)) <= {0, 3, 8, 255}
+
+
+def test_the_code_on_training_runs() -> None:
+    names = run_code("train.md")
+    assert names["predicted"].shape == (40, 64)
+    assert set(np.unique(names["predicted"])) <= {0, 3}
+
+
+def test_the_code_on_segmentator_runs(pipe: StableDiffusionPipeline) -> None:
+    names = run_code("segmentator.md", pipe)
+    assert names["planes"].shape == (1, 3, 64, 48)
+    assert names["doubt"].shape == (1, 64, 48)

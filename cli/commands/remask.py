@@ -6,7 +6,15 @@ from typing import Annotated
 import typer
 
 from ..one_line import errors_in_one_line
-from ..options import Affinity, HeatMap, Refiner, Threshold, UncertainBand
+from ..options import (
+    Affinity,
+    HeatMap,
+    MaskSourceName,
+    Refiner,
+    SegmentatorFile,
+    Threshold,
+    UncertainBand,
+)
 
 
 def remask(
@@ -17,12 +25,20 @@ def remask(
     affinity: Affinity = "self-attention",
     heat: HeatMap = "auto",
     uncertain_band: UncertainBand = None,
+    mask_source: MaskSourceName = "attention",
+    segmentator: SegmentatorFile = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Whose VAE a Segmentator reads.", show_default="the dataset's"),
+    ] = None,
+    device: Annotated[str, typer.Option(help="As for generate; for --segmentator.")] = "auto",
 ) -> None:
     """Make the masks of a dataset again with other settings, without sampling, in a new folder."""
     with errors_in_one_line():
         from ..mask_options import read_mask_options
         from ..remask import run
 
-        typer.echo(
-            run(folder, out, read_mask_options(threshold, refiner, affinity, heat, uncertain_band))
+        options = read_mask_options(
+            threshold, refiner, affinity, heat, uncertain_band, mask_source, segmentator
         )
+        typer.echo(run(folder, out, options, model, device))
