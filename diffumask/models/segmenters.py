@@ -1,0 +1,109 @@
+"""Networks that segment, of transformers."""
+
+import json
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    MODEL_FOR_UNIVERSAL_SEGMENTATION_MAPPING,
+    AutoConfig,
+    AutoModelForSemanticSegmentation,
+    AutoModelForUniversalSegmentation,
+    CLIPSegForImageSegmentation,
+    CLIPTokenizer,
+    PreTrainedModel,
+    Sam2Model,
+    SamModel,
+)
+from transformers.utils import cached_file
+
+from diffumask.checkpoint import reason
+from diffumask.errors import InputError
+from diffumask.models.devices import find_device, progress_bars_off
+from diffumask.models.whole import check_place, load_tokenizer_of, load_whole
+
+# Published SAM 2 checkpoints are of the model for videos, which holds that for images.
+SAM_MODELS = {"sam": (SamModel, ("sam",)), "sam2": (Sam2Model, ("sam2", "sam2_video"))}
+
+
+def load_segmenter(model: str, device: str = "auto") -> tuple[PreTrainedModel, dict[str, Any]]:
+    """Load a semantic segmentation network of transformers with its preprocessor_config.json.
+
+    `model` is a folder or a hub id; the second result is empty without that file. Only safetensors
+    are read, and no code of the model's. Raises `InputError` for anything else.
+    """
+    torch_device = find_device(device)
+    network, prepared, missing = _load_segmenter(model, {})
+    if missing:  # transformers fills them with noise
+        raise InputError(f"expected all weights in {model}, got none for {min(missing)}")
+    return network.eval().to(torch_device), prepared
+
+
+def load_trainable(model: str, names: Mapping[int, str]) -> tuple[PreTrainedModel, dict[str, Any]]:
+    """Load a segmentation network, or its encoder alone, to train it for labels of these names.
+
+    As `load_segmenter`, but the head, where it is missing or made for another number of labels,
+    has random weights.
+    """
+    options = {
+        "id2label": dict(names),
+        "label2id": {name: label for label, name in names.items()},
+        "ignore_mismatched_sizes": True,
+    }
+    network, prepared, missing = _load_segmenter(model, options)
+    if len(missing) == len(network.state_dict()):
+        raise InputError(f"expected weights of a segmentation network in {model}, got others")
+    return network, prepared
+
+
+def _load_segmenter(
+    model: str, options: Mapping[str, Any]
+) -> tuple[Any, dict[str, Any], Collection[str]]:
+    """Load in single precision; the last result names the weights that are not there."""
+    check_place(model)
+    safe: dict[str, Any] = {"use_safetensors": True, "trust_remote_code": False}
+    try:
+        with progress_bars_off():
+            config = AutoConfig.from_pretrained(model, trust_remote_code=False)
+            universal = type(config) in MODEL_FOR_UNIVERSAL_SEGMENTATION_MAPPING
+            kind: Any = (
+                AutoModelForUniversalSegmentation if universal else AutoModelForSemanticSegmentation
+            )
+            network, info = kind.from_pretrained(
+                model, dtype=torch.float32, output_loading_info=True, **safe, **options
+            )
+            preparation = cached_file(
+                model, "preprocessor_config.json", _raise_exceptions_for_missing_entries=False
+            )
+    except Exception as error:  # any kind, as the hub's client lets many through
+        raise InputError(
+            f"expected a semantic segmentation network in safetensors, got {model!r}: "
+            f"{reason(error)}"
+        ) from error
+    prepared = json.loads(Path(preparation).read_bytes()) if preparation else {}
+    return network, prepared, info["missing_keys"]
+
+
+def load_sam_model(folder: Path, device: str = "auto", kind: str = "sam") -> PreTrainedModel:
+    """Load a SAM ("sam") or SAM 2 ("sam2"; of its images) from safetensors in a local folder.
+
+    Raises `InputError` for a folder that is missing, of another model, or not whole.
+    """
+    if not (folder / "config.json").is_file():
+        raise InputError(f"expected a SAM folder with config.json, got {str(folder)!r}")
+    network, types = SAM_MODELS[kind]
+    return load_whole(str(folder), network, types, "SAM").to(find_device(device))
+
+
+def load_clipseg(model: str, device: str = "auto") -> tuple[PreTrainedModel, CLIPTokenizer]:
+    """Load a CLIPSeg with its tokenizer, from safetensors in a folder or on the hub.
+
+    Raises `InputError` for anything else.
+    """
+    network = load_whole(model, CLIPSegForImageSegmentation, ("clipseg",), "CLIPSeg")
+    tokenizer = load_tokenizer_of(CLIPTokenizer, model, "a CLIPSeg")
+    if len(tokenizer) != network.config.text_config.vocab_size:  # transformers makes one up
+        raise InputError(f"expected the tokenizer of a CLIPSeg in {model!r}, got none")
+    return network.to(find_device(device)), tokenizer
