@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ..one_line import errors_in_one_line
+from ..result import Result
 
 
 def affinity_train(
@@ -20,12 +20,11 @@ def affinity_train(
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the training.")] = 0,
     device: Annotated[str, typer.Option(help="As for generate.")] = "auto",
-) -> None:
+) -> Result:
     """Train a network on a dataset that spreads heat to alike pixels; no mask is drawn.
 
     generate --affinity and remask --affinity take the folder.
     """
-    with errors_in_one_line():
-        from ..affinity import Request, run
+    from ..affinity import Request, run
 
-        typer.echo(run(Request(data, out, tuple(classes or ()), steps, seed, device)))
+    return run(Request(data, out, tuple(classes or ()), steps, seed, device))

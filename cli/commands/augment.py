@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ..one_line import errors_in_one_line
+from ..result import Result
 
 
 def augment(
@@ -28,19 +28,18 @@ def augment(
     with_dropped: Annotated[
         bool, typer.Option("--all", help="Take items that `filter` dropped, too.")
     ] = False,
-) -> None:
+) -> Result:
     """Make new scenes from the images and masks of a dataset, in a new folder.
 
     The same command goes on where an earlier one stopped, in the same folder.
     """
-    with errors_in_one_line():
-        from ..augment import run
+    from ..augment import run
 
-        shares = {
-            "splice": splice,
-            "copy_paste": copy_paste,
-            "perspective": perspective,
-            "blur": blur,
-            "occlude": occlude,
-        }
-        typer.echo(run(folder, out, n, seed, shares, size, with_dropped))
+    shares = {
+        "splice": splice,
+        "copy_paste": copy_paste,
+        "perspective": perspective,
+        "blur": blur,
+        "occlude": occlude,
+    }
+    return run(folder, out, n, seed, shares, size, with_dropped)

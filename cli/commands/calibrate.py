@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ..one_line import errors_in_one_line
+from ..result import Result
 
 
 def calibrate(
@@ -36,27 +36,26 @@ def calibrate(
     ] = None,
     device: Annotated[str, typer.Option(help="As for generate.")] = "auto",
     dtype: Annotated[str, typer.Option(help="As for generate.")] = "auto",
-) -> None:
+) -> Result:
     """Find the threshold of each class that a reference agrees with best.
 
     generate --threshold and remask --threshold take the file. With masks:DIR the reference is
     drawn by hand, for 10 to 20 images of --data; with transformers:MODEL a segmentation network.
     """
-    with errors_in_one_line():
-        from ..calibrate import Request, run
+    from ..calibrate import Request, run
 
-        request = Request(
-            classes=classes,
-            n=n,
-            out=out,
-            model=model,
-            vocabulary=vocabulary,
-            data=data,
-            reference=reference,
-            batch_size=batch_size,
-            seed=seed,
-            plot=plot,
-            device=device,
-            dtype=dtype,
-        )
-        typer.echo(run(request))
+    request = Request(
+        classes=classes,
+        n=n,
+        out=out,
+        model=model,
+        vocabulary=vocabulary,
+        data=data,
+        reference=reference,
+        batch_size=batch_size,
+        seed=seed,
+        plot=plot,
+        device=device,
+        dtype=dtype,
+    )
+    return run(request)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ..one_line import errors_in_one_line
+from ..result import Result
 
 
 def evaluate(
@@ -52,27 +52,26 @@ def evaluate(
         int | None, typer.Option(help="Processes that read masks.", show_default="all cores")
     ] = None,
     device: Annotated[str, typer.Option(help="As for generate; for --checkpoint.")] = "auto",
-) -> None:
+) -> Result:
     """Compare predicted masks, or those of a network, with real ones: IoU, boundary F, confusion.
 
     The folder of the data is read as it was downloaded.
     """
-    with errors_in_one_line():
-        from ..evaluate import Request, run
+    from ..evaluate import Request, run
 
-        request = Request(
-            data=data,
-            predictions=predictions,
-            checkpoint=checkpoint,
-            layout=layout,
-            split=split,
-            vocabulary=vocabulary,
-            classes=classes or (),
-            ignore_values=ignore_values or (),
-            ignore_background=ignore_background,
-            out=out,
-            plot=plot,
-            workers=workers,
-            device=device,
-        )
-        typer.echo(run(request))
+    request = Request(
+        data=data,
+        predictions=predictions,
+        checkpoint=checkpoint,
+        layout=layout,
+        split=split,
+        vocabulary=vocabulary,
+        classes=classes or (),
+        ignore_values=ignore_values or (),
+        ignore_background=ignore_background,
+        out=out,
+        plot=plot,
+        workers=workers,
+        device=device,
+    )
+    return run(request)

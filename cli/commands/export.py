@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ..one_line import errors_in_one_line
+from ..result import Result
 
 
 def export(
@@ -28,13 +28,12 @@ def export(
     with_dropped: Annotated[
         bool, typer.Option("--all", help="Also the items that diffumask filter dropped.")
     ] = False,
-) -> None:
+) -> Result:
     """Write a dataset in a format that others train with, or correct masks in.
 
     The new folder is there as a whole or not at all. An item is in the same split whatever
     other items there are.
     """
-    with errors_in_one_line():
-        from ..export import Request, run
+    from ..export import Request, run
 
-        typer.echo(run(Request(folder, format_name, out, split, instances, with_dropped)))
+    return run(Request(folder, format_name, out, split, instances, with_dropped))

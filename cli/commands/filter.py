@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ..one_line import errors_in_one_line
+from ..result import Result
 
 
 def filter_items(
@@ -64,36 +64,35 @@ def filter_items(
         typer.Option("--marks-only", help="Train nothing: give only the marked items a verdict."),
     ] = False,
     device: Annotated[str, typer.Option(help="As for generate.")] = "auto",
-) -> None:
+) -> Result:
     """Find the items whose masks networks do not confirm that were trained on the others.
 
     Verdict, reason and quality go into metadata.jsonl; train and augment leave dropped items out.
     Another alpha reads what the networks found before.
     """
-    with errors_in_one_line():
-        from ..filter import Request, run
+    from ..filter import Request, run
 
-        request = Request(
-            folder=folder,
-            alpha=alpha,
-            min_iou=min_iou,
-            cutoffs=cutoffs,
-            method=method,
-            min_scores=min_scores or (),
-            area=area,
-            training={
-                "num_folds": folds,
-                "model": model,
-                "num_steps": steps,
-                "batch_size": batch_size,
-                "learning_rate": learning_rate,
-                "seed": seed,
-            },
-            apply=apply,
-            report=report,
-            report_items=report_items,
-            marks=marks,
-            marks_only=marks_only,
-            device=device,
-        )
-        typer.echo(run(request))
+    request = Request(
+        folder=folder,
+        alpha=alpha,
+        min_iou=min_iou,
+        cutoffs=cutoffs,
+        method=method,
+        min_scores=min_scores or (),
+        area=area,
+        training={
+            "num_folds": folds,
+            "model": model,
+            "num_steps": steps,
+            "batch_size": batch_size,
+            "learning_rate": learning_rate,
+            "seed": seed,
+        },
+        apply=apply,
+        report=report,
+        report_items=report_items,
+        marks=marks,
+        marks_only=marks_only,
+        device=device,
+    )
+    return run(request)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ..one_line import errors_in_one_line
+from ..result import Result
 from ..options import (
     Affinity,
     CaptionFile,
@@ -95,48 +95,47 @@ def generate(
     lora_scale: Annotated[float, typer.Option(help="How much of the LoRA: 0 is none.")] = 1.0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps, ...")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32, float16 or bfloat16.")] = "auto",
-) -> None:
+) -> Result:
     """Generate images of classes, each with the mask of its object.
 
     The same command goes on where an earlier one stopped, in the same folder.
     """
-    with errors_in_one_line():
-        from diffumask.shards import parse_shard
+    from diffumask.shards import parse_shard
 
-        from ..generate import Request, run
-        from ..mask_options import read_mask_options
+    from ..generate import Request, run
+    from ..mask_options import read_mask_options
 
-        request = Request(
-            classes=classes or (),
-            n=n,
-            out=out,
-            model=model,
-            vocabulary=vocabulary,
-            prompts=prompts,
-            objects=objects,
-            open_all=open_all,
-            captions=captions,
-            caption_ranking=caption_ranking,
-            num_inference_steps=num_inference_steps,
-            guidance_scale=guidance_scale,
-            height=height,
-            width=width,
-            batch_size=batch_size,
-            seed=seed,
-            masks=read_mask_options(
-                threshold, refiner, affinity, heat, uncertain_band, mask_source, segmentator
-            ),
-            keep_maps=keep_maps,
-            shard=parse_shard(shard),
-            resume=resume,
-            ray=ray,
-            workers=workers,
-            dry_run=dry_run,
-            gpu=gpu,
-            pace_s=pace,
-            lora=lora,
-            lora_scale=lora_scale,
-            device=device,
-            dtype=dtype,
-        )
-        typer.echo(run(request))
+    request = Request(
+        classes=classes or (),
+        n=n,
+        out=out,
+        model=model,
+        vocabulary=vocabulary,
+        prompts=prompts,
+        objects=objects,
+        open_all=open_all,
+        captions=captions,
+        caption_ranking=caption_ranking,
+        num_inference_steps=num_inference_steps,
+        guidance_scale=guidance_scale,
+        height=height,
+        width=width,
+        batch_size=batch_size,
+        seed=seed,
+        masks=read_mask_options(
+            threshold, refiner, affinity, heat, uncertain_band, mask_source, segmentator
+        ),
+        keep_maps=keep_maps,
+        shard=parse_shard(shard),
+        resume=resume,
+        ray=ray,
+        workers=workers,
+        dry_run=dry_run,
+        gpu=gpu,
+        pace_s=pace,
+        lora=lora,
+        lora_scale=lora_scale,
+        device=device,
+        dtype=dtype,
+    )
+    return run(request)

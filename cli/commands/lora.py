@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ..one_line import errors_in_one_line
+from ..result import Result
 
 
 def lora_train(
@@ -33,27 +33,26 @@ def lora_train(
         bool, typer.Option("--resume", help="Go on with a training that was stopped.")
     ] = False,
     device: Annotated[str, typer.Option(help="As for generate.")] = "auto",
-) -> None:
+) -> Result:
     """Train a LoRA on images with captions, so that the model draws what they show.
 
     generate --lora takes the file, and so does any program that reads LoRAs of diffusers.
     """
-    with errors_in_one_line():
-        from ..lora import Request, run
+    from ..lora import Request, run
 
-        request = Request(
-            images=images,
-            out=out,
-            captions=captions,
-            model=model,
-            rank=rank,
-            text_encoder=text_encoder,
-            steps=steps,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            resolution=resolution,
-            seed=seed,
-            resume=resume,
-            device=device,
-        )
-        typer.echo(run(request))
+    request = Request(
+        images=images,
+        out=out,
+        captions=captions,
+        model=model,
+        rank=rank,
+        text_encoder=text_encoder,
+        steps=steps,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        resolution=resolution,
+        seed=seed,
+        resume=resume,
+        device=device,
+    )
+    return run(request)

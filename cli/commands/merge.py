@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ..one_line import errors_in_one_line
+from ..result import Result
 
 
 def merge(
@@ -14,9 +14,8 @@ def merge(
     copy: Annotated[
         bool, typer.Option("--copy", help="Copy files, where a hard link would do.")
     ] = False,
-) -> None:
+) -> Result:
     """Merge the shards of a run to the dataset that one run would have made."""
-    with errors_in_one_line():
-        from ..merge import run
+    from ..merge import run
 
-        typer.echo(run(shards, out, copy))
+    return run(shards, out, copy)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ..one_line import errors_in_one_line
+from ..result import Result
 from ..options import (
     CaptionFile,
     CaptionRanking,
@@ -43,14 +43,13 @@ def prompts(
     device: Annotated[
         str, typer.Option(help="For --expand and clip: auto, cpu, cuda, mps, ...")
     ] = "auto",
-) -> None:
+) -> Result:
     """Print the prompts that generate would use."""
-    with errors_in_one_line():
-        from ..prompts import PromptOptions, Request, run
+    from ..prompts import PromptOptions, Request, run
 
-        options = PromptOptions(
-            classes or (), prompt_file, objects, open_all, captions, caption_ranking, device
-        )
-        request = Request(options, n, model, vocabulary, seed, balance, format_, expand)
-        for line in run(request):
-            typer.echo(line)
+    options = PromptOptions(
+        classes or (), prompt_file, objects, open_all, captions, caption_ranking, device
+    )
+    request = Request(options, n, model, vocabulary, seed, balance, format_, expand)
+    for line in run(request):
+        typer.echo(line)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ..one_line import errors_in_one_line
+from ..result import Result
 from ..options import (
     Affinity,
     HeatMap,
@@ -32,13 +32,12 @@ def remask(
         typer.Option(help="Whose VAE a Segmentator reads.", show_default="the dataset's"),
     ] = None,
     device: Annotated[str, typer.Option(help="As for generate; for --segmentator.")] = "auto",
-) -> None:
+) -> Result:
     """Make the masks of a dataset again with other settings, without sampling, in a new folder."""
-    with errors_in_one_line():
-        from ..mask_options import read_mask_options
-        from ..remask import run
+    from ..mask_options import read_mask_options
+    from ..remask import run
 
-        options = read_mask_options(
-            threshold, refiner, affinity, heat, uncertain_band, mask_source, segmentator
-        )
-        typer.echo(run(folder, out, options, model, device))
+    options = read_mask_options(
+        threshold, refiner, affinity, heat, uncertain_band, mask_source, segmentator
+    )
+    return run(folder, out, options, model, device)

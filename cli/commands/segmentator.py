@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ..one_line import errors_in_one_line
+from ..result import Result
 
 Data = Annotated[Path, typer.Option(help="Folder of images with masks.")]
 Layout = Annotated[
@@ -59,34 +59,33 @@ def segmentator_train(
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the training.")] = 0,
     device: Device = "auto",
-) -> None:
+) -> Result:
     """Train a light head on the VAE decoder of a model from images with masks.
 
     The same command goes on where an earlier one stopped.
     """
-    with errors_in_one_line():
-        from ..segmentator import TrainRequest, train
+    from ..segmentator import TrainRequest, train
 
-        request = TrainRequest(
-            data=data,
-            out=out,
-            model=model,
-            head=head,
-            layout=layout,
-            split=split,
-            vocabulary=vocabulary,
-            classes=tuple(classes or ()),
-            ignore_values=tuple(ignore_values or ()),
-            steps=steps,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            views=views,
-            held_out=held_out,
-            size=size,
-            seed=seed,
-            device=device,
-        )
-        typer.echo(train(request))
+    request = TrainRequest(
+        data=data,
+        out=out,
+        model=model,
+        head=head,
+        layout=layout,
+        split=split,
+        vocabulary=vocabulary,
+        classes=tuple(classes or ()),
+        ignore_values=tuple(ignore_values or ()),
+        steps=steps,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        views=views,
+        held_out=held_out,
+        size=size,
+        seed=seed,
+        device=device,
+    )
+    return train(request)
 
 
 def segmentator_predict(
@@ -95,12 +94,11 @@ def segmentator_predict(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the masks.")],
     model: OfModel = None,
     device: Device = "auto",
-) -> None:
+) -> Result:
     """Make masks of images, also of such that were never generated, as palette PNG."""
-    with errors_in_one_line():
-        from ..segmentator import predict
+    from ..segmentator import predict
 
-        typer.echo(predict(images, segmentator, out, model, device))
+    return predict(images, segmentator, out, model, device)
 
 
 def segmentator_evaluate(
@@ -116,10 +114,9 @@ def segmentator_evaluate(
     ] = None,
     model: OfModel = None,
     device: Device = "auto",
-) -> None:
+) -> Result:
     """Compare the masks of a head with real ones; the classes are matched by name."""
-    with errors_in_one_line():
-        from ..segmentator import EvaluateRequest, evaluate
+    from ..segmentator import EvaluateRequest, evaluate
 
-        request = EvaluateRequest(segmentator, data, layout, split, out, plot, model, device)
-        typer.echo(evaluate(request))
+    request = EvaluateRequest(segmentator, data, layout, split, out, plot, model, device)
+    return evaluate(request)

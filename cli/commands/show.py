@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ..one_line import errors_in_one_line
+from ..result import Result
 
 
 def show(
@@ -20,9 +20,8 @@ def show(
     thumbnail_px: Annotated[
         int, typer.Option(help="Longer side of the pictures on the page, at most.")
     ] = 256,
-) -> None:
+) -> Result:
     """Make a page to look through a dataset and to accept or reject items: one HTML file."""
-    with errors_in_one_line():
-        from ..show import Request, run
+    from ..show import Request, run
 
-        typer.echo(run(Request(folder, out, items, thumbnail_px)))
+    return run(Request(folder, out, items, thumbnail_px))

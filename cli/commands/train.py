@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ..one_line import errors_in_one_line
+from ..result import Result
 
 
 def train(
@@ -83,39 +83,38 @@ def train(
     workers: Annotated[int, typer.Option(help="Threads that make batches.")] = 2,
     device: Annotated[str, typer.Option(help="As for generate.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
-) -> None:
+) -> Result:
     """Train a segmentation network on images with masks, made or real, for evaluate --checkpoint.
 
     The same command goes on where an earlier one stopped. `accelerate launch -m diffumask.cli
     train ...` shares the work among several devices.
     """
-    with errors_in_one_line():
-        from ..train import Request, run
+    from ..train import Request, run
 
-        request = Request(
-            data=data,
-            model=model,
-            out=out,
-            also=tuple(also or ()),
-            also_split=also_split,
-            val=val,
-            val_split=val_split,
-            layout=layout,
-            split=split,
-            vocabulary=vocabulary,
-            classes=tuple(classes or ()),
-            ignore_values=tuple(ignore_values or ()),
-            use_all=use_all,
-            augment=augment,
-            steps=steps,
-            batch_size=batch_size,
-            gradient_accumulation=gradient_accumulation,
-            learning_rate=learning_rate,
-            size=size,
-            checkpoint_every=checkpoint_every,
-            seed=seed,
-            workers=workers,
-            device=device,
-            precision=precision,
-        )
-        typer.echo(run(request))
+    request = Request(
+        data=data,
+        model=model,
+        out=out,
+        also=tuple(also or ()),
+        also_split=also_split,
+        val=val,
+        val_split=val_split,
+        layout=layout,
+        split=split,
+        vocabulary=vocabulary,
+        classes=tuple(classes or ()),
+        ignore_values=tuple(ignore_values or ()),
+        use_all=use_all,
+        augment=augment,
+        steps=steps,
+        batch_size=batch_size,
+        gradient_accumulation=gradient_accumulation,
+        learning_rate=learning_rate,
+        size=size,
+        checkpoint_every=checkpoint_every,
+        seed=seed,
+        workers=workers,
+        device=device,
+        precision=precision,
+    )
+    return run(request)
