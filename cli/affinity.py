@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from diffumask.errors import InputError
 
 from .progress import progress
+from .result import Result
 
 if TYPE_CHECKING:  # they load numpy
     from diffumask.types import GridHeat, Image
@@ -29,7 +30,7 @@ class Request:
             raise InputError(f"expected --steps of 1 or more, got {self.steps}")
 
 
-def run(request: Request) -> str:
+def run(request: Request) -> Result:
     """Train a network and write it, and return a line that says where.
 
     Raises InputError for what the user can mend, before the training where that can be known.
@@ -59,10 +60,17 @@ def run(request: Request) -> str:
     with progress(settings.num_steps, 0) as advance:
         net = train_affinity(images, heats, settings, lambda step, loss: advance(1))
     save(net, request.out)
-    return (
+    text = (
         f"trained on {net.facts.n_sure_items} of {net.facts.n_items} items; the network is in"
         f" {request.out}, for --affinity {request.out}"
     )
+    facts = {
+        "folder": request.out,
+        "items": net.facts.n_items,
+        "sure_items": net.facts.n_sure_items,
+        "steps": net.facts.num_steps,
+    }
+    return Result(text, facts, folder=request.out)
 
 
 def read_items(

@@ -8,6 +8,7 @@ import typer
 
 from diffumask import __version__
 
+from .command import as_command
 from .commands.affinity import affinity_train
 from .commands.augment import augment
 from .commands.calibrate import calibrate
@@ -27,7 +28,6 @@ from .commands.upload import upload
 from .commands.verify import verify
 
 app = typer.Typer(
-    add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -46,23 +46,23 @@ for command in (
     merge,
     upload,
 ):
-    app.command()(command)
+    app.command()(as_command(command))
 
-app.command("filter")(filter_items)
-app.command("import")(import_masks)
+app.command("filter")(as_command(filter_items))
+app.command("import")(as_command(import_masks))
 
 affinity = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
-affinity.command("train")(affinity_train)
+affinity.command("train")(as_command(affinity_train))
 app.add_typer(affinity, name="affinity", help="Train what tells alike pixels from others.")
 
 lora = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
-lora.command("train")(lora_train)
+lora.command("train")(as_command(lora_train))
 app.add_typer(lora, name="lora", help="Teach a model a domain from images with captions.")
 
 segmentator = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
-segmentator.command("train")(segmentator_train)
-segmentator.command("predict")(segmentator_predict)
-segmentator.command("evaluate")(segmentator_evaluate)
+segmentator.command("train")(as_command(segmentator_train))
+segmentator.command("predict")(as_command(segmentator_predict))
+segmentator.command("evaluate")(as_command(segmentator_evaluate))
 app.add_typer(segmentator, name="segmentator", help="Masks from the VAE decoder's hidden states.")
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from diffumask.errors import InputError
 
 from .progress import progress
+from .result import Result
 
 
 def run(
@@ -17,7 +18,7 @@ def run(
     shares: Mapping[str, float],
     size: str | None,
     with_dropped: bool = False,
-) -> str:
+) -> Result:
     """Write the augmented dataset, and return a line that says where.
 
     Every item of the source is read and checked before the new folder is made. Raises InputError
@@ -48,7 +49,8 @@ def run(
                 advance(1)
         write_preview(store)
         total = len(store.records)
-    return f"{total} items in {out}; look at {out / PREVIEW_FILE}"
+    text = f"{total} items in {out}; look at {out / PREVIEW_FILE}"
+    return Result(text, {"folder": out, "items": total}, folder=out)
 
 
 def read_size(size: str | None) -> tuple[int, int] | None:

@@ -20,6 +20,7 @@ from .generate import Request as GenerateRequest
 from .generate import introduction, resolved_settings
 from .progress import Advance, progress
 from .prompts import resolved_vocabulary
+from .result import Result
 
 if TYPE_CHECKING:  # torch takes seconds to import, and a mistyped class should not
     from diffumask.calibration.cases import Case, Combination, Gathered, Reference
@@ -78,7 +79,7 @@ class Measured:
     gathered: "Gathered"
 
 
-def run(request: Request) -> str:
+def run(request: Request) -> Result:
     """Write the thresholds, and return them as a table with a line that says where they are.
 
     Raises InputError for what the user can mend, before the work where that can be known, and for
@@ -101,7 +102,17 @@ def run(request: Request) -> str:
         _draw(request.plot, title, found.classes)
     for name, reason in found.refused.items():
         raise InputError(f"{name}: {reason}; the thresholds of other classes are in {request.out}")
-    return f"{table(found.classes)}\n{_describe(way)}\nthresholds are in {request.out}"
+    keys = ("threshold", "low", "high", "iou", "n", "left_out")
+    facts = {
+        "file": request.out,
+        "heat": way.heat,
+        "merge": way.merge,
+        "classes": {
+            name: {k: getattr(one, k) for k in keys} for name, one in found.classes.items()
+        },
+    }
+    text = f"{table(found.classes)}\n{_describe(way)}\nthresholds are in {request.out}"
+    return Result(text, facts)
 
 
 def table(classes: "Mapping[str, ClassThreshold]") -> str:
@@ -125,7 +136,7 @@ def _measure_kept(request: Request, folder: Path) -> Measured:
 
     run = read_run(folder)
     settings, class_ids = run["settings"], run["classes"]
-    if not settings["keep_maps"]:
+    if not settings.get("keep_maps"):
         raise InputError(f"expected a dataset made with --keep-maps, got {folder}; make it so")
     aliases = _aliases(request, settings["vocabulary"], class_ids)
     for name in aliases:

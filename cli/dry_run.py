@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from diffumask.errors import InputError
 
+from .result import Result
+
 if TYPE_CHECKING:
     from diffumask.cost import Figure, Work
 
@@ -44,7 +46,9 @@ def check_model(model: str) -> None:
         )
 
 
-def estimate(plan: Plan, work: "Work", gpu: str | None, pace_s: float | None, workers: int) -> str:
+def estimate(
+    plan: Plan, work: "Work", gpu: str | None, pace_s: float | None, workers: int
+) -> Result:
     """Return lines that tell items, time, memory and disk, and where each figure is from."""
     from diffumask.cost import gpu_bytes, item_bytes, seconds_per_image
 
@@ -58,7 +62,17 @@ def estimate(plan: Plan, work: "Work", gpu: str | None, pace_s: float | None, wo
         f"disk    {_size(disk, left)} of {_free(out)} free ({disk.source})",
         "nothing was started",
     ]
-    return "\n".join(lines)
+    seconds = None if each.value is None else each.value * left / workers
+    facts = {
+        "folder": out,
+        "planned": plan.planned,
+        "done": plan.done,
+        "to_make": left,
+        "seconds": seconds,
+        "gpu_bytes": memory.value,
+        "disk_bytes": None if disk.value is None else disk.value * left,
+    }
+    return Result("\n".join(lines), facts)
 
 
 def _time(each: "Figure", count: int, workers: int) -> str:

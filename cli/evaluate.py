@@ -10,6 +10,7 @@ from diffumask.errors import InputError
 from diffumask.prompts.vocabulary import load_vocabulary
 
 from .progress import progress
+from .result import Result
 
 if TYPE_CHECKING:  # they load numpy, OpenCV and, for networks, torch
     from diffumask.evaluation.counts import Counts
@@ -52,13 +53,13 @@ class Request:
             raise InputError(f"expected --workers of 1 or more, got {self.workers}")
 
 
-def run(request: Request) -> str:
+def run(request: Request) -> Result:
     """Compare, write what is asked for, and return the figures as a table.
 
     Raises InputError for what the user can mend, and changes no file then.
     """
     from diffumask.evaluation.figure import draw_report
-    from diffumask.evaluation.file import refuse_foreign, write_figure, write_report
+    from diffumask.evaluation.file import figures, refuse_foreign, write_figure, write_report
     from diffumask.evaluation.report import make_report, table
 
     for path in (request.out, request.plot):
@@ -67,16 +68,17 @@ def run(request: Request) -> str:
     labelled = _open(request)
     counts, notes = (_by_network if request.checkpoint else _by_files)(request, labelled)
     report = make_report(counts, labelled.coding)
-    lines = [table(report), *notes]
+    lines, facts = [table(report), *notes], _facts(request, labelled)
     if request.out is not None:
-        write_report(request.out, report, _facts(request, labelled))
+        write_report(request.out, report, facts)
         lines.append(f"the report is in {request.out}")
     if request.plot is not None:
         judged = request.checkpoint or str(request.predictions)
         title = f"{Path(judged).name} on {request.data.name}: mIoU {report.miou:.3f}"
         write_figure(request.plot, draw_report(title, report))
         lines.append(f"the figure is in {request.plot}")
-    return "\n".join(lines)
+    written = {"report": request.out, "figure": request.plot, "notes": notes}
+    return Result("\n".join(lines), {**facts, **figures(report), **written})
 
 
 def read_classes(vocabulary: str) -> "Classes":
@@ -93,7 +95,7 @@ def read_classes(vocabulary: str) -> "Classes":
         return Classes(ids, aliases, {entry.name: entry.group for entry in entries if entry.group})
     try:
         raw = json.loads(Path(vocabulary).read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"expected class ids in JSON, got {vocabulary}: {error}") from error
     if not isinstance(raw, dict) or not all(type(value) is int for value in raw.values()):
         raise InputError(f'expected JSON such as {{"bird": 3}} in {vocabulary}, got something else')

@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from diffumask.errors import InputError
 
 from .progress import progress
+from .result import Result
 
 TRAIN_SHARE = 0.9
 
@@ -25,7 +27,7 @@ class Request:
         refuse_inside(self.out, self.folder)
 
 
-def run(request: Request) -> str:
+def run(request: Request) -> Result:
     """Write the new folder, and return lines that say what is in it.
 
     Raises InputError for what the user can mend, and leaves no new folder then.
@@ -47,7 +49,11 @@ def run(request: Request) -> str:
         notes = write(replace(selection, advance=advance), folder, request.instances)
     counts = [f"{len(selection.positions[split])} {split}" for split in SPLITS]
     what = f"{len(selection)}" if name in WITHOUT_SPLITS else " and ".join(counts)
-    return "\n".join([f"{what} items in {request.out}", *notes])
+    facts: dict[str, Any] = {"folder": request.out, "format": name, "items": len(selection)}
+    if name not in WITHOUT_SPLITS:
+        facts |= {split: len(selection.positions[split]) for split in SPLITS}
+    text = "\n".join([f"{what} items in {request.out}", *notes])
+    return Result(text, facts | {"notes": list(notes)})
 
 
 def refuse_inside(out: Path, folder: Path) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from diffumask.errors import InputError
 
 from .progress import progress
+from .result import Result
 
 if TYPE_CHECKING:  # they load torch
     from diffumask.augment.source import Source
@@ -64,7 +65,7 @@ class Request:
             )
 
 
-def run(request: Request) -> str:
+def run(request: Request) -> Result:
     """Judge every item, write the verdicts and what is asked for, and return the report as text.
 
     Raises InputError for what the user can mend, before anything is written where it can be told.
@@ -72,7 +73,7 @@ def run(request: Request) -> str:
     if request.marks_only:
         return _apply_marks(request)
     from diffumask.augment.source import open_source
-    from diffumask.noise.admission import Outcome, admission, warnings
+    from diffumask.noise.admission import Outcome, admission, counts, warnings
     from diffumask.noise.by_hand import overrule
     from diffumask.noise.gates import stopped
     from diffumask.noise.items import read_items
@@ -98,12 +99,14 @@ def run(request: Request) -> str:
     facts = {name: one.facts(request.method) for name, one in verdicts.items()}
     annotate(request.folder, facts)
     outcome = Outcome(items, verdicts, request.method)
+    told: dict[str, Any] = {"folder": request.folder, **counts(outcome)}
     lines = [admission(outcome), *warnings(outcome)]
     if request.report is not None:
         lines.append(_report(request, outcome, trial))
     if request.apply is not None:
         lines.append(_apply(request, trial, rule, facts))
-    return "\n".join(lines)
+    told |= {"report": request.report, "applied": request.apply}
+    return Result("\n".join(lines), told, folder=request.apply)
 
 
 def _marks(request: Request) -> dict[str, str]:
@@ -112,7 +115,7 @@ def _marks(request: Request) -> dict[str, str]:
     return {} if request.marks is None else read_marks(request.marks, request.folder)
 
 
-def _apply_marks(request: Request) -> str:
+def _apply_marks(request: Request) -> Result:
     """Give the marked items the verdict of their mark, and leave all other verdicts."""
     from diffumask.gallery.marks import ACCEPTED
     from diffumask.noise.by_hand import REASONS
@@ -126,7 +129,11 @@ def _apply_marks(request: Request) -> str:
         {name: {VERDICT: verdict_of[name], "reason": REASONS[marks[name]]} for name in marks},
     )
     n_kept = list(verdict_of.values()).count(KEPT)
-    return f"{n_kept} items kept and {len(marks) - n_kept} dropped by hand; all others stay as is"
+    n_dropped = len(marks) - n_kept
+    return Result(
+        f"{n_kept} items kept and {n_dropped} dropped by hand; all others stay as is",
+        {"folder": request.folder, "kept_by_hand": n_kept, "dropped_by_hand": n_dropped},
+    )
 
 
 def _trial(source: "Source", eligible: "Sequence[Item]", settings: "CrossValidation") -> "Trial":

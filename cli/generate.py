@@ -20,6 +20,7 @@ from .maker import Maker, open_maker
 from .mask_options import aggregation, identity, mask_settings
 from .progress import progress
 from .prompts import PromptOptions, make_source, resolved_vocabulary
+from .result import Result
 
 if TYPE_CHECKING:  # torch takes seconds to import, and a mistyped class should not
     from diffumask.models import ModelSpec
@@ -28,12 +29,20 @@ if TYPE_CHECKING:  # torch takes seconds to import, and a mistyped class should 
 
 REMARKS = {"tiny": "built in, draws emoji scenes: for photographs use --model sd15"}
 DEFAULT_OUT = Path("diffumask-out")
+# No folder of Windows can have these names.
+RESERVED = {
+    "con",
+    "prn",
+    "aux",
+    "nul",
+    *(f"{port}{i}" for port in ("com", "lpt") for i in range(10)),
+}
 BATCH_PIXELS = 4 * 512 * 512  # of a default batch: 4 images of Stable Diffusion 1.5
 MAX_DEFAULT_BATCH = 8
 PACKAGES = ("diffumask", "torch", "diffusers", "transformers", "numpy")
 
 
-def run(request: Request) -> str:
+def run(request: Request) -> Result:
     """Make the items that the folder lacks, and return a line that says where they are.
 
     Raises InputError for what the user can mend. An interrupt leaves the folder in order and
@@ -75,7 +84,8 @@ def run(request: Request) -> str:
     if stopped:
         raise KeyboardInterrupt(f"{done} of {total} items are in {out}; run again to go on")
     remark = f", {empty} of them with an empty mask" if empty else ""
-    return f"{total} items in {out}{remark}; look at {out / PREVIEW_FILE}"
+    facts = {"folder": out, "items": total, "empty_masks": empty}
+    return Result(f"{total} items in {out}{remark}; look at {out / PREVIEW_FILE}", facts, out)
 
 
 def _prompts(request: Request, vocabulary: Vocabulary) -> tuple[Path, PromptSource]:
@@ -149,7 +159,7 @@ def _make(
 
 def _estimate(
     request: Request, out: Path, source: PromptSource, settings: "GenerateSettings"
-) -> str:
+) -> Result:
     from diffumask.cost import Work
     from diffumask.records import read_records, record_name
 
@@ -251,4 +261,7 @@ def _default_out(class_names: Sequence[str], shard: Shard) -> Path:
 
     more = f"-and-{len(class_names) - 1}-more" if len(class_names) > 1 else ""
     part = "" if shard == WHOLE else f"-shard-{shard.index}-of-{shard.count}"
-    return DEFAULT_OUT / f"{file_stem(class_names[0])}{more}{part}"
+    stem = file_stem(class_names[0])
+    if stem.lower() in RESERVED:
+        stem += "-class"
+    return DEFAULT_OUT / f"{stem}{more}{part}"

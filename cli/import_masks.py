@@ -4,9 +4,10 @@ from pathlib import Path
 
 from .export import refuse_inside
 from .progress import progress
+from .result import Result
 
 
-def run(masks: Path, format_name: str, data: Path, out: Path) -> str:
+def run(masks: Path, format_name: str, data: Path, out: Path) -> Result:
     """Write the dataset with its corrected masks, and return a line that says where.
 
     Every mask is checked, and on the first that is wrong no new folder is left. Raises InputError
@@ -34,7 +35,9 @@ def run(masks: Path, format_name: str, data: Path, out: Path) -> str:
                     advance(1)
             write_preview(store)
         n_corrected = sum(record.get(MASK_SOURCE) == CORRECTED for record in store.records.values())
-    return (
+    text = (
         f"{len(source)} items in {out}, {n_corrected} with corrected masks; "
         f"look at {out / PREVIEW_FILE}"
     )
+    facts = {"folder": out, "items": len(source), "corrected": n_corrected}
+    return Result(text, facts, folder=out)

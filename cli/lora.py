@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from diffumask.errors import InputError
 
 from .progress import Advance, progress
+from .result import Result
 
 if TYPE_CHECKING:  # torch takes seconds to import
     from contextlib import AbstractContextManager
@@ -68,7 +69,7 @@ class Request:
         return self.out.with_suffix(".training")
 
 
-def run(request: Request) -> str:
+def run(request: Request) -> Result:
     """Train a LoRA and write it, and return a line that says where.
 
     Raises InputError for what the user can mend, before the training where that can be known. An
@@ -92,10 +93,12 @@ def run(request: Request) -> str:
             train_lora(pipe, images, settings, request.out, request.state, identity, on_step)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"the last state is in {request.state}; use --resume") from None
-    return (
+    text = (
         f"trained on {len(images)} images; the LoRA is in {request.out}, for generate --lora "
         f"{request.out}; {request.state} holds its log, and may go"
     )
+    facts = {"file": request.out, "images": len(images), "steps": settings.num_steps}
+    return Result(text, facts)
 
 
 def applied(

@@ -6,9 +6,10 @@ from pathlib import Path
 from diffumask.errors import InputError
 
 from .progress import progress
+from .result import Result
 
 
-def run(folders: Sequence[Path], out: Path, copy: bool) -> str:
+def run(folders: Sequence[Path], out: Path, copy: bool) -> Result:
     """Merge the folders, and return a line that says where, and which shards are missing.
 
     Raises InputError for folders that do not belong together, and for one that is `out` as well.
@@ -28,6 +29,9 @@ def run(folders: Sequence[Path], out: Path, copy: bool) -> str:
                 advance(added)
         write_preview(store)
         count = len(store.records)
-    missing = ", ".join(map(str, missing_shards(folders)))
+    lacking = list(map(str, missing_shards(folders)))
+    missing = ", ".join(lacking)
     remark = f", without the shards {missing}" if missing else ""
-    return f"{count} items in {out}{remark}; look at {out / PREVIEW_FILE}"
+    facts = {"folder": out, "items": count, "missing_shards": lacking}
+    text = f"{count} items in {out}{remark}; look at {out / PREVIEW_FILE}"
+    return Result(text, facts, folder=out)

@@ -10,6 +10,7 @@ from diffumask.errors import InputError
 from . import mask_source
 from .mask_options import NONE, SELF_ATTENTION, MaskOptions, identity, mask_settings
 from .progress import progress
+from .result import Result
 
 if TYPE_CHECKING:
     from diffumask.calibration.file import Thresholds
@@ -22,7 +23,7 @@ def run(
     options: MaskOptions,
     model: str | None = None,
     device: str = "auto",
-) -> str:
+) -> Result:
     """Write the dataset with its new masks, and return a line that says where.
 
     Raises InputError for a folder that is no dataset or kept no maps, for the same folder twice,
@@ -37,7 +38,7 @@ def run(
     run = read_run(folder)
     records = read_records(folder)
     settings, classes = run["settings"], run["classes"]
-    if not settings["keep_maps"]:
+    if not settings.get("keep_maps"):
         raise InputError(f"expected a dataset made with --keep-maps, got {folder}; make it so")
     if options.wants_self_attention and settings["affinity"] != SELF_ATTENTION:
         options = replace(options, affinity=NONE)
@@ -51,7 +52,8 @@ def run(
             for _ in remask(folder, store, masks):
                 advance(1)
         write_preview(store)
-    return f"{len(records)} items in {out}; look at {out / PREVIEW_FILE}"
+    text = f"{len(records)} items in {out}; look at {out / PREVIEW_FILE}"
+    return Result(text, {"folder": out, "items": len(records)}, folder=out)
 
 
 def _with_source(

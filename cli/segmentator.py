@@ -10,6 +10,7 @@ from diffumask.errors import InputError
 
 from .evaluate import read_classes
 from .progress import progress
+from .result import Result
 
 if TYPE_CHECKING:  # they load torch
     from diffusers import AutoencoderKL
@@ -74,7 +75,7 @@ class EvaluateRequest:
                 raise InputError(f"expected {option} FILE{suffix}, got {path}")
 
 
-def train(request: TrainRequest) -> str:
+def train(request: TrainRequest) -> Result:
     """Train a head and write it, and return lines that say where and how good it is.
 
     What is needed to go on is in a folder beside it until it is done. Raises InputError for what
@@ -107,12 +108,19 @@ def train(request: TrainRequest) -> str:
     trained = _train(vae, labelled, settings, of_vae, folder)
     save(trained.segmentator, vae, request.out)
     finish(folder)
-    return "\n".join([*_notes(trained), f"the head is in {request.out}"])
+    facts = {
+        "file": request.out,
+        "labels": list(trained.segmentator.facts.labels.names),
+        "miou": None if trained.report is None else trained.report.miou,
+        "unseen": list(trained.unseen),
+        **trained.segmentator.facts.training,
+    }
+    return Result("\n".join([*_notes(trained), f"the head is in {request.out}"]), facts)
 
 
 def predict(
     images: Sequence[Path], segmentator: Path, out: Path, model: str | None, device: str
-) -> str:
+) -> Result:
     """Write a mask for each image, and return a line that says where.
 
     Raises InputError for what the user can mend, before any mask is written.
@@ -136,14 +144,14 @@ def predict(
                 content = encode_class_map(predictor(read_image(path)))
                 replace(out / f"{path.stem}.png", content, Path(partial))
                 advance(1)
-    return f"{len(paths)} masks in {out}"
+    return Result(f"{len(paths)} masks in {out}", {"folder": out, "masks": len(paths)})
 
 
-def evaluate(request: EvaluateRequest) -> str:
+def evaluate(request: EvaluateRequest) -> Result:
     """Compare a head with real masks, write what is asked for, and return the figures."""
     from diffumask.evaluation.compare import compare_network
     from diffumask.evaluation.figure import draw_report
-    from diffumask.evaluation.file import refuse_foreign, write_figure, write_report
+    from diffumask.evaluation.file import figures, refuse_foreign, write_figure, write_report
     from diffumask.evaluation.report import make_report, table
     from diffumask.labelled.coding import Classes, Wish
     from diffumask.labelled.folder import open_labelled
@@ -157,20 +165,21 @@ def evaluate(request: EvaluateRequest) -> str:
     with progress(len(labelled), 0) as advance:
         report = make_report(compare_network(labelled, predictor, advance), labelled.coding)
     lines = [table(report)]
+    facts = {
+        "data": str(request.data),
+        "layout": labelled.layout,
+        "split": labelled.split,
+        "segmentator": str(request.segmentator),
+    }
     if request.out is not None:
-        facts = {
-            "data": str(request.data),
-            "layout": labelled.layout,
-            "split": labelled.split,
-            "segmentator": str(request.segmentator),
-        }
         write_report(request.out, report, facts)
         lines.append(f"the report is in {request.out}")
     if request.plot is not None:
         title = f"{request.segmentator.stem} on {request.data.name}: mIoU {report.miou:.3f}"
         write_figure(request.plot, draw_report(title, report))
         lines.append(f"the figure is in {request.plot}")
-    return "\n".join(lines)
+    written = {"report": request.out, "figure": request.plot}
+    return Result("\n".join(lines), {**facts, **figures(report), **written})
 
 
 def _open_for_training(request: TrainRequest) -> "Labelled":

@@ -6,6 +6,7 @@ from pathlib import Path
 from diffumask.errors import InputError
 
 from .progress import progress
+from .result import Result
 
 THUMBNAILS_PX = range(16, 2049)
 
@@ -31,7 +32,7 @@ class Request:
             )
 
 
-def run(request: Request) -> str:
+def run(request: Request) -> Result:
     """Write the page, and return a line that says where and how large it is.
 
     Raises InputError for a folder that is no dataset or is empty, for an item that is damaged,
@@ -67,4 +68,6 @@ def run(request: Request) -> str:
         if len(items) == len(records)
         else f"{len(items)} of {len(records)} items"
     )
-    return f"{count} in {out} ({out.stat().st_size / 1e6:.1f} MB); open it in a browser"
+    size = out.stat().st_size
+    facts = {"page": out, "items": len(items), "of": len(records), "bytes": size}
+    return Result(f"{count} in {out} ({size / 1e6:.1f} MB); open it in a browser", facts)

@@ -11,6 +11,7 @@ from diffumask.errors import InputError
 from .augment import read_size
 from .evaluate import read_classes
 from .progress import progress
+from .result import Result
 
 if TYPE_CHECKING:  # they load torch
     from diffumask.labelled.folder import Labelled
@@ -61,7 +62,7 @@ class Request:
                 raise InputError(f"expected -o outside of {folder}, got {self.out}")
 
 
-def run(request: Request) -> str:
+def run(request: Request) -> Result:
     """Train, write the network, and return a line that says where.
 
     Every image and mask is read and checked before anything is written. Raises InputError for
@@ -82,10 +83,18 @@ def run(request: Request) -> str:
     with _steps(settings.num_steps) if is_first_process() else nullcontext(_silent) as on_step:
         result = train_in_folder(network, pairs, settings, request.out, facts, validation, on_step)
     reached = "" if result.best_miou is None else f", mIoU {result.best_miou:.3f} on validation"
-    return (
+    text = (
         f"trained on {len(images)} images, {len(labels.names)} labels; the network of step "
         f"{result.best_step}{reached} is in {request.out}, for evaluate --checkpoint {request.out}"
     )
+    told = {
+        "folder": request.out,
+        "images": len(images),
+        "labels": list(labels.names),
+        "step": result.best_step,
+        "miou": result.best_miou,
+    }
+    return Result(text, told, folder=request.out if is_first_process() else None)
 
 
 def _silent(step: int) -> None:

@@ -3,9 +3,10 @@
 from pathlib import Path
 
 from .progress import progress
+from .result import Result
 
 
-def run(folder: Path, url: str) -> str:
+def run(folder: Path, url: str) -> Result:
     """Copy what the place lacks, and return a line that says where.
 
     Raises InputError as `diffumask.remote.upload` does.
@@ -16,4 +17,5 @@ def run(folder: Path, url: str) -> str:
     total = len(read_records(folder))
     with progress(total, 0) as advance:
         copied = upload(folder, url, advance)
-    return f"{total} items in {url}, {copied} of them copied now"
+    facts = {"url": url, "items": total, "copied": copied}
+    return Result(f"{total} items in {url}, {copied} of them copied now", facts)

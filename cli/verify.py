@@ -5,13 +5,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .progress import progress
+from .result import Result
 
 if TYPE_CHECKING:
     from diffumask.verify import Report
 
+EXIT_PROBLEMS = 1
 
-def run(folder: Path, repair: bool, accept: bool) -> tuple[list[str], bool]:
-    """Return the lines to print, and whether the dataset is whole now.
+
+def run(folder: Path, repair: bool, accept: bool) -> Result:
+    """Return a line for each problem; the exit code tells whether the dataset is whole now.
 
     Raises InputError for a folder that is no dataset, and one that cannot be repaired.
     """
@@ -20,7 +23,15 @@ def run(folder: Path, repair: bool, accept: bool) -> tuple[list[str], bool]:
     check = verify.repair if repair else verify.verify
     with progress(verify.count_listed(folder), 0) as advance:
         report = check(folder, accept, advance)
-    return list(_lines(folder, report, repair)), repair or not report.problems
+    facts = {
+        "folder": folder,
+        "whole_items": len(report.whole),
+        "problems": [{"where": one.where, "message": one.message} for one in report.problems],
+        "repaired": repair,
+        "aside": report.aside,
+    }
+    exit_code = 0 if repair or not report.problems else EXIT_PROBLEMS
+    return Result("\n".join(_lines(folder, report, repair)), facts, exit_code=exit_code)
 
 
 def _lines(folder: Path, report: "Report", repaired: bool) -> Iterator[str]:

@@ -51,9 +51,24 @@ def _has_png_end(path: Path) -> bool:
 
 
 def file_sizes(folder: Path) -> dict[str, int]:
-    """Return the bytes of each file of a folder, by name; a folder that is not there has none."""
+    """Return the bytes of each file of a folder, by name; a folder that is not there has none.
+
+    Links that lead out of the dataset do not count: one of others must not show what is elsewhere.
+    """
     try:
         with os.scandir(folder) as entries:
-            return {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
+            files = [entry for entry in entries if entry.is_file()]
     except (FileNotFoundError, NotADirectoryError):
         return {}
+    return {
+        entry.name: entry.stat().st_size
+        for entry in files
+        if not entry.is_symlink() or is_inside(folder.parent, Path(entry.path))
+    }
+
+
+def is_inside(dataset: Path, path: Path) -> bool:
+    """Tell whether a file is in a dataset, or is a link to one in it."""
+    part = path.parent  # which may be kept on another disk, as its owner has linked it
+    place = path.resolve()
+    return place.is_relative_to(part.resolve()) or place.is_relative_to(dataset.resolve())

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image as PillowImage
 
-from diffumask.checksums import FILES, file_sizes, is_torn, stamp, stamp_of
+from diffumask.checksums import FILES, file_sizes, is_inside, is_torn, stamp, stamp_of
 from diffumask.draw import voc_palette
 from diffumask.errors import InputError
 from diffumask.types import ClassMap, Example, Image, Prompt, Target
@@ -24,6 +24,7 @@ JOURNAL_FILE = ".journal.jsonl"  # the lines of the batch that is being listed
 IMAGES_FOLDER, MASKS_FOLDER, MAPS_FOLDER = "images", "masks", "maps"
 IMAGE, MASK, MAPS = "image", "mask", "maps"
 ITEM_NAME = re.compile(r"[A-Z0-9][A-Za-z0-9]*_[0-9]{6,}")
+BROKEN_IMAGE = (OSError, SyntaxError, ValueError, EOFError, PillowImage.DecompressionBombError)
 VERDICT, KEPT, DROPPED = "verdict", "kept", "dropped"  # of `diffumask filter`
 
 Record = dict[str, Any]
@@ -196,8 +197,14 @@ def found_files(folder: Path) -> dict[str, int]:
 def present_files(folder: Path, record: Mapping[str, Any]) -> list[str]:
     """Return the paths of the files of an item, with that of its heat maps if they were kept."""
     paths = file_paths(record_name(record))
-    kept = (folder / paths[MAPS]).is_file()
+    kept = has_maps(folder, record)
     return [path for kind, path in paths.items() if kind != MAPS or kept]
+
+
+def has_maps(folder: Path, record: Mapping[str, Any]) -> bool:
+    """Tell whether the heat maps of an item were kept in the folder."""
+    path = folder / file_paths(record_name(record))[MAPS]
+    return path.is_file() and (not path.is_symlink() or is_inside(folder, path))
 
 
 def _torn_files(
@@ -271,5 +278,11 @@ def _stem(file_name: str) -> str:
 
 
 def _pixels(path: Path) -> UInt8[np.ndarray, "h w *channels"]:
-    with PillowImage.open(path) as picture:
-        return np.array(picture)
+    try:
+        with PillowImage.open(path) as picture:
+            return np.array(picture)
+    except BROKEN_IMAGE as error:
+        what = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise InputError(
+            f"expected a whole image file, got {path}: {what}; see what diffumask verify says"
+        ) from error

@@ -38,7 +38,7 @@ from diffumask.records import (
     scan_records,
     to_line,
 )
-from diffumask.types import Example, Image
+from diffumask.types import BACKGROUND_ID, IGNORE_ID, Example, Image
 
 RUN_FILE = "run.json"
 PREVIEW_FILE = "preview.jpg"
@@ -228,13 +228,26 @@ def read_run(folder: Path) -> dict[str, Any]:
         run = json.loads(path.read_bytes())
     except OSError as error:
         raise InputError(f"expected a dataset with {path}, got {error.strerror}") from error
-    except ValueError:
+    except (ValueError, RecursionError):
         run = None
-    if not isinstance(run, dict) or set(run) != RUN_KEYS or run["format"] != FORMAT:
+    if not _is_run(run):
         raise InputError(
             f"expected {path} in format {FORMAT}, got something else; choose another folder"
         )
     return run
+
+
+def _is_run(run: Any) -> bool:
+    if not isinstance(run, dict) or set(run) != RUN_KEYS or run["format"] != FORMAT:
+        return False
+    ids, runs = run["classes"], run["runs"]
+    return (
+        isinstance(run["settings"], dict)
+        and isinstance(ids, dict)
+        and all(type(one) is int and BACKGROUND_ID < one < IGNORE_ID for one in ids.values())
+        and isinstance(runs, list)
+        and all(isinstance(one, dict) for one in runs)
+    )
 
 
 @contextmanager

@@ -57,7 +57,7 @@ def _rows(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
         if path.suffix == ".jsonl":
             try:
                 row = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 row = line
             if not isinstance(row, dict):
                 raise InputError(f"{path.name}:{number}: expected a JSON object, got {line[:40]!r}")

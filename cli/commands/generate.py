@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-from ..result import Result
 from ..options import (
     Affinity,
     CaptionFile,
@@ -22,6 +21,7 @@ from ..options import (
     UncertainBand,
     VocabularyName,
 )
+from ..result import Result
 
 
 def generate(

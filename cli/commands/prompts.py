@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-from ..result import Result
 from ..options import (
     CaptionFile,
     CaptionRanking,
@@ -14,6 +13,7 @@ from ..options import (
     PromptClasses,
     VocabularyName,
 )
+from ..result import Result
 
 
 def prompts(
@@ -51,5 +51,5 @@ def prompts(
         classes or (), prompt_file, objects, open_all, captions, caption_ranking, device
     )
     request = Request(options, n, model, vocabulary, seed, balance, format_, expand)
-    for line in run(request):
-        typer.echo(line)
+    lines = list(run(request))
+    return Result("\n".join(lines), {"lines": lines})

@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-from ..result import Result
 from ..options import (
     Affinity,
     HeatMap,
@@ -15,6 +14,7 @@ from ..options import (
     Threshold,
     UncertainBand,
 )
+from ..result import Result
 
 
 def remask(

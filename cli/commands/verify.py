@@ -7,8 +7,6 @@ import typer
 
 from ..result import Result
 
-EXIT_PROBLEMS = 1
-
 
 def verify(
     folder: Annotated[Path, typer.Argument(help="Dataset folder.")],
@@ -25,8 +23,4 @@ def verify(
     """
     from ..verify import run
 
-    lines, whole = run(folder, repair, accept)
-    for line in lines:
-        typer.echo(line)
-    if not whole:
-        raise typer.Exit(EXIT_PROBLEMS)
+    return run(folder, repair, accept)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import safetensors.torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 
 from diffumask.affinity_net.network import AffinityNetwork, NetworkConfig
@@ -84,7 +85,10 @@ def load(path: Path) -> AffinityNet:
         facts = Facts(**_with_tuples(config["facts"]))
         weights = safetensors.torch.load_file(folder / WEIGHTS_FILE)
         network.load_state_dict(weights)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+    except (
+        *(OSError, ValueError, KeyError, TypeError, AttributeError),
+        *(StrictDataclassError, RuntimeError, SafetensorError),  # of which a RecursionError is one
+    ) as error:
         reason = (str(error).splitlines() or [""])[0] or type(error).__name__
         raise InputError(
             f"expected an AffinityNet of diffumask at {path}, got {reason}; make one with"

@@ -74,7 +74,7 @@ def read_thresholds(path: Path) -> Thresholds:
         raw = json.loads(path.read_bytes())
     except OSError as error:
         raise InputError(f"expected a thresholds file, got {path}: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"expected a thresholds file in JSON, got {path}: {error}") from error
     if not isinstance(raw, dict) or "classes" not in raw or raw.get("format") != FORMAT:
         raise InputError(

@@ -41,12 +41,16 @@ def write_report(path: Path, report: Report, facts: Mapping[str, Any]) -> None:
     Raises InputError for a file of something else, and where it cannot be written.
     """
     names = list(report.classes)
-    figures = asdict(report)
-    pixels = figures.pop("confusion").tolist()
-    head = {"format": FORMAT, "made_by": MADE_BY, **facts, **figures}
+    pixels = report.confusion.tolist()
+    head = {"format": FORMAT, "made_by": MADE_BY, **facts, **figures(report)}
     lines = [f"  {json.dumps(key)}: {json.dumps(value)}," for key, value in head.items()]
     confusion = json.dumps({"rows": names, "columns": [*names, OTHER], "pixels": pixels})
     _write(path, "\n".join(["{", *lines, f'  "confusion": {confusion}', "}\n"]))
+
+
+def figures(report: Report) -> dict[str, Any]:
+    """Return all figures as JSON has them, without the confusion."""
+    return {key: value for key, value in asdict(report).items() if key != "confusion"}
 
 
 def write_figure(path: Path, svg: str) -> None:

@@ -13,7 +13,7 @@ from diffumask.formats.labelmap import IGNORE
 from diffumask.labelled.coding import BACKGROUND, Classes, name_key
 from diffumask.labelled.pixels import size_hw
 from diffumask.maps import maps_path
-from diffumask.records import item_paths, make_record, record_name
+from diffumask.records import has_maps, item_paths, make_record, record_name
 from diffumask.store import Store
 from diffumask.types import BACKGROUND_ID, IGNORE_ID, ClassMap, Example
 
@@ -113,4 +113,5 @@ def _write(originals: Originals, name: str, class_map: ClassMap, store: Store) -
     shown = (class_map != BACKGROUND_ID) & (class_map != IGNORE_ID)
     facts |= {"foreground": round(float(shown.mean()), 6), MASK_SOURCE: CORRECTED}
     maps = source.folder / maps_path(name)
-    store.write(name, example, facts, maps.read_bytes() if maps.is_file() else None)
+    kept = maps.read_bytes() if has_maps(source.folder, record) else None
+    store.write(name, example, facts, kept)

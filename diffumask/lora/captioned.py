@@ -84,7 +84,7 @@ def _rows(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
     for number, line in enumerate(text.splitlines(), 1):
         try:
             row = json.loads(line) if line.strip() else None
-        except ValueError:
+        except (ValueError, RecursionError):
             row = line
         if row is not None and not isinstance(row, dict):
             raise InputError(f"{path.name}:{number}: expected a JSON object, got {line[:40]!r}")

@@ -1,8 +1,9 @@
 """The admission report: how many items came in, were eligible, dropped and why, and kept."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from diffumask.noise.items import Item
 from diffumask.noise.verdicts import Verdict
@@ -33,7 +34,18 @@ def admission(outcome: Outcome) -> str:
     table = [
         "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
     ]
-    return "\n".join([*_summary(outcome.verdicts.values()), "", *table])
+    return "\n".join([*_summary(counts(outcome)), "", *table])
+
+
+def counts(outcome: Outcome) -> dict[str, Any]:
+    """Count items, eligible and kept ones and the causes of the others, as JSON has them."""
+    verdicts = outcome.verdicts.values()
+    return {
+        "items": len(verdicts),
+        "eligible": sum(bool(one.qualities) for one in verdicts),
+        "kept": sum(one.is_kept for one in verdicts),
+        "dropped": Counter(one.cause for one in verdicts if not one.is_kept),
+    }
 
 
 def warnings(outcome: Outcome) -> list[str]:
@@ -52,14 +64,11 @@ def warnings(outcome: Outcome) -> list[str]:
     ]
 
 
-def _summary(verdicts: Iterable[Verdict]) -> list[str]:
-    verdicts = list(verdicts)
-    counts = Counter(one.cause for one in verdicts if not one.is_kept)
-    n_eligible = sum(bool(one.qualities) for one in verdicts)
-    n_kept = sum(one.is_kept for one in verdicts)
-    causes = ", ".join(f"{cause} {count}" for cause, count in counts.most_common()) or "none"
+def _summary(told: Mapping[str, Any]) -> list[str]:
+    dropped = told["dropped"].most_common()
+    causes = ", ".join(f"{cause} {count}" for cause, count in dropped) or "none"
     return [
-        f"{len(verdicts)} items, {n_eligible} eligible, {n_kept} kept",
+        f"{told['items']} items, {told['eligible']} eligible, {told['kept']} kept",
         f"dropped: {causes}",
     ]
 

@@ -20,7 +20,7 @@ def read_cut_offs(path: Path, class_names: Collection[str]) -> dict[str, float]:
         raise InputError(f"expected cut-offs in FILE.toml or FILE.json, got {path}")
     try:
         raw = READERS[path.suffix](path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         what = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise InputError(f"expected cut-offs by class in {path}, got {what}") from error
     if not isinstance(raw, dict) or not raw:

@@ -90,7 +90,10 @@ def read_facts(path: Path) -> Facts:
             raise ValueError("another format or design")
         labels = raw.pop("labels")
         return Facts(labels=Labels(tuple(labels["ids"]), tuple(labels["names"])), **raw)
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+    except (
+        *(OSError, ValueError, KeyError, TypeError, AttributeError),
+        *(RecursionError, SafetensorError),
+    ) as error:
         reason = (str(error).splitlines() or [""])[0] or type(error).__name__
         raise InputError(
             f"expected a Segmentator of diffumask at {path}, got {reason}; make one with "
