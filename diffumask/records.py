@@ -265,12 +265,23 @@ def parse_line(line: str) -> Record | None:
         record = json.loads(line)
     except (ValueError, RecursionError):
         return None
+    if "\\u" in line and not is_unicode(record):
+        return None
     file_name = record.get("file_name") if isinstance(record, dict) else None
     name = _stem(file_name) if isinstance(file_name, str) else ""
     if not ITEM_NAME.fullmatch(name):
         return None
     paths = item_paths(name)
     return record if all(record.get(key, path) == path for key, path in paths.items()) else None
+
+
+def is_unicode(tree: Any) -> bool:
+    """Tell whether all text of what JSON held can be written: it may have halves of characters."""
+    try:
+        json.dumps(tree, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _stem(file_name: str) -> str:

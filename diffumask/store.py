@@ -33,6 +33,7 @@ from diffumask.records import (
     EncodedItem,
     Record,
     encode_item,
+    is_unicode,
     present_files,
     record_name,
     scan_records,
@@ -46,7 +47,7 @@ PREVIEW_QUALITY = 90
 LOCK_FILE = ".lock"
 PARTIAL_FOLDER = ".partial"
 FORMAT = 1
-RUN_KEYS = {"format", "settings", "classes", "runs"}
+RUN_KINDS = {"format": int, "settings": dict, "classes": dict, "runs": list}
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +230,7 @@ def read_run(folder: Path) -> dict[str, Any]:
     except OSError as error:
         raise InputError(f"expected a dataset with {path}, got {error.strerror}") from error
     except (ValueError, RecursionError):
-        run = None
+        run = {}
     if not _is_run(run):
         raise InputError(
             f"expected {path} in format {FORMAT}, got something else; choose another folder"
@@ -238,15 +239,13 @@ def read_run(folder: Path) -> dict[str, Any]:
 
 
 def _is_run(run: Any) -> bool:
-    if not isinstance(run, dict) or set(run) != RUN_KEYS or run["format"] != FORMAT:
+    if not isinstance(run, dict) or set(run) != set(RUN_KINDS) or run["format"] != FORMAT:
         return False
-    ids, runs = run["classes"], run["runs"]
     return (
-        isinstance(run["settings"], dict)
-        and isinstance(ids, dict)
-        and all(type(one) is int and BACKGROUND_ID < one < IGNORE_ID for one in ids.values())
-        and isinstance(runs, list)
-        and all(isinstance(one, dict) for one in runs)
+        all(isinstance(run[key], kind) for key, kind in RUN_KINDS.items())
+        and all(type(i) is int and BACKGROUND_ID < i < IGNORE_ID for i in run["classes"].values())
+        and all(isinstance(notes, dict) for notes in run["runs"])
+        and is_unicode(run)
     )
 
 

@@ -24,6 +24,7 @@ from diffumask.records import (
     METADATA_FILE,
     Record,
     file_paths,
+    is_unicode,
     item_paths,
     parse_line,
     record_name,
@@ -167,6 +168,8 @@ def _why_no_record(line: str) -> str:
         record: Any = json.loads(line)
     except (ValueError, RecursionError):
         return f"expected a JSON object, got {line[:40]!r}"
+    if not is_unicode(record):
+        return f"expected text in Unicode, got half a character in {line[:40]!r}"
     file_name = record.get("file_name") if isinstance(record, dict) else None
     if not isinstance(file_name, str):
         return f"expected an object with file_name, got {line[:40]!r}"

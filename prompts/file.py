@@ -142,4 +142,6 @@ def _text(row: Mapping[str, Any], key: str) -> str:
     value = row.get(key, "")
     if not isinstance(value, str):
         raise InputError(f"expected {key} to be text, got {value!r}")
+    if any("\ud800" <= letter <= "\udfff" for letter in value):
+        raise InputError(f"expected {key} in Unicode, got half a character in {value!r}")
     return value

@@ -57,7 +57,8 @@ def data(tmp_path: Path) -> Path:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    files = (path for path in folder.rglob("*") if path.is_file() and path.name != ".lock")
+    names = (".lock", "config.toml")  # which names the folder
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name not in names)
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 

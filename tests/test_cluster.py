@@ -17,7 +17,7 @@ WAIT_S = 240.0
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    files = [path for path in folder.rglob("*") if path.is_file()]
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != "config.toml"]
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 

@@ -63,7 +63,7 @@ def test_a_trained_network_is_read_by_evaluate(data, tmp_path):
     assert "background" in result.stdout
     assert folders.files(data) == before
     kinds = {path.suffix for path in out.iterdir() if not path.name.startswith(".")}
-    assert kinds == {".json", ".jsonl", ".safetensors"}
+    assert kinds == {".json", ".jsonl", ".safetensors", ".toml"}
 
 
 def test_an_interrupted_run_ends_as_an_uninterrupted_one(data, tmp_path, monkeypatch):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from diffumask.errors import InputError
+from diffumask.records import is_unicode
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 METADATA_FILES = ("metadata.jsonl", "metadata.csv")  # as `datasets` names them in an imagefolder
@@ -97,7 +98,7 @@ def _by_name(path: Path, rows: Iterator[tuple[int, Mapping[str, Any]]]) -> dict[
     for number, row in rows:
         name = row.get(NAME_KEY)
         text = next((row[key] for key in TEXT_KEYS if isinstance(row.get(key), str)), "")
-        if not isinstance(name, str) or not text.strip():
+        if not isinstance(name, str) or not text.strip() or not is_unicode(text):
             raise InputError(
                 f"{path.name}:{number}: expected {NAME_KEY} and {' or '.join(TEXT_KEYS)}, "
                 f"got {', '.join(str(key) for key, value in row.items() if value) or 'nothing'}"

@@ -1,0 +1,143 @@
+"""Options of a command in a TOML file: read for --config, and kept in the folders it makes."""
+
+import difflib
+import inspect
+import json
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from tempfile import TemporaryDirectory
+from types import NoneType, UnionType
+from typing import Any, get_args, get_origin
+
+from diffumask.errors import InputError
+
+CONFIG_FILE = "config.toml"
+MARK = "# Options of diffumask "
+MAX_BYTES = 2**20
+KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """What a command takes: the parameter of its function, the type, and whether many of it."""
+
+    parameter: str
+    kind: type
+    is_list: bool
+
+
+def options_of(parameters: Iterable[inspect.Parameter]) -> dict[str, Option]:
+    """List the options and arguments of a command by what a file calls them: `class`, `n`."""
+    return dict(map(_option, parameters))
+
+
+def read_config(path: Path, known: Mapping[str, Option]) -> dict[str, Any]:
+    """Read the values of a command's parameters, by the names of these.
+
+    Raises InputError for a file that is no TOML, for unknown names, of which it names the nearest
+    known one, and for values of another type.
+    """
+    try:
+        with open(path, "rb") as file:
+            content = file.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
+            raise InputError(f"expected options of at most {MAX_BYTES} bytes, got a larger {path}")
+        raw = tomllib.loads(content.decode("utf-8-sig"))
+    except OSError as error:
+        raise InputError(
+            f"expected a TOML file of options, got {path}: {error.strerror}"
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"expected options in TOML, got {path}: {error}") from error
+    values: dict[str, Any] = {}
+    for key, value in raw.items():
+        name = key.replace("_", "-")
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise InputError(f"expected options of this command in {path}, got {key!r}{hint}")
+        if known[name].parameter in values:
+            raise InputError(f"expected {name!r} once in {path}, got it with '-' and with '_'")
+        values[known[name].parameter] = _checked(known[name], value, f"{key} in {path}")
+    return values
+
+
+def write_config(folder: Path, command: str, options: Mapping[str, Any]) -> None:
+    """Keep options as config.toml, in place of those of an earlier run.
+
+    A file of that name that is not ours stays. Raises InputError where it cannot be written.
+    """
+    from diffumask.atomic import replace, writing
+
+    path = folder / CONFIG_FILE
+    if path.is_symlink() or (path.exists() and not _is_ours(path)):
+        return
+    content = f"{MARK}{command}: repeat it with --config.\n{to_toml(options)}".encode()
+    with writing(folder), TemporaryDirectory(dir=folder, prefix=".") as partial_folder:
+        replace(path, content, Path(partial_folder))
+
+
+def kept_options(known: Mapping[str, Option], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a call that have a value, by what a file calls them."""
+    named = {name: values[one.parameter] for name, one in known.items()}
+    return {name: value for name, value in named.items() if value not in (None, (), [])}
+
+
+def to_toml(options: Mapping[str, Any]) -> str:
+    """Write texts, paths, numbers, and lists of these. Raises InputError for what is no Unicode."""
+    text = "".join(f"{key} = {_value(value)}\n" for key, value in options.items())
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InputError("expected options in Unicode, to be kept, got other names") from error
+    return text
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_value, value))}]"
+    if isinstance(value, bool | int):
+        return str(value).lower()
+    if isinstance(value, float):
+        return repr(value)
+    text = str(value) if isinstance(value, PurePath) else value
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _is_ours(path: Path) -> bool:
+    with open(path, "rb") as file:
+        return file.read(len(MARK)) == MARK.encode()
+
+
+def _option(parameter: inspect.Parameter) -> tuple[str, Option]:
+    """Read a parameter such as `classes: Annotated[list[str] | None, typer.Option("--class")]`."""
+    kind, info = get_args(parameter.annotation)
+    if get_origin(kind) is UnionType:
+        (kind,) = set(get_args(kind)) - {NoneType}
+    is_list = get_origin(kind) is list
+    (element,) = get_args(kind) if is_list else (kind,)
+    declared = [info.default, *(info.param_decls or ())]
+    typed = [one for one in declared if isinstance(one, str) and one.startswith("--")]
+    name = typed[0].partition("/")[0] if typed else parameter.name
+    return name.lstrip("-").replace("_", "-"), Option(parameter.name, element, is_list)
+
+
+def _checked(option: Option, value: Any, where: str) -> Any:
+    kind = option.kind if option.kind in KINDS else str  # a path is text
+    if option.is_list:
+        listed = value if isinstance(value, list) else [value]
+        return [_one(kind, item, where, "a list of ") for item in listed]
+    return _one(kind, value, where, "")
+
+
+def _one(kind: type, value: Any, where: str, listed: str) -> Any:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if kind is str and is_number:  # as for --threshold 0.45
+        return str(value)
+    if kind is float and is_number:
+        return float(value)
+    if type(value) is not kind:
+        raise InputError(f"expected {listed}{KINDS[kind]} as {where}, got {value!r}")
+    return value

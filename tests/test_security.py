@@ -1,0 +1,122 @@
+"""What the threat model in SECURITY.md rests on."""
+
+import re
+from pathlib import Path
+
+import pytest
+from formats_data import class_maps, dataset
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from typer.testing import CliRunner
+
+from diffumask.cli.app import app
+from diffumask.cli.generate import _default_out
+from diffumask.errors import InputError
+from diffumask.records import file_paths, has_maps, item_name, parse_line, read_records
+from diffumask.shards import WHOLE
+from diffumask.verify import verify
+
+ROOT = Path(__file__).parent.parent
+# Each runs code that a file names, or may.
+UNSAFE = re.compile(
+    r"(?<!safetensors\.)torch\.(load|save)\b|\bpickle\b|\bmarshal\b|\bshelve\b|\bjoblib\b|allow_pickle\s*=\s*True"
+    r"|trust_remote_code\S*\s*[=:]\s*True|yaml\.(load|unsafe_load|full_load)\b|use_safetensors\s*=\s*False"
+    r"|weights_only|(?<![\w.])(eval|exec|compile|__import__)\(|os\.system|shell\s*=\s*True|mktemp\("
+)
+PROSE = re.compile(r'"""(?:.|\n)*?"""|#[^\n]*')
+
+
+def call(*words):
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+@pytest.mark.parametrize("folder", ["diffumask", "cli", "prompts"])
+def test_nothing_reads_a_format_that_can_run_code(folder):
+    for path in sorted((ROOT / folder).rglob("*.py")):
+        found = UNSAFE.search(PROSE.sub("", path.read_text("utf-8")))
+        assert found is None, f"{path.name}: {found}"
+
+
+@given(st.text(), st.integers(0, 10**7))
+def test_no_class_name_leads_out_of_the_folder(class_name, index):
+    try:
+        paths = file_paths(item_name(class_name, index)).values()
+    except InputError:
+        return
+    for path in paths:
+        assert re.fullmatch(r"(images|masks|maps)/[A-Z0-9][A-Za-z0-9]*_\d{6,}\.[a-z]+", path)
+
+
+@pytest.mark.parametrize("name", ["con", "NUL", "aux", "Com1"])
+def test_no_folder_has_a_name_that_windows_reserves(name):
+    assert _default_out([name], WHOLE).name.endswith("-class")
+
+
+@pytest.mark.parametrize(
+    "file_name",
+    [
+        *("../Bird_000000.png", "/etc/Bird_000000.png", "images/../Bird_000000.png"),
+        *("images/Bird_000000.png\0", "images\\Bird_000000.png", "images/CON", "images/", ""),
+        *("images/.png", "masks/Bird_000000.png", "C:/images/Bird_000000.png"),
+    ],
+)
+def test_no_record_names_a_file_elsewhere(file_name):
+    assert parse_line('{"file_name": ' + f'"{file_name}"'.replace("\\", "\\\\") + "}") is None
+
+
+@pytest.fixture
+def linked(tmp_path):
+    """A dataset of others, of which a mask and heat maps are links to what is not theirs."""
+    folder = dataset(tmp_path / "data", class_maps(3))
+    secret = tmp_path / "secret"
+    Image.new("P", (9, 6)).save(secret, "PNG")
+    mask = folder / "masks/Bird_000001.png"
+    mask.unlink()
+    mask.symlink_to(secret)
+    (folder / "maps").mkdir()
+    (folder / "maps/Bird_000002.safetensors").symlink_to(secret)
+    return folder
+
+
+def test_links_that_lead_out_are_not_followed(linked, tmp_path):
+    records = {record["file_name"][7:-4]: record for record in read_records(linked)}
+    assert sorted(records) == ["Bird_000000", "Bird_000002"]
+    assert not has_maps(linked, records["Bird_000002"])
+    assert any("leads out" in problem.message for problem in verify(linked).problems)
+    assert call("merge", linked, "-o", tmp_path / "merged").exit_code == 0
+    assert not list((tmp_path / "merged").glob("ma*s/*1.*"))
+    assert not list((tmp_path / "merged").glob("maps/*"))
+
+
+def test_links_within_the_folder_are(linked):
+    mask = linked / "masks/Bird_000001.png"
+    mask.unlink()
+    mask.symlink_to(linked / "masks/Bird_000000.png")
+    assert len(read_records(linked)) == 3
+
+
+def test_masks_may_be_on_another_disk(tmp_path):
+    folder = dataset(tmp_path / "data", class_maps(2))
+    (folder / "masks").rename(tmp_path / "elsewhere")
+    (folder / "masks").symlink_to(tmp_path / "elsewhere")
+    assert len(read_records(folder)) == 2
+    assert not verify(folder).problems
+
+
+def test_an_error_cannot_steer_the_terminal(tmp_path):
+    result = call("verify", tmp_path / "a\x1b[31m\nb")
+    (line,) = result.stderr.splitlines()
+    assert "\x1b" not in line
+    assert line.startswith("diffumask: expected a dataset")
+
+
+def test_pages_show_names_as_text(tmp_path):
+    from diffumask.noise.page import Entry, Part, _html
+    from diffumask.noise.verdicts import Verdict
+
+    evil = "<script>alert(1)</script>"
+    entry = Entry(evil, [evil], Verdict(False, evil), [])
+    page = _html(evil, [Part(evil, 1, [entry])], evil).decode()
+    assert "<script>" not in page
+    assert page.count("&lt;script&gt;") >= 6
