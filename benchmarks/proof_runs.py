@@ -26,7 +26,7 @@ from diffumask.metrics import class_ious, confusion_matrix
 from diffumask.records import Record
 from diffumask.segmentation.fit import FitSettings, fit
 from diffumask.segmentation.labels import Labels
-from diffumask.segmentation.networks import new_network
+from diffumask.segmentation.networks import Network, new_network
 from diffumask.segmentation.predict import class_maps
 
 MODEL, LEARNING_RATE = "upernet-tiny", 3e-3
@@ -168,7 +168,7 @@ def result_of(work: Path, run: Run, seed: int) -> dict[str, Mapping[str, float]]
     return result
 
 
-def _ious(network: object, labels: Labels, scenes: Sequence[Pair]) -> dict[str, float]:
+def _ious(network: Network, labels: Labels, scenes: Sequence[Pair]) -> dict[str, float]:
     predicted = class_maps(network, [scene.image for scene in scenes])
     counts = sum(
         confusion_matrix(labels.encode(one), labels.encode(scene.class_map), len(labels.names))

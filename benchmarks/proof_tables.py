@@ -2,6 +2,8 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from proof_runs import NO_AUGMENTATION, SHARES, Run, Synthetic
@@ -24,14 +26,14 @@ Results = Mapping[str, Sequence[Result]]  # of each seed, by row
 ADDED = ("splice", "blur", "occlude", "perspective", "copy_paste")
 
 
-def _ablation(**changes: object) -> Run:
-    base: dict[str, object] = {"per_class": ABLATION_PER_CLASS, "alpha": 0.0}
-    return Run(synthetic=Synthetic(**(base | changes)), steps=ABLATION_STEPS)  # pyright: ignore
+def _ablation(**changes: Any) -> Run:
+    base = Synthetic(per_class=ABLATION_PER_CLASS, alpha=0.0)
+    return Run(synthetic=replace(base, **changes), steps=ABLATION_STEPS)
 
 
 def _augmented_up_to(count: int) -> AugmentSettings:
-    shares = {name: getattr(SHARES, name) for name in ADDED[:count]}
-    return AugmentSettings(**(NO_AUGMENTATION.shares() | shares))
+    added: dict[str, Any] = {name: getattr(SHARES, name) for name in ADDED[:count]}
+    return replace(NO_AUGMENTATION, **added)
 
 
 MAIN = {

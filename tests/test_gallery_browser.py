@@ -174,7 +174,7 @@ def test_overlay_heat_map_and_opacity(opened):
     page.fill("#opacity", "80")
     page.keyboard.press("m")
     page.wait_for_selector('li:first-child .stack[data-layer="mask"]')
-    page.wait_for_function("getComputedStyle(document.querySelector('.mask')).opacity === '0.8'")
+    playwright.expect(page.locator(".mask").first).to_have_css("opacity", "0.8")
 
 
 def test_without_heat_maps_the_masks_are_there(opened, tmp_path):
@@ -203,7 +203,7 @@ def test_filters_and_sorting(opened):
     page.select_option("[name=verdict]", "dropped")
     assert names(page) == [name for name in best if 0.2 <= QUALITIES[name] < 0.25]
     page.click("#filter [type=reset]")
-    page.wait_for_function("document.querySelectorAll('#items li').length === 60")
+    playwright.expect(page.locator("#items li")).to_have_count(60)
     page.fill("[name=words]", "SCRIPT")
     assert names(page) == ["Cat_000000"]
     page.fill("[name=words]", "")

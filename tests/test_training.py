@@ -59,11 +59,13 @@ def test_training_stops_at_a_loss_that_is_not_finite(tmp_path):
 
 
 def test_training_leaves_frozen_parameters_alone(tmp_path):
-    model = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 1))
-    model[0].requires_grad_(False)
-    before = model[0].weight.clone()
+    frozen, trained = nn.Linear(3, 2), nn.Linear(2, 1)
+    frozen.requires_grad_(False)
+    model = nn.Sequential(frozen, trained)
+    before = frozen.weight.clone(), trained.weight.clone()
     train(model, lambda step: model(torch.ones(1, 3)).square().mean(), Schedule(3, 0.1), tmp_path)
-    assert torch.equal(model[0].weight, before)
+    assert torch.equal(frozen.weight, before[0])
+    assert not torch.equal(trained.weight, before[1])
 
 
 def test_rate_warms_up_stays_and_decays():
