@@ -63,3 +63,23 @@ SegmentatorFile = Annotated[
         "--segmentator", help="Head of segmentator train (.safetensors).", show_default="none"
     ),
 ]
+Layout = Annotated[
+    str,
+    typer.Option(help="auto, native, voc, cityscapes, oxford-pets, ade20k, camvid, plain."),
+]
+ClassIds = Annotated[
+    str | None,
+    typer.Option(
+        "--vocabulary",
+        help='Class ids: a vocabulary, its TOML, or JSON such as {"bird": 3}.',
+        show_default="those of the data",
+    ),
+]
+LearnedClasses = Annotated[
+    list[str] | None,
+    typer.Option("--class", help="Class to learn; repeat.", show_default="all"),
+]
+IgnoreValues = Annotated[
+    list[int] | None,
+    typer.Option("--ignore-value", help="Further value of the masks that is as 255; repeat."),
+]

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from ..options import ClassIds, IgnoreValues, Layout
 from ..result import Result
 
 
@@ -17,28 +18,16 @@ def evaluate(
         str | None,
         typer.Option(help="Instead: segmentation network of transformers, a folder or hub id."),
     ] = None,
-    layout: Annotated[
-        str,
-        typer.Option(help="auto, native, voc, cityscapes, oxford-pets, ade20k, camvid, plain."),
-    ] = "auto",
+    layout: Layout = "auto",
     split: Annotated[
         str | None, typer.Option(help="Split of the data, such as val.", show_default="all")
     ] = None,
-    vocabulary: Annotated[
-        str | None,
-        typer.Option(
-            help='Class ids: a vocabulary, its TOML, or JSON such as {"bird": 3}.',
-            show_default="those of the data",
-        ),
-    ] = None,
+    vocabulary: ClassIds = None,
     classes: Annotated[
         list[str] | None,
         typer.Option("--class", help="Class that counts; repeat.", show_default="all"),
     ] = None,
-    ignore_values: Annotated[
-        list[int] | None,
-        typer.Option("--ignore-value", help="Further value of the masks that is as 255; repeat."),
-    ] = None,
+    ignore_values: IgnoreValues = None,
     ignore_background: Annotated[
         bool, typer.Option("--ignore-background", help="Leave out pixels that are background.")
     ] = False,

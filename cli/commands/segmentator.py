@@ -5,13 +5,10 @@ from typing import Annotated
 
 import typer
 
+from ..options import ClassIds, IgnoreValues, Layout, LearnedClasses
 from ..result import Result
 
 Data = Annotated[Path, typer.Option(help="Folder of images with masks.")]
-Layout = Annotated[
-    str,
-    typer.Option(help="auto, native, voc, cityscapes, oxford-pets, ade20k, camvid, plain."),
-]
 Split = Annotated[
     str | None, typer.Option(help="Split of the data, such as train.", show_default="all")
 ]
@@ -34,21 +31,9 @@ def segmentator_train(
     ] = "pyramid",
     layout: Layout = "auto",
     split: Split = None,
-    vocabulary: Annotated[
-        str | None,
-        typer.Option(
-            help='Class ids: a vocabulary, its TOML, or JSON such as {"bird": 3}.',
-            show_default="those of the data",
-        ),
-    ] = None,
-    classes: Annotated[
-        list[str] | None,
-        typer.Option("--class", help="Class to learn; repeat.", show_default="all"),
-    ] = None,
-    ignore_values: Annotated[
-        list[int] | None,
-        typer.Option("--ignore-value", help="Further value of the masks that is as 255; repeat."),
-    ] = None,
+    vocabulary: ClassIds = None,
+    classes: LearnedClasses = None,
+    ignore_values: IgnoreValues = None,
     steps: Annotated[int, typer.Option(help="Training steps.")] = 1000,
     batch_size: Annotated[int, typer.Option(help="Images of a step.")] = 8,
     learning_rate: Annotated[float, typer.Option(help="Highest learning rate.")] = 3e-3,

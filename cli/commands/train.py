@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from ..options import ClassIds, IgnoreValues, Layout, LearnedClasses
 from ..result import Result
 
 
@@ -35,28 +36,13 @@ def train(
     val_split: Annotated[
         str | None, typer.Option(help="Split of --val.", show_default="all")
     ] = None,
-    layout: Annotated[
-        str,
-        typer.Option(help="auto, native, voc, cityscapes, oxford-pets, ade20k, camvid, plain."),
-    ] = "auto",
+    layout: Layout = "auto",
     split: Annotated[
         str | None, typer.Option(help="Split of DATA, such as train.", show_default="all")
     ] = None,
-    vocabulary: Annotated[
-        str | None,
-        typer.Option(
-            help='Class ids: a vocabulary, its TOML, or JSON such as {"bird": 3}.',
-            show_default="those of DATA",
-        ),
-    ] = None,
-    classes: Annotated[
-        list[str] | None,
-        typer.Option("--class", help="Class to learn; repeat.", show_default="all"),
-    ] = None,
-    ignore_values: Annotated[
-        list[int] | None,
-        typer.Option("--ignore-value", help="Further value of the masks that is as 255; repeat."),
-    ] = None,
+    vocabulary: ClassIds = None,
+    classes: LearnedClasses = None,
+    ignore_values: IgnoreValues = None,
     use_all: Annotated[
         bool, typer.Option("--all", help="Also what `diffumask filter` dropped.")
     ] = False,
