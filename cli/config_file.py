@@ -7,7 +7,6 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from tempfile import TemporaryDirectory
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin
 
@@ -69,14 +68,13 @@ def write_config(folder: Path, command: str, options: Mapping[str, Any]) -> None
 
     A file of that name that is not ours stays. Raises InputError where it cannot be written.
     """
-    from diffumask.atomic import replace, writing
+    from diffumask.atomic import write_file
 
     path = folder / CONFIG_FILE
     if path.is_symlink() or (path.exists() and not _is_ours(path)):
         return
     content = f"{MARK}{command}: repeat it with --config.\n{to_toml(options)}".encode()
-    with writing(folder), TemporaryDirectory(dir=folder, prefix=".") as partial_folder:
-        replace(path, content, Path(partial_folder))
+    write_file(path, content)
 
 
 def kept_options(known: Mapping[str, Option], values: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,9 +6,11 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from diffumask.errors import InputError
 
+PARTIAL_PREFIX = ".partial"  # of the hidden folder that a kill can leave beside a file
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -23,6 +25,17 @@ def replace(path: Path, content: bytes, partial_folder: Path) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(partial, path)
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file in place of an earlier one, and the folders above it where they are missing.
+
+    Raises InputError where it cannot be written.
+    """
+    with writing(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=path.parent, prefix=PARTIAL_PREFIX) as partial_folder:
+            replace(path, content, Path(partial_folder))
 
 
 def sync_folder(folder: Path) -> None:

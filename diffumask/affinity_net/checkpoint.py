@@ -1,7 +1,6 @@
 """A trained network in a folder: weights, configuration and a card."""
 
 import json
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 
 from diffumask.affinity_net.network import AffinityNetwork, NetworkConfig
-from diffumask.atomic import replace, writing
+from diffumask.atomic import write_file
 from diffumask.errors import InputError
 
 FORMAT = "diffumask-affinity-1"
@@ -64,11 +63,8 @@ def save(net: AffinityNet, folder: Path) -> None:
         CONFIG_FILE: (json.dumps(config, indent=2) + "\n").encode(),
         CARD_FILE: _card(net).encode(),
     }
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".partial") as partial:
-            for name, content in contents.items():
-                replace(folder / name, content, Path(partial))
+    for name, content in contents.items():
+        write_file(folder / name, content)
 
 
 def load(path: Path) -> AffinityNet:

@@ -12,10 +12,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
-from diffumask.atomic import replace, writing
+from diffumask.atomic import write_file
 from diffumask.calibration.fit import ClassThreshold
 from diffumask.errors import InputError
 
@@ -62,10 +61,7 @@ class Thresholds:
 def write_thresholds(path: Path, thresholds: Thresholds) -> None:
     """Write a file, in place of an earlier one. Raises InputError where that cannot be."""
     content = _to_json(thresholds).encode()
-    with writing(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=path.parent, prefix=".") as partial_folder:
-            replace(path, content, Path(partial_folder))
+    write_file(path, content)
 
 
 def read_thresholds(path: Path) -> Thresholds:

@@ -10,10 +10,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
-from diffumask.atomic import replace, writing
+from diffumask.atomic import write_file
 from diffumask.errors import InputError
 from diffumask.evaluation.report import OTHER, Report
 
@@ -61,7 +60,4 @@ def write_figure(path: Path, svg: str) -> None:
 
 def _write(path: Path, text: str) -> None:
     refuse_foreign(path)
-    with writing(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=path.parent, prefix=".") as partial_folder:
-            replace(path, text.encode(), Path(partial_folder))
+    write_file(path, text.encode())

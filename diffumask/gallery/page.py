@@ -5,7 +5,6 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import cv2
@@ -13,7 +12,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from diffumask.atomic import replace, writing
+from diffumask.atomic import write_file, writing
 from diffumask.draw import voc_palette
 from diffumask.errors import InputError
 from diffumask.gallery.marks import MADE_BY, dataset_fingerprint
@@ -58,10 +57,7 @@ def write_page(path: Path, page: str) -> None:
     Raises InputError for a file of something else, and where it cannot be written.
     """
     refuse_foreign(path)
-    with writing(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=path.parent, prefix=".") as partial_folder:
-            replace(path, page.encode(), Path(partial_folder))
+    write_file(path, page.encode())
 
 
 def refuse_foreign(path: Path) -> None:

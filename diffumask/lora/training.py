@@ -14,7 +14,7 @@ from PIL import Image as PillowImage
 from torch import Tensor, nn
 from torch.nn import functional
 
-from diffumask.atomic import replace, writing
+from diffumask.atomic import write_file
 from diffumask.errors import InputError
 from diffumask.labelled.pixels import read_image
 from diffumask.lora.captioned import Captioned
@@ -181,9 +181,7 @@ def _keep_settings(
     wanted = json.loads(json.dumps({**identity, **asdict(settings), "images": shown}))
     path = folder / SETTINGS_FILE
     if not path.exists():
-        with writing(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            replace(path, json.dumps(wanted, indent=1).encode(), _partial(folder))
+        write_file(path, json.dumps(wanted, indent=1).encode())
         return
     try:
         earlier = json.loads(path.read_bytes())
@@ -197,9 +195,3 @@ def _keep_settings(
             f"expected the settings that {folder} was begun with, got another "
             f"{', '.join(changed)}; repeat the old ones or choose another -o"
         )
-
-
-def _partial(folder: Path) -> Path:
-    partial = folder / ".partial"
-    partial.mkdir(exist_ok=True)
-    return partial

@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from jaxtyping import Float32
 
-from diffumask.atomic import replace, writing
+from diffumask.atomic import replace, write_file, writing
 from diffumask.augment.pairs import Pair
 from diffumask.augment.source import Source
 from diffumask.noise.items import Item
@@ -53,7 +53,7 @@ def cross_validate(
         trial.predictions.mkdir(parents=True, exist_ok=True)
     with locked(trial.folder):
         facts = asdict(trial.settings) | {"items": len(trial.items)}
-        _write(trial.folder / "settings.json", json.dumps(facts, indent=2).encode())
+        write_file(trial.folder / "settings.json", json.dumps(facts, indent=2).encode())
         for fold in range(trial.num_folds):
             path = trial.quality_file(fold, method)
             if not path.is_file():
@@ -62,7 +62,7 @@ def cross_validate(
                     on_step(before + step)
 
                 network = _network(trial, fold, on_own_step, device)
-                _write(path, json.dumps(_judge(trial, fold, network, method)).encode())
+                write_file(path, json.dumps(_judge(trial, fold, network, method)).encode())
             on_step((fold + 1) * num_steps)
 
 
@@ -145,10 +145,3 @@ def _qualities(trial: Trial, item: Item, one: HeldOut, method: str) -> dict[str,
 def _batches(positions: Sequence[int], size: int) -> Iterable[list[int]]:
     rest = iter(positions)
     return iter(lambda: list(islice(rest, size)), [])
-
-
-def _write(path: Path, content: bytes) -> None:
-    with writing(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=path.parent, prefix=".") as partial_folder:
-            replace(path, content, Path(partial_folder))

@@ -6,13 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from jinja2 import Environment, StrictUndefined
 from PIL import Image as PillowImage
 from PIL import ImageDraw, PngImagePlugin
 
-from diffumask.atomic import replace, writing
+from diffumask.atomic import write_file
 from diffumask.augment.source import Source
 from diffumask.draw import overlay, shrink
 from diffumask.errors import InputError
@@ -71,10 +70,7 @@ def write_report(
     parts = _parts(outcome, source, predictions, max_items)
     make: Callable[[str, Sequence[Part], str], bytes] = _html if path.suffix == ".html" else _png
     content = make(source.folder.name, parts, admission(outcome))
-    with writing(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=path.parent, prefix=".") as partial_folder:
-            replace(path, content, Path(partial_folder))
+    write_file(path, content)
 
 
 def _parts(outcome: Outcome, source: Source, predictions: Path, max_items: int) -> list[Part]:

@@ -13,12 +13,11 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
-from diffumask.atomic import append, replace, writing
+from diffumask.atomic import PARTIAL_PREFIX, append, write_file, writing
 from diffumask.errors import InputError
 from diffumask.labelled.folder import Labelled
 from diffumask.metrics import class_ious, confusion_matrix
@@ -31,7 +30,6 @@ from diffumask.types import IGNORE_ID
 RUN_FILE = "train.json"
 LOG_FILE = "log.jsonl"
 MADE_BY = "diffumask train"
-PARTIAL = ".partial"
 NO_PART = ("num_workers",)  # settings on which no weight depends
 CHUNK = 64  # images that are predicted and then forgotten
 
@@ -87,8 +85,7 @@ def train_in_folder(
 
 def _begin(folder: Path, begun: Mapping[str, Any]) -> None:
     content = (json.dumps(begun, indent=2) + "\n").encode()
-    with writing(folder), TemporaryDirectory(dir=folder, prefix=PARTIAL) as partial:
-        replace(folder / RUN_FILE, content, Path(partial))
+    write_file(folder / RUN_FILE, content)
 
 
 def check_folder(folder: Path, settings: Mapping[str, Any]) -> None:
@@ -98,7 +95,8 @@ def check_folder(folder: Path, settings: Mapping[str, Any]) -> None:
         raise InputError(f"expected a folder as -o, got the file {folder}")
     if not path.exists():
         there = sorted(os.listdir(folder)) if folder.exists() else []
-        found = [name for name in there if name != LOCK_FILE and not name.startswith(PARTIAL)]
+        others = (name for name in there if name != LOCK_FILE)
+        found = [name for name in others if not name.startswith(PARTIAL_PREFIX)]
         if found:
             raise InputError(
                 f"expected an empty folder or one of {MADE_BY}, got {folder} with {found[0]!r} in "

@@ -5,7 +5,6 @@ The metadata of the file has one key, "diffumask", whose JSON holds the `Facts`.
 
 import hashlib
 import json
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,7 +14,7 @@ import safetensors.torch
 from diffusers import AutoencoderKL
 from safetensors import SafetensorError, safe_open
 
-from diffumask.atomic import replace, writing
+from diffumask.atomic import write_file
 from diffumask.errors import InputError
 from diffumask.segmentator.head import Head
 from diffumask.segmentator.heads import HEADS, n_parameters, new_head
@@ -69,11 +68,8 @@ def save(one: Segmentator, vae: AutoencoderKL, path: Path) -> None:
         path.name: safetensors.torch.save(tensors, {KEY: json.dumps(facts)}),
         card_path(path).name: _card(one, vae).encode(),
     }
-    with writing(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as partial:
-            for name, content in contents.items():
-                replace(path.parent / name, content, Path(partial))
+    for name, content in contents.items():
+        write_file(path.parent / name, content)
 
 
 def card_path(path: Path) -> Path:

@@ -13,6 +13,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional
 
+from diffumask.atomic import write_file
 from diffumask.errors import InputError
 from diffumask.evaluation.compare import compare_network
 from diffumask.evaluation.report import Report, make_report
@@ -228,7 +229,7 @@ def _continue(folder: Path | None, settings: dict[str, Any]) -> None:
             raise InputError(f"expected an empty folder for the training, got {folder}; move it")
         if not path.exists() or json.loads(path.read_bytes()) != json.loads(json.dumps(settings)):
             (folder / LATENTS_FILE).unlink(missing_ok=True)
-        path.write_text(json.dumps(settings), "utf-8")
+        write_file(path, json.dumps(settings).encode())
         return
     earlier = json.loads(path.read_bytes())
     settings = json.loads(json.dumps(settings))  # as it was written
