@@ -55,7 +55,8 @@ def train(
     learning_rate: Annotated[
         float | None,
         typer.Option(
-            help="Of AdamW.", show_default="2e-3 segformer-tiny, 3e-4 others, 6e-5 loaded"
+            help="Of AdamW.",
+            show_default="3e-3 upernet-tiny, segformer-tiny; 3e-4 others; 6e-5 loaded",
         ),
     ] = None,
     size: Annotated[
