@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from PIL import Image as PillowImage
@@ -73,7 +72,7 @@ ANNOTATIONS = {
 }
 
 
-def real_scenes(kind: Literal["train"] | str, count: int, names: Sequence[str]) -> list[Pair]:
+def real_scenes(kind: str, count: int, names: Sequence[str]) -> list[Pair]:
     """Render scenes of one to three of the classes, to train with or of a kind of test."""
     first = REAL_SEED if kind == "train" else TEST_SEEDS[kind]
     split: Split = "train" if kind == "train" else SPLITS[kind]

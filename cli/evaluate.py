@@ -14,6 +14,7 @@ from .result import Result
 
 if TYPE_CHECKING:  # they load numpy, OpenCV and, for networks, torch
     from diffumask.evaluation.counts import Counts
+    from diffumask.evaluation.report import Report
     from diffumask.labelled.coding import Classes
     from diffumask.labelled.folder import Labelled
 
@@ -43,12 +44,8 @@ class Request:
             raise InputError("expected either --predictions or --checkpoint, got both or neither")
         if self.predictions is not None and not self.predictions.is_dir():
             raise InputError(f"expected a folder of predictions, got {str(self.predictions)!r}")
-        for option, path, suffix in (("-o", self.out, ".json"), ("--plot", self.plot, ".svg")):
-            if path is not None and path.suffix != suffix:
-                raise InputError(f"expected {option} FILE{suffix}, got {path}")
-        wrong = [value for value in self.ignore_values if not 0 <= value <= 255]
-        if wrong:
-            raise InputError(f"expected --ignore-value in 0..255, got {wrong[0]}")
+        check_report_names(self.out, self.plot)
+        check_ignore_values(self.ignore_values)
         if self.workers is not None and self.workers < 1:
             raise InputError(f"expected --workers of 1 or more, got {self.workers}")
 
@@ -58,26 +55,64 @@ def run(request: Request) -> Result:
 
     Raises InputError for what the user can mend, and changes no file then.
     """
-    from diffumask.evaluation.figure import draw_report
-    from diffumask.evaluation.file import figures, refuse_foreign, write_figure, write_report
-    from diffumask.evaluation.report import make_report, table
+    from diffumask.evaluation.report import make_report
 
-    for path in (request.out, request.plot):
-        if path is not None:
-            refuse_foreign(path)
+    refuse_foreign_reports(request.out, request.plot)
     labelled = _open(request)
     counts, notes = (_by_network if request.checkpoint else _by_files)(request, labelled)
     report = make_report(counts, labelled.coding)
-    lines, facts = [table(report), *notes], _facts(request, labelled)
-    if request.out is not None:
-        write_report(request.out, report, facts)
-        lines.append(f"the report is in {request.out}")
-    if request.plot is not None:
-        judged = request.checkpoint or str(request.predictions)
-        title = f"{Path(judged).name} on {request.data.name}: mIoU {report.miou:.3f}"
-        write_figure(request.plot, draw_report(title, report))
-        lines.append(f"the figure is in {request.plot}")
-    written = {"report": request.out, "figure": request.plot, "notes": notes}
+    judged = Path(request.checkpoint or str(request.predictions)).name
+    title = f"{judged} on {request.data.name}: mIoU {report.miou:.3f}"
+    facts = _facts(request, labelled)
+    return tell_report(report, facts, request.out, request.plot, title, notes)
+
+
+def check_report_names(out: Path | None, plot: Path | None) -> None:
+    """Raise InputError unless the report is a .json and the figure an .svg."""
+    for option, path, suffix in (("-o", out, ".json"), ("--plot", plot, ".svg")):
+        if path is not None and path.suffix != suffix:
+            raise InputError(f"expected {option} FILE{suffix}, got {path}")
+
+
+def check_ignore_values(values: Sequence[int]) -> None:
+    """Raise InputError for a value that no mask can have."""
+    wrong = [value for value in values if not 0 <= value <= 255]
+    if wrong:
+        raise InputError(f"expected --ignore-value in 0..255, got {wrong[0]}")
+
+
+def refuse_foreign_reports(*paths: Path | None) -> None:
+    """Raise InputError where there is a file already that is no report of ours."""
+    from diffumask.evaluation.file import refuse_foreign
+
+    for path in paths:
+        if path is not None:
+            refuse_foreign(path)
+
+
+def tell_report(
+    report: "Report",
+    facts: Mapping[str, Any],
+    out: Path | None,
+    plot: Path | None,
+    title: str,
+    notes: Sequence[str] | None = None,
+) -> Result:
+    """Write the report and the figure that are asked for, and return the figures as a table."""
+    from diffumask.evaluation.figure import draw_report
+    from diffumask.evaluation.file import figures, write_figure, write_report
+    from diffumask.evaluation.report import table
+
+    lines = [table(report), *(notes or ())]
+    if out is not None:
+        write_report(out, report, facts)
+        lines.append(f"the report is in {out}")
+    if plot is not None:
+        write_figure(plot, draw_report(title, report))
+        lines.append(f"the figure is in {plot}")
+    written: dict[str, Any] = {"report": out, "figure": plot}
+    if notes is not None:
+        written["notes"] = notes
     return Result("\n".join(lines), {**facts, **figures(report), **written})
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from diffumask.errors import InputError
 
-from .progress import progress
+from .progress import step_progress
 from .result import Result
 
 if TYPE_CHECKING:  # they load torch
@@ -164,14 +164,7 @@ def _judged(trial: "Trial", request: Request) -> "list[Judged]":
 def _cross_validate(trial: "Trial", request: Request) -> None:
     from diffumask.noise.crossval import cross_validate
 
-    with progress(trial.num_folds * trial.settings.num_steps, 0) as advance:
-        done = 0
-
-        def on_step(now: int) -> None:
-            nonlocal done
-            advance(now - done)
-            done = now
-
+    with step_progress(trial.num_folds * trial.settings.num_steps) as on_step:
         cross_validate(trial, request.method, on_step, request.device)
 
 

@@ -2,15 +2,14 @@
 
 import math
 import re
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffumask.errors import InputError
 
-from .progress import Advance, progress
+from .progress import step_progress
 from .result import Result
 
 if TYPE_CHECKING:  # torch takes seconds to import
@@ -89,7 +88,7 @@ def run(request: Request) -> Result:
     identity = {"model": spec.name, "checkpoint": fingerprint(spec)}
     pipe = load(spec, request.device, "float32")
     try:
-        with _steps(settings.num_steps) as on_step:
+        with step_progress(settings.num_steps) as on_step:
             train_lora(pipe, images, settings, request.out, request.state, identity, on_step)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"the last state is in {request.state}; use --resume") from None
@@ -140,18 +139,3 @@ def _settings(request: Request, spec: "ModelSpec") -> "LoraSettings":
         request.learning_rate,
         request.seed,
     )
-
-
-@contextmanager
-def _steps(total: int) -> Iterator[Callable[[int], None]]:
-    """Show the steps done, of which the first call tells how many an earlier run did."""
-    with ExitStack() as stack:
-        shown: list[Advance] = []
-
-        def on_step(step: int) -> None:
-            if shown:
-                shown[0](1)
-            else:
-                shown.append(stack.enter_context(progress(total, step)))
-
-        yield on_step

@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 LINE_EVERY_S = 10.0
 
@@ -45,6 +45,27 @@ def progress(total: int, done: int) -> Iterator[Advance]:
             show()
 
         yield advance
+
+
+@contextmanager
+def step_progress(total: int) -> Iterator[Callable[[int], None]]:
+    """Show the steps of a training; call what is yielded with how many are done by now.
+
+    The first call tells how many an earlier run did.
+    """
+    with ExitStack() as stack:
+        advances: list[Advance] = []
+        done = 0
+
+        def on_step(step: int) -> None:
+            nonlocal done
+            if advances:
+                advances[0](step - done)
+            else:
+                advances.append(stack.enter_context(progress(total, step)))
+            done = step
+
+        yield on_step
 
 
 @contextmanager

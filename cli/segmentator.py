@@ -8,8 +8,14 @@ from typing import TYPE_CHECKING
 
 from diffumask.errors import InputError
 
-from .evaluate import read_classes
-from .progress import progress
+from .evaluate import (
+    check_ignore_values,
+    check_report_names,
+    read_classes,
+    refuse_foreign_reports,
+    tell_report,
+)
+from .progress import progress, step_progress
 from .result import Result
 
 if TYPE_CHECKING:  # they load torch
@@ -51,9 +57,7 @@ class TrainRequest:
         for path in (self.out, self.out.with_suffix(".md")):
             if path.exists():
                 raise InputError(f"expected a free name for the head, got {path}; choose another")
-        wrong = [value for value in self.ignore_values if not 0 <= value <= 255]
-        if wrong:
-            raise InputError(f"expected --ignore-value in 0..255, got {wrong[0]}")
+        check_ignore_values(self.ignore_values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +74,7 @@ class EvaluateRequest:
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        for option, path, suffix in (("-o", self.out, ".json"), ("--plot", self.plot, ".svg")):
-            if path is not None and path.suffix != suffix:
-                raise InputError(f"expected {option} FILE{suffix}, got {path}")
+        check_report_names(self.out, self.plot)
 
 
 def train(request: TrainRequest) -> Result:
@@ -150,36 +152,24 @@ def predict(
 def evaluate(request: EvaluateRequest) -> Result:
     """Compare a head with real masks, write what is asked for, and return the figures."""
     from diffumask.evaluation.compare import compare_network
-    from diffumask.evaluation.figure import draw_report
-    from diffumask.evaluation.file import figures, refuse_foreign, write_figure, write_report
-    from diffumask.evaluation.report import make_report, table
+    from diffumask.evaluation.report import make_report
     from diffumask.labelled.coding import Classes, Wish
     from diffumask.labelled.folder import open_labelled
 
-    for path in (request.out, request.plot):
-        if path is not None:
-            refuse_foreign(path)
+    refuse_foreign_reports(request.out, request.plot)
     predictor = _predictor(request.segmentator, request.model, request.device)
     wish = Wish(Classes(predictor.segmentator.facts.labels.class_ids))
     labelled = open_labelled(request.data, request.layout, request.split, wish)
     with progress(len(labelled), 0) as advance:
         report = make_report(compare_network(labelled, predictor, advance), labelled.coding)
-    lines = [table(report)]
     facts = {
         "data": str(request.data),
         "layout": labelled.layout,
         "split": labelled.split,
         "segmentator": str(request.segmentator),
     }
-    if request.out is not None:
-        write_report(request.out, report, facts)
-        lines.append(f"the report is in {request.out}")
-    if request.plot is not None:
-        title = f"{request.segmentator.stem} on {request.data.name}: mIoU {report.miou:.3f}"
-        write_figure(request.plot, draw_report(title, report))
-        lines.append(f"the figure is in {request.plot}")
-    written = {"report": request.out, "figure": request.plot}
-    return Result("\n".join(lines), {**facts, **figures(report), **written})
+    title = f"{request.segmentator.stem} on {request.data.name}: mIoU {report.miou:.3f}"
+    return tell_report(report, facts, request.out, request.plot, title)
 
 
 def _open_for_training(request: TrainRequest) -> "Labelled":
@@ -203,15 +193,8 @@ def _train(
 ) -> "Trained":
     from diffumask.segmentator import train_segmentator
 
-    done = 0
-
-    def to_step(step: int) -> None:
-        nonlocal done
-        advance(step - done)
-        done = step
-
-    with progress(settings.num_steps, 0) as advance:
-        return train_segmentator(vae, labelled, settings, of_vae, folder, on_step=to_step)
+    with step_progress(settings.num_steps) as on_step:
+        return train_segmentator(vae, labelled, settings, of_vae, folder, on_step=on_step)
 
 
 def _notes(trained: "Trained") -> list[str]:

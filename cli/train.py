@@ -1,7 +1,7 @@
 """`diffumask train`: a segmentation network from images with masks."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from diffumask.errors import InputError
 
 from .augment import read_size
-from .evaluate import read_classes
-from .progress import progress
+from .evaluate import check_ignore_values, read_classes
+from .progress import step_progress
 from .result import Result
 
 if TYPE_CHECKING:  # they load torch
@@ -54,9 +54,7 @@ class Request:
     precision: str = "auto"
 
     def __post_init__(self) -> None:
-        wrong = [value for value in self.ignore_values if not 0 <= value <= 255]
-        if wrong:
-            raise InputError(f"expected --ignore-value in 0..255, got {wrong[0]}")
+        check_ignore_values(self.ignore_values)
         for folder in (self.data, *self.also, *([self.val] if self.val else [])):
             if self.out.resolve().is_relative_to(folder.resolve()):
                 raise InputError(f"expected -o outside of {folder}, got {self.out}")
@@ -80,7 +78,9 @@ def run(request: Request) -> Result:
     facts = _facts(request, images, labels, validation)
     network = new_network(request.model, labels, request.seed, request.device)
     pairs = _augmented(request, images, settings) if request.augment else images
-    with _steps(settings.num_steps) if is_first_process() else nullcontext(_silent) as on_step:
+    with (
+        step_progress(settings.num_steps) if is_first_process() else nullcontext(_silent) as on_step
+    ):
         result = train_in_folder(network, pairs, settings, request.out, facts, validation, on_step)
     reached = "" if result.best_miou is None else f", mIoU {result.best_miou:.3f} on validation"
     text = (
@@ -99,21 +99,6 @@ def run(request: Request) -> Result:
 
 def _silent(step: int) -> None:
     """Take no notice of a step."""
-
-
-@contextmanager
-def _steps(num_steps: int) -> Iterator[Callable[[int], None]]:
-    """Show how many steps are done; the first number is where the training goes on."""
-    with ExitStack() as stack:
-        advances: list[Callable[[int], None]] = []
-
-        def on_step(step: int) -> None:
-            if advances:
-                advances[0](1)
-            else:
-                advances.append(stack.enter_context(progress(num_steps, step)))
-
-        yield on_step
 
 
 def _settings(request: Request) -> "FitSettings":
