@@ -8,10 +8,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from diffumask.augment.pairs import class_ids
 from diffumask.augment.source import Source, open_source
 from diffumask.errors import InputError
 from diffumask.records import Record, item_paths, record_name
-from diffumask.types import BACKGROUND_ID, IGNORE_ID, ClassMap, Image, Mask
+from diffumask.types import ClassMap, Image, Mask
 
 TRAIN, VAL = SPLITS = ("train", "val")
 DIGEST_BYTES = 8
@@ -89,18 +90,12 @@ def split_of(name: str, train_share: float) -> str:
     return TRAIN if int.from_bytes(digest, "big") < train_share * 2 ** (8 * DIGEST_BYTES) else VAL
 
 
-def present_ids(class_map: ClassMap) -> list[int]:
-    """List the class ids that a class map shows, without background and 255."""
-    counts = np.bincount(class_map.ravel(), minlength=IGNORE_ID + 1)
-    return [class_id for class_id in map(int, np.flatnonzero(counts)) if _is_class(class_id)]
-
-
 def masks_of(class_map: ClassMap, instances: bool) -> Iterator[tuple[int, Mask]]:
     """Yield the mask of each class, or of each of its 8-connected components, with the class id.
 
     Pixels of 255 are in none of them.
     """
-    for class_id in present_ids(class_map):
+    for class_id in class_ids(class_map):
         mask = class_map == class_id
         if not instances:
             yield class_id, mask
@@ -108,7 +103,3 @@ def masks_of(class_map: ClassMap, instances: bool) -> Iterator[tuple[int, Mask]]
         n_labels, labels = cv2.connectedComponents(mask.astype(np.uint8), None, CONNECTIVITY)
         for label in range(1, n_labels):
             yield class_id, labels == label
-
-
-def _is_class(class_id: int) -> bool:
-    return class_id not in (BACKGROUND_ID, IGNORE_ID)

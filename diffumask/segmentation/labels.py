@@ -8,10 +8,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 from diffumask.errors import InputError
+from diffumask.labelled.coding import BACKGROUND, N_VALUES
 from diffumask.types import BACKGROUND_ID, IGNORE_ID, ClassMap
-
-BACKGROUND = "background"
-N_VALUES = 256
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from diffumask.augment.pairs import Pair, labels_of
 from diffumask.errors import InputError
 from diffumask.labelled.coding import Wish
 from diffumask.labelled.folder import AUTO, Labelled, open_labelled
-from diffumask.records import DROPPED, record_name, whole_records
+from diffumask.records import is_dropped, record_name, whole_records
 from diffumask.segmentation.fit import Pairs
 from diffumask.segmentation.labels import Labels
 from diffumask.types import BACKGROUND_ID, IGNORE_ID
@@ -69,7 +69,7 @@ def _without_dropped(labelled: Labelled) -> Labelled:
     if labelled.layout != "native":
         return labelled
     records = whole_records(labelled.folder)
-    dropped = {record_name(one) for one in records if one.get("verdict") == DROPPED}
+    dropped = {record_name(one) for one in records if is_dropped(one)}
     pairs = tuple(pair for pair in labelled.pairs if pair.name not in dropped)
     if not pairs:
         raise InputError(f"expected items to train on in {labelled.folder}, got none but dropped")

@@ -7,11 +7,9 @@ import numpy as np
 from jaxtyping import UInt8
 
 from diffumask.errors import InputError
-from diffumask.labelled.coding import BACKGROUND, Coding, name_key
+from diffumask.labelled.coding import BACKGROUND, N_VALUES, Coding, name_key
 from diffumask.labelled.folder import Labelled
 from diffumask.types import BACKGROUND_ID, IGNORE_ID, ClassMap
-
-N_IDS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +38,13 @@ class Labels:
 
     def encode(self, class_map: ClassMap) -> UInt8[np.ndarray, "h w"]:
         """Turn class ids into labels; ids that are none of these become 255."""
-        table = np.full(N_IDS, IGNORE_ID, np.uint8)
+        table = np.full(N_VALUES, IGNORE_ID, np.uint8)
         table[list(self.ids)] = np.arange(len(self.ids))
         return table[class_map]
 
     def decode(self, labels: UInt8[np.ndarray, "h w"]) -> ClassMap:
         """Turn labels into class ids; 255 stays."""
-        table = np.full(N_IDS, IGNORE_ID, np.uint8)
+        table = np.full(N_VALUES, IGNORE_ID, np.uint8)
         table[: len(self.ids)] = self.ids
         return table[labels]
 
@@ -56,7 +54,7 @@ def find_labels(labelled: Labelled, indices: Iterable[int], wanted: Sequence[str
 
     Raises InputError when a `wanted` class has no pixel, and when fewer than two labels occur.
     """
-    shown = np.zeros(N_IDS, bool)
+    shown = np.zeros(N_VALUES, bool)
     for index in indices:
         shown[np.unique(labelled.class_map(index))] = True
     coding: Coding = labelled.coding
