@@ -8,6 +8,7 @@ from diffumask.records import read_example, read_records
 from diffumask.scenes import load_catalog, render_scene, sprites
 from diffumask.scenes.__main__ import FIRST_SEED, write_scenes
 from diffumask.scenes.backgrounds import PATTERNS, draw_background
+from diffumask.scenes.clutter import CLUTTERS
 
 needs_font = pytest.mark.skipif(
     sprites.find_font() is None, reason="the font Noto Color Emoji is not installed"
@@ -21,8 +22,12 @@ def test_catalog_has_voc_and_more():
     ids = [entry.class_id for entry in catalog.classes.values()]
     assert len(set(ids)) == len(ids) >= 24
     assert set(range(1, 21)) - set(ids) == VOC_WITHOUT_SPRITE
-    assert len(catalog.backgrounds) >= 8
-    assert all(entry.pattern in PATTERNS for entry in catalog.backgrounds.values())
+    plain = [entry for entry in catalog.backgrounds.values() if not entry.is_busy]
+    busy = [entry for entry in catalog.backgrounds.values() if entry.is_busy]
+    assert len(plain) >= 10
+    assert len(busy) >= 6
+    assert all(entry.pattern in PATTERNS and len(entry.colours) == 2 for entry in plain)
+    assert all(entry.pattern in CLUTTERS and len(entry.colours) > 2 for entry in busy)
 
 
 def test_splits_share_no_sprite():
@@ -41,6 +46,28 @@ def test_background_is_seeded_and_of_the_size_asked_for(name, size_hw):
     assert first.shape == (*size_hw, 3)
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
+
+
+def test_busy_grounds_have_more_edges_than_plain_ones():
+    def edges(background) -> float:
+        image = draw_background(background, (96, 128), np.random.default_rng(0)).astype(float)
+        return float(np.abs(np.diff(image, axis=1)).mean())
+
+    grounds = load_catalog().backgrounds.values()
+    plain = [edges(one) for one in grounds if not one.is_busy]
+    busy = [edges(one) for one in grounds if one.is_busy]
+    assert np.median(busy) > 2 * np.median(plain)
+
+
+@needs_font
+def test_of_a_hundred_scenes_two_fifths_show_two_objects_and_the_border_cuts_some():
+    scenes = [render_scene(seed, (48, 64)) for seed in range(100)]
+    assert 30 <= sum(len(scene.objects) == 2 for scene in scenes) <= 50
+    border = np.ones((48, 64), bool)
+    border[1:-1, 1:-1] = False
+    cut = [one for scene in scenes for one in scene.objects if (one.mask & border).sum() > 6]
+    assert len(cut) >= 10
+    assert all(one.mask.any() for scene in scenes for one in scene.objects)
 
 
 @needs_font

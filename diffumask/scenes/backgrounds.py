@@ -1,7 +1,8 @@
-"""Procedural backgrounds: each pattern mixes a ground and an accent colour.
+"""Procedural backgrounds: a plain pattern mixes a ground and an accent colour.
 
-A pattern returns the share of the accent in [0, 1] for every pixel. Lengths are in units of
-the shorter image side, so that a pattern looks the same at every size.
+It returns the share of the accent in [0, 1] for every pixel; busy grounds are drawn by
+`diffumask.scenes.clutter`. Lengths are in units of the shorter image side, so that a pattern looks
+the same at every size.
 """
 
 from collections.abc import Callable
@@ -11,6 +12,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from diffumask.scenes.catalog import Background
+from diffumask.scenes.clutter import CLUTTERS
 
 Share = Float32[np.ndarray, "h w"]
 Pattern = Callable[[np.random.Generator, int, int], Share]
@@ -22,9 +24,12 @@ def draw_background(
     background: Background, size_hw: tuple[int, int], rng: np.random.Generator
 ) -> UInt8[np.ndarray, "h w 3"]:
     """Draw one background with its own random layout, colour shift and light gradient."""
-    share = PATTERNS[background.pattern](rng, *size_hw)[..., None]
-    ground, accent = (np.asarray(colour, np.float32) for colour in background.colours)
-    image = ground * (1 - share) + accent * share
+    if background.is_busy:
+        image = CLUTTERS[background.pattern](rng, *size_hw, background.colours)
+    else:
+        share = PATTERNS[background.pattern](rng, *size_hw)[..., None]
+        ground, accent = (np.asarray(colour, np.float32) for colour in background.colours)
+        image = ground * (1 - share) + accent * share
     image += rng.normal(0, COLOUR_JITTER, 3).astype(np.float32) * 0.6
     image *= _light_gradient(rng, *size_hw)[..., None]
     return np.clip(image, 0, 255).astype(np.uint8)

@@ -13,12 +13,16 @@ Split = Literal["train", "test"]
 
 @dataclass(frozen=True, slots=True)
 class SpriteClass:
-    """A class and its sub-classes, each an emoji, by split."""
+    """A class and its sub-classes, each an emoji, by split.
+
+    `effort` is how often a model should see it while it learns, relative to an easy class.
+    """
 
     name: str
     class_id: int
     train: Mapping[str, str]
     test: Mapping[str, str]
+    effort: float
 
     def sub_classes(self, split: Split) -> Mapping[str, str]:
         """Return name -> emoji of one split; a class without test sprites gives its train ones."""
@@ -27,12 +31,16 @@ class SpriteClass:
 
 @dataclass(frozen=True, slots=True)
 class Background:
-    """A named ground: the phrase a caption uses, a pattern and its two RGB colours (0..255)."""
+    """A named ground: the phrase a caption uses, a pattern and its RGB colours (0..255).
+
+    Plain patterns have two colours; the first of a busy one lies between its things.
+    """
 
     name: str
     phrase: str
     pattern: str
-    colours: tuple[tuple[int, int, int], tuple[int, int, int]]
+    colours: tuple[tuple[int, int, int], ...]
+    is_busy: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +63,13 @@ def load_catalog() -> Catalog:
 
 def _sprite_class(name: str, entry: Mapping[str, Any]) -> SpriteClass:
     train, test = entry["train"], entry.get("test", {})
-    return SpriteClass(name, entry["id"], MappingProxyType(train), MappingProxyType(test))
+    effort = entry.get("effort", 1.0)
+    return SpriteClass(name, entry["id"], MappingProxyType(train), MappingProxyType(test), effort)
 
 
 def _background(name: str, entry: Mapping[str, Any]) -> Background:
-    ground, accent = (_rgb(colour) for colour in entry["colours"])
-    return Background(name, entry["phrase"], entry["pattern"], (ground, accent))
+    colours = tuple(_rgb(colour) for colour in entry["colours"])
+    return Background(name, entry["phrase"], entry["pattern"], colours, entry.get("busy", False))
 
 
 def _rgb(colour: str) -> tuple[int, int, int]:

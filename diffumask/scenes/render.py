@@ -12,8 +12,10 @@ from diffumask.scenes.backgrounds import draw_background
 from diffumask.scenes.catalog import Background, Catalog, Split, SpriteClass, load_catalog
 from diffumask.scenes.sprites import Sprite, sprite
 
-OBJECT_COUNT_PROBABILITIES = (0.62, 0.28, 0.10)  # one, two, three objects
+OBJECT_COUNT_PROBABILITIES = (0.52, 0.40, 0.08)  # one, two, three objects
 SIZE_RANGES = ((0.48, 0.85), (0.38, 0.58), (0.30, 0.46))  # longest side / shorter image side
+MAX_OUTSIDE = 0.1  # share of a sprite's side that may lie outside the image
+CUT_PROBABILITY, MAX_OUTSIDE_CUT = 0.15, 0.35  # of the objects that the border may cut further
 MAX_ROTATION_DEG = 15.0
 MAX_HUE_SHIFT = 7  # of OpenCV's 180 steps
 MIN_VISIBLE = 0.65  # share of an object that later objects must leave in sight
@@ -91,7 +93,10 @@ def _place_layers(
     split: Split,
     rng: np.random.Generator,
 ) -> list[_Layer]:
-    """Place objects one after another so that each stays visible by MIN_VISIBLE if possible."""
+    """Place objects one after another so that each stays visible by MIN_VISIBLE if possible.
+
+    Where no try leaves all in sight that far, the try that leaves most of them stays.
+    """
     size_range = SIZE_RANGES[min(len(classes), 3) - 1]
     layers: list[_Layer] = []
     for sprite_class in classes:
@@ -103,12 +108,16 @@ def _place_layers(
             rgb, alpha = _transformed(pixels, size_hw, size_range, rng)
             return _Layer(sprite_class, sub_class, rgb, alpha)
 
-        layer = draw()
-        for _ in range(PLACEMENT_TRIES - 1):
-            if _least_visible([*layers, layer]) >= MIN_VISIBLE:
-                break
+        best, most_visible = None, -1.0
+        for _ in range(PLACEMENT_TRIES):
             layer = draw()
-        layers.append(layer)
+            visible = _least_visible([*layers, layer])
+            if visible > most_visible:
+                best, most_visible = layer, visible
+            if visible >= MIN_VISIBLE:
+                break
+        assert best is not None
+        layers.append(best)
     return layers
 
 
@@ -140,8 +149,9 @@ def _transformed(
 
 
 def _offset(image_side: int, sprite_side: int, rng: np.random.Generator) -> float:
-    """Draw a position that leaves at most a tenth of the sprite outside the image."""
-    slack = 0.1 * sprite_side
+    """Draw a position that leaves at most a stated share of the sprite outside the image."""
+    is_cut = rng.random() < CUT_PROBABILITY
+    slack = (MAX_OUTSIDE_CUT if is_cut else MAX_OUTSIDE) * sprite_side
     low, high = sorted((-slack, image_side - sprite_side + slack))
     return rng.uniform(low, high)
 
