@@ -3,12 +3,14 @@
 import contextlib
 import json
 import math
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from accelerate import Accelerator, DistributedDataParallelKwargs
 from diffusers.training_utils import EMAModel
 from jaxtyping import Float
 from safetensors import safe_open
@@ -62,9 +64,9 @@ def train(
     model.train()
     wanted = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(
-        wanted, schedule.learning_rate, weight_decay=schedule.weight_decay
+        wanted, schedule.learning_rate, weight_decay=schedule.weight_decay, fused=True
     )
-    ema = EMAModel(wanted, decay=schedule.ema_decay)
+    ema = EMAModel(wanted, decay=schedule.ema_decay, foreach=True)
     step = _load_state(folder, model, optimizer, ema) if folder else 0
     on_step(step)
     losses, started = [], time.perf_counter()
@@ -94,6 +96,22 @@ def train(
                 _save_state(folder, model, optimizer, ema, step)
     ema.copy_to(wanted)
     model.eval()
+
+
+def shared(
+    network: nn.Module, device: torch.device, has_unused: bool = False
+) -> tuple[nn.Module, int, int]:
+    """Return a network whose gradients are the mean over all processes, the rank, their number.
+
+    One process unless started by `torchrun` or `accelerate launch`. `has_unused` says that not
+    every parameter takes part in every step.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return network, 0, 1
+    unused = DistributedDataParallelKwargs(find_unused_parameters=has_unused)
+    accelerator = Accelerator(kwargs_handlers=[unused], cpu=device.type == "cpu")
+    prepared = accelerator.prepare_model(network)
+    return prepared, accelerator.process_index, accelerator.num_processes
 
 
 def _backward(
@@ -172,8 +190,7 @@ def _load_state(
             shadow.copy_(tensors[f"ema.{name}"])
             if f"step.{name}" in tensors:
                 optimizer.state[parameter] = {
-                    key: tensors[f"{key}.{name}"].to(parameter.device if key != "step" else "cpu")
-                    for key in ADAM_STATE
+                    key: tensors[f"{key}.{name}"].to(parameter.device) for key in ADAM_STATE
                 }
     with safe_open(path, "pt") as file:
         metadata = file.metadata()

@@ -1,6 +1,5 @@
 """Training of a network on labelled images; every batch follows from the seed and the step."""
 
-import os
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -10,15 +9,14 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs
 from jaxtyping import Float, Int64, UInt8
-from torch import Tensor, nn
+from torch import Tensor
 
 from diffumask.augment.pairs import FILL_COLOUR, Pair, SizeHW, resized
 from diffumask.errors import InputError
 from diffumask.segmentation.labels import Labels
 from diffumask.segmentation.networks import Network
-from diffumask.training import Schedule, train
+from diffumask.training import Schedule, shared, train
 from diffumask.types import IGNORE_ID, ClassMap, Image
 
 PRECISIONS = ("auto", "float32", "bfloat16")
@@ -108,7 +106,7 @@ def fit(
     size_hw = settings.size_hw
     assert size_hw is not None
     network.shorter_side_px = min(size_hw)
-    shared, rank, num_ranks = _shared(network)
+    together, rank, num_ranks = shared(network, network.device, has_unused=True)
     dtype = _dtype(settings.precision, network.device)
     devices = [network.device] if network.device.type == "cuda" else []
 
@@ -125,7 +123,7 @@ def fit(
                 torch.autocast(network.device.type, dtype, enabled=dtype != torch.float32),
             ):
                 torch.manual_seed(_seed(settings.seed, 1, part * num_ranks + rank))
-                return shared(pixels, labels)
+                return together(pixels, labels)
 
         train(
             network, loss_at, _schedule(settings), folder, on_checkpoint, on_step, writes=rank == 0
@@ -203,16 +201,6 @@ def _dtype(precision: str, device: torch.device) -> torch.dtype:
     else:
         fast = device.type == "cpu" and bool(torch.cpu.get_capabilities().get("avx512_bf16"))
     return torch.bfloat16 if fast else torch.float32
-
-
-def _shared(network: Network) -> tuple[nn.Module, int, int]:
-    """Return the network, its gradients averaged over all processes, and which of them this is."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        return network, 0, 1
-    unused = DistributedDataParallelKwargs(find_unused_parameters=True)
-    accelerator = Accelerator(kwargs_handlers=[unused], cpu=network.device.type == "cpu")
-    shared = accelerator.prepare_model(network)
-    return shared, accelerator.process_index, accelerator.num_processes
 
 
 class _Ahead:
