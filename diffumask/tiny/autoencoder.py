@@ -1,7 +1,7 @@
 """Train the autoencoder of `tiny` on renders, and on photographs where given.
 
-Most steps see 64 px crops: the network is convolutional, so a quarter of the pixels buys four
-times the steps; the last steps see whole images, so that its attention block does too.
+Its steps see 64 px crops: the network is convolutional, without attention, so that a quarter of the
+pixels buys four times the steps.
 """
 
 from collections.abc import Sequence
@@ -18,27 +18,26 @@ from PIL import Image as PillowImage
 from torch import Tensor, nn
 from torch.nn import functional
 
-from diffumask.training import Schedule, train
+from diffumask.training import Schedule, shared, train
 
 CROP_SIZE = 64
-BATCH_SIZE = 16
-WHOLE_IMAGE_SHARE = 0.12  # of the steps, at the end
-WHOLE_IMAGE_BATCH_SIZE = 4
-KL_WEIGHT = 3e-4  # keeps latents smooth: posterior noise is what the denoiser's errors look like
+KL_WEIGHT = 1e-4  # keeps latents smooth: posterior noise is what the denoiser's errors look like
+SHEET_IMAGES = 24
 GRADIENT_WEIGHT = 0.5  # L1 on neighbour differences, against the blur that L1 alone allows
 PHOTO_SHARE = 0.15
 LATENT_NOISE = 0.15  # standard deviation, of latents whose own is 1, when the decoder goes on alone
 
 
-def new_autoencoder() -> AutoencoderKL:
-    """Build the untrained autoencoder: factor 8, eight latent channels, 3.2 M parameters."""
-    widths = (24, 48, 96, 128)
+def new_autoencoder(latent_channels: int = 4) -> AutoencoderKL:
+    """Build the untrained autoencoder: factor 4, 2.2 M parameters."""
+    widths = (32, 64, 128)
     config: dict[str, Any] = {
         "down_block_types": ("DownEncoderBlock2D",) * len(widths),
         "up_block_types": ("UpDecoderBlock2D",) * len(widths),
         "block_out_channels": widths,
         "layers_per_block": 1,
-        "latent_channels": 8,
+        "latent_channels": latent_channels,
+        "mid_block_add_attention": False,
         "norm_num_groups": 8,
         "sample_size": 128,
     }
@@ -51,25 +50,32 @@ def train_autoencoder(
     photos: Sequence[UInt8[np.ndarray, "_ _ 3"]],
     schedule: Schedule,
     folder: Path,
+    batch_size: int = 16,
     seed: int = 0,
 ) -> None:
-    """Train encoder and decoder together; see `train` for resuming. Writes sample sheets."""
+    """Train encoder and decoder together; see `train` for resuming. Writes sample sheets.
+
+    `batch_size` is that of each process.
+    """
     device = next(vae.parameters()).device
+    vae.to(memory_format=torch.channels_last)
+    reconstruction, rank, num_ranks = shared(Reconstruction(vae), device)
 
     def loss_at(step: int) -> Float[Tensor, ""]:
-        rng = np.random.default_rng((seed, step))
-        torch.manual_seed(seed * 1_000_003 + step)
-        size, count = _crop_and_batch_size(step, schedule)
-        batch = np.stack([_random_crop(images, photos, size, rng) for _ in range(count)])
-        return reconstruction_loss(vae, to_tensor(batch).to(device))
+        part = step * num_ranks + rank
+        rng = np.random.default_rng((seed, part))
+        torch.manual_seed(seed * 1_000_003 + part)
+        batch = np.stack([_random_crop(images, photos, rng) for _ in range(batch_size)])
+        pixels = to_tensor(batch).to(device, memory_format=torch.channels_last)
+        return reconstruction(pixels)
 
     def write_sheet(step: int) -> None:
-        batch = to_tensor(images[:8]).to(device)
+        batch = to_tensor(images[:SHEET_IMAGES]).to(device)
         with torch.no_grad():
             rebuilt = decode(vae, encode(vae, batch).mode())
         _write_sheet(folder, step, batch, rebuilt)
 
-    train(vae, loss_at, schedule, folder, write_sheet)
+    train(vae, loss_at, schedule, folder, write_sheet, writes=rank == 0)
 
 
 def train_decoder(
@@ -78,6 +84,7 @@ def train_decoder(
     latents: Float16[np.ndarray, "n c h_latent w_latent"],
     schedule: Schedule,
     folder: Path,
+    batch_size: int = 16,
     seed: int = 0,
 ) -> None:
     """Train the decoder further on the normalised latents of a frozen encoder.
@@ -91,8 +98,8 @@ def train_decoder(
 
     def loss_at(step: int) -> Float[Tensor, ""]:
         rng = np.random.default_rng((seed, step))
-        size, count = _crop_and_batch_size(step, schedule)
-        chosen = np.sort(rng.integers(len(images), size=count))
+        chosen = np.sort(rng.integers(len(images), size=batch_size))
+        size = CROP_SIZE
         top, left = factor * rng.integers((images.shape[1] - size) // factor + 1, size=2)
         pixels = to_tensor(images[chosen, top : top + size, left : left + size]).to(device)
         y, x, side = top // factor, left // factor, size // factor
@@ -104,8 +111,8 @@ def train_decoder(
 
     def write_sheet(step: int) -> None:
         with torch.no_grad():
-            rebuilt = decode(vae, torch.from_numpy(latents[:8]).float().to(device))
-        _write_sheet(folder, step, to_tensor(images[:8]).to(device), rebuilt)
+            rebuilt = decode(vae, torch.from_numpy(latents[:SHEET_IMAGES]).float().to(device))
+        _write_sheet(folder, step, to_tensor(images[:SHEET_IMAGES]).to(device), rebuilt)
 
     train(decoder, loss_at, schedule, folder, write_sheet)
 
@@ -131,13 +138,20 @@ def to_tensor(images: UInt8[np.ndarray, "n h w 3"]) -> Float[Tensor, "n 3 h w"]:
     return torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-def reconstruction_loss(vae: AutoencoderKL, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, ""]:
-    """Return L1 on pixels and on their differences plus the weighted KL of the latents."""
-    with torch.autocast(images.device.type, torch.bfloat16):
-        posterior = encode(vae, images)
-        rebuilt = decode(vae, posterior.sample()).float()
-    kl_per_value = posterior.kl().float().mean() / posterior.mean[0].numel()
-    return _image_loss(rebuilt - images) + KL_WEIGHT * kl_per_value
+class Reconstruction(nn.Module):
+    """An autoencoder that returns its loss, so that several processes can share a step."""
+
+    def __init__(self, vae: AutoencoderKL) -> None:
+        super().__init__()
+        self.vae = vae
+
+    def forward(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, ""]:
+        """Return L1 on pixels and on their differences plus the weighted KL of the latents."""
+        with torch.autocast(images.device.type, torch.bfloat16):
+            posterior = encode(self.vae, images)
+            rebuilt = decode(self.vae, posterior.sample()).float()
+        kl_per_value = posterior.kl().float().mean() / posterior.mean[0].numel()
+        return _image_loss(rebuilt - images) + KL_WEIGHT * kl_per_value
 
 
 def read_photos(folders: Sequence[Path]) -> list[UInt8[np.ndarray, "_ _ 3"]]:
@@ -146,17 +160,12 @@ def read_photos(folders: Sequence[Path]) -> list[UInt8[np.ndarray, "_ _ 3"]]:
     return [np.array(PillowImage.open(path).convert("RGB")) for path in paths]
 
 
-def _crop_and_batch_size(step: int, schedule: Schedule) -> tuple[int, int]:
-    whole = step >= (1 - WHOLE_IMAGE_SHARE) * schedule.num_steps
-    return (128, WHOLE_IMAGE_BATCH_SIZE) if whole else (CROP_SIZE, BATCH_SIZE)
-
-
 def _random_crop(
     images: UInt8[np.ndarray, "n h w 3"],
     photos: Sequence[UInt8[np.ndarray, "_ _ 3"]],
-    size: int,
     rng: np.random.Generator,
 ) -> UInt8[np.ndarray, "_ _ 3"]:
+    size = CROP_SIZE
     use_photo = photos and rng.random() < PHOTO_SHARE
     source = photos if use_photo else images
     image = source[int(rng.integers(len(source)))]

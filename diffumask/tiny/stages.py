@@ -1,9 +1,13 @@
-"""The stages of the recipe in order: renders, vae, denoiser, decoder, export."""
+"""The stages of the recipe in order: renders, vae, latents, denoiser, decoder, export."""
 
 import argparse
+import copy
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -18,14 +22,17 @@ from diffumask.tiny.autoencoder import (
 )
 from diffumask.tiny.denoiser import even_shares, new_pipeline, train_denoiser, write_sheet
 from diffumask.tiny.latents import encode_images, normalise_latents
+from diffumask.tiny.pace import steps_within
 from diffumask.tiny.renders import Renders, load_renders
 from diffumask.tiny.text import new_text_encoder, train_tokenizer
 from diffumask.training import Schedule
 
-VAE_STEPS = 8_000
-DENOISER_STEPS = 9_000
+VAE_STEPS, VAE_BATCH_SIZE = 10_000, 16  # batches of each process
+DENOISER_STEPS, DENOISER_BATCH_SIZE = 32_000, 32
 DECODER_STEPS = 4_000
 MODEL_SEED = 0
+
+Model = TypeVar("Model", AutoencoderKL, StableDiffusionPipeline)
 
 
 def renders(arguments: argparse.Namespace) -> Renders:
@@ -36,12 +43,22 @@ def renders(arguments: argparse.Namespace) -> Renders:
 def vae(arguments: argparse.Namespace) -> None:
     """Train the autoencoder and save it."""
     torch.manual_seed(MODEL_SEED)
-    model = new_autoencoder().to(arguments.device)
-    schedule = Schedule(arguments.steps or VAE_STEPS, learning_rate=1e-3)
-    images = renders(arguments).images
-    photos = read_photos(arguments.photos)
-    train_autoencoder(model, images, photos, schedule, arguments.work / "vae")
-    model.save_pretrained(arguments.work / "vae" / "trained")
+    model = new_autoencoder(arguments.latent_channels).to(arguments.device)
+    images, photos = renders(arguments).images, read_photos(arguments.photos)
+    folder = arguments.work / "vae"
+    schedule = _schedule(arguments, Schedule(VAE_STEPS, learning_rate=1e-3))
+    batch_size = arguments.batch_size or VAE_BATCH_SIZE
+
+    def train_steps(model: AutoencoderKL, schedule: Schedule, folder: Path) -> None:
+        train_autoencoder(model, images, photos, schedule, folder, batch_size)
+
+    train_steps(model, _paced(arguments, schedule, model, train_steps, folder), folder)
+    model.save_pretrained(folder / "trained")
+
+
+def latents(arguments: argparse.Namespace) -> None:
+    """Encode the renders, before several processes want them at once."""
+    _normalised(arguments, renders(arguments))
 
 
 def denoiser(arguments: argparse.Namespace) -> None:
@@ -50,14 +67,20 @@ def denoiser(arguments: argparse.Namespace) -> None:
     data = renders(arguments)
     torch.manual_seed(MODEL_SEED)
     start = _exported_pipeline if arguments.start else _untrained_pipeline
-    pipeline, latents = start(arguments, data)
+    pipeline, encoded = start(arguments, data)
     pipeline.to(arguments.device)
-    schedule = Schedule(
-        arguments.steps or DENOISER_STEPS, learning_rate=5e-4, ema_decay=0.998, weight_decay=1e-2
-    )
-    on_checkpoint = partial(write_sheet, pipeline, folder)
+    plain = Schedule(DENOISER_STEPS, learning_rate=6e-4, ema_decay=0.999, weight_decay=1e-2)
+    schedule = _schedule(arguments, plain)
     shares = even_shares(data.class_names)
-    train_denoiser(pipeline, latents, data.captions, shares, schedule, folder, on_checkpoint)
+    batch_size = arguments.batch_size or DENOISER_BATCH_SIZE
+
+    def train_steps(pipeline: StableDiffusionPipeline, schedule: Schedule, folder: Path) -> None:
+        on_checkpoint = partial(write_sheet, pipeline, folder)
+        train_denoiser(
+            pipeline, encoded, data.captions, shares, schedule, folder, on_checkpoint, batch_size
+        )
+
+    train_steps(pipeline, _paced(arguments, schedule, pipeline, train_steps, folder), folder)
     pipeline.save_pretrained(folder / "trained")
 
 
@@ -65,13 +88,13 @@ def decoder(arguments: argparse.Namespace) -> None:
     """Train the autoencoder's decoder further, the latents staying as they are, and save it."""
     data = renders(arguments)
     if arguments.start:
-        pipeline, latents = _exported_pipeline(arguments, data)
+        pipeline, encoded = _exported_pipeline(arguments, data)
         autoencoder = pipeline.vae
     else:
-        autoencoder, latents = _normalised(arguments, data)
-    schedule = Schedule(arguments.steps or DECODER_STEPS, learning_rate=6e-4)
+        autoencoder, encoded = _normalised(arguments, data)
+    schedule = _schedule(arguments, Schedule(DECODER_STEPS, learning_rate=6e-4))
     folder = arguments.work / "decoder"
-    train_decoder(autoencoder, data.images, latents, schedule, folder)
+    train_decoder(autoencoder, data.images, encoded, schedule, folder)
     autoencoder.save_pretrained(folder / "trained")
 
 
@@ -90,6 +113,32 @@ def export(arguments: argparse.Namespace) -> None:
     pipeline.tokenizer.backend_tokenizer.model.save(str(arguments.out / "tokenizer"))
     for path in arguments.out.rglob("*.json"):
         _make_portable(path)
+
+
+def _schedule(arguments: argparse.Namespace, plain: Schedule) -> Schedule:
+    return replace(
+        plain,
+        num_steps=arguments.steps or plain.num_steps,
+        learning_rate=arguments.learning_rate or plain.learning_rate,
+    )
+
+
+def _paced(
+    arguments: argparse.Namespace,
+    schedule: Schedule,
+    model: Model,
+    train_steps: Callable[[Model, Schedule, Path], None],
+    folder: Path,
+) -> Schedule:
+    """Fit a schedule into the minutes asked for, if any, by trying a few steps on copies."""
+    if not arguments.minutes:
+        return schedule
+
+    def try_steps(number: int, trial: Path) -> None:
+        train_steps(copy.deepcopy(model), replace(schedule, num_steps=number), trial)
+
+    num_steps = steps_within(arguments.minutes, try_steps, folder / "pace.json")
+    return replace(schedule, num_steps=num_steps)
 
 
 def _make_portable(path: Path) -> None:
@@ -144,6 +193,7 @@ def _normalised(
 STAGES = {
     "renders": renders,
     "vae": vae,
+    "latents": latents,
     "denoiser": denoiser,
     "decoder": decoder,
     "export": export,
