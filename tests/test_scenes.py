@@ -9,6 +9,7 @@ from diffumask.scenes import load_catalog, render_scene, sprites
 from diffumask.scenes.__main__ import FIRST_SEED, write_scenes
 from diffumask.scenes.backgrounds import PATTERNS, draw_background
 from diffumask.scenes.clutter import CLUTTERS
+from diffumask.scenes.variation import PLAIN, STRONG, Variation
 
 needs_font = pytest.mark.skipif(
     sprites.find_font() is None, reason="the font Noto Color Emoji is not installed"
@@ -32,8 +33,11 @@ def test_catalog_has_voc_and_more():
 
 def test_splits_share_no_sprite():
     for entry in load_catalog().classes.values():
-        assert not set(entry.train.values()) & set(entry.test.values())
-        assert not set(entry.train) & set(entry.test)
+        splits = entry.train, entry.test, entry.judge
+        names = [name for split in splits for name in split]
+        sprites_shown = [sprite for split in splits for sprite in split.values()]
+        assert len(set(names)) == len(names)
+        assert len(set(sprites_shown)) == len(sprites_shown)
 
 
 @pytest.mark.parametrize("size_hw", [(24, 40), (40, 24)])
@@ -79,8 +83,21 @@ def test_same_seed_same_scene():
 
 @needs_font
 def test_splits_of_one_seed_differ():
-    train, test = render_scene(7), render_scene(7, split="test")
+    train, test, judge = (render_scene(7, split=split) for split in ("train", "test", "judge"))
     assert not np.array_equal(train.image, test.image)
+    assert not np.array_equal(train.image, judge.image)
+
+
+@needs_font
+def test_a_judge_sees_sprites_of_all_hues_shapes_and_turns():
+    def colour(seed: int, variation: Variation) -> float:
+        scene = render_scene(seed, (96, 96), class_names=["mushroom"], variation=variation)
+        red, green, _ = scene.image[scene.objects[0].mask].mean(0)
+        return red - green
+
+    plain, strong = ([colour(seed, one) for seed in range(8)] for one in (PLAIN, STRONG))
+    assert min(plain) > 0  # a toadstool is red
+    assert np.std(strong) > np.std(plain)
 
 
 @needs_font
@@ -119,7 +136,7 @@ def test_mask_lies_where_the_object_was_drawn():
 @needs_font
 def test_every_sprite_can_be_drawn():
     for entry in load_catalog().classes.values():
-        for emoji in [*entry.train.values(), *entry.test.values()]:
+        for emoji in [*entry.sub_classes("judge").values(), *entry.test.values()]:
             pixels = sprites.sprite(emoji)
             assert min(pixels.shape[:2]) > 30
             assert pixels[..., 3].max() == 255

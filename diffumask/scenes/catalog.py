@@ -8,24 +8,29 @@ from importlib.resources import files
 from types import MappingProxyType
 from typing import Any, Literal
 
-Split = Literal["train", "test"]
+Split = Literal["train", "test", "judge"]
 
 
 @dataclass(frozen=True, slots=True)
 class SpriteClass:
     """A class and its sub-classes, each an emoji, by split.
 
-    `effort` is how often a model should see it while it learns, relative to an easy class.
+    The sprites of `judge` are shown to judges of generated images beside those of `train`, never to
+    a model that draws. `effort` is how often a model should see the class while it learns, relative
+    to an easy one.
     """
 
     name: str
     class_id: int
     train: Mapping[str, str]
     test: Mapping[str, str]
+    judge: Mapping[str, str]
     effort: float
 
     def sub_classes(self, split: Split) -> Mapping[str, str]:
         """Return name -> emoji of one split; a class without test sprites gives its train ones."""
+        if split == "judge":
+            return MappingProxyType({**self.train, **self.judge})
         return self.test or self.train if split == "test" else self.train
 
 
@@ -62,9 +67,10 @@ def load_catalog() -> Catalog:
 
 
 def _sprite_class(name: str, entry: Mapping[str, Any]) -> SpriteClass:
-    train, test = entry["train"], entry.get("test", {})
-    effort = entry.get("effort", 1.0)
-    return SpriteClass(name, entry["id"], MappingProxyType(train), MappingProxyType(test), effort)
+    train, test, judge = (
+        MappingProxyType(entry.get(split, {})) for split in ("train", "test", "judge")
+    )
+    return SpriteClass(name, entry["id"], train, test, judge, entry.get("effort", 1.0))
 
 
 def _background(name: str, entry: Mapping[str, Any]) -> Background:

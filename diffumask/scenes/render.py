@@ -10,18 +10,15 @@ from jaxtyping import Bool, Float32, UInt8
 from diffumask.articles import with_article
 from diffumask.scenes.backgrounds import draw_background
 from diffumask.scenes.catalog import Background, Catalog, Split, SpriteClass, load_catalog
-from diffumask.scenes.sprites import Sprite, sprite
+from diffumask.scenes.sprites import sprite
+from diffumask.scenes.variation import PLAIN, Variation, placed
 
 OBJECT_COUNT_PROBABILITIES = (0.52, 0.40, 0.08)  # one, two, three objects
 SIZE_RANGES = ((0.48, 0.85), (0.38, 0.58), (0.30, 0.46))  # longest side / shorter image side
-MAX_OUTSIDE = 0.1  # share of a sprite's side that may lie outside the image
-CUT_PROBABILITY, MAX_OUTSIDE_CUT = 0.15, 0.35  # of the objects that the border may cut further
-MAX_ROTATION_DEG = 15.0
-MAX_HUE_SHIFT = 7  # of OpenCV's 180 steps
 MIN_VISIBLE = 0.65  # share of an object that later objects must leave in sight
 PLACEMENT_TRIES = 20
 SUB_CLASS_PROBABILITY = 0.65  # of captions that name the sub-class before the class
-SEED_SPACES = {"train": 0, "test": 1}
+SEED_SPACES = {"train": 0, "test": 1, "judge": 2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,18 +55,20 @@ def render_scene(
     size_hw: tuple[int, int] = (128, 128),
     split: Split = "train",
     class_names: Sequence[str] | None = None,
+    variation: Variation = PLAIN,
 ) -> Scene:
     """Render the scene of one seed.
 
     `class_names` fixes the objects in drawing order; without it one to three random classes
-    are drawn. Seeds of the two splits never share random numbers. Raises InputError without
+    are drawn. Seeds of different splits never share random numbers. Raises InputError without
     the emoji font, KeyError for a class that the catalogue lacks.
     """
     catalog = load_catalog()
     rng = np.random.default_rng((SEED_SPACES[split], seed))
     names = class_names or choose_classes(list(catalog.classes), rng)
     background = catalog.backgrounds[str(rng.choice(list(catalog.backgrounds)))]
-    layers = _place_layers([catalog.classes[name] for name in names], size_hw, split, rng)
+    classes = [catalog.classes[name] for name in names]
+    layers = _place_layers(classes, size_hw, split, variation, rng)
     image = _composite(draw_background(background, size_hw, rng), layers, rng)
     objects = _visible_objects(layers)
     class_map = np.zeros(size_hw, np.uint8)
@@ -91,6 +90,7 @@ def _place_layers(
     classes: Sequence[SpriteClass],
     size_hw: tuple[int, int],
     split: Split,
+    variation: Variation,
     rng: np.random.Generator,
 ) -> list[_Layer]:
     """Place objects one after another so that each stays visible by MIN_VISIBLE if possible.
@@ -105,8 +105,8 @@ def _place_layers(
         pixels = sprite(sub_classes[sub_class])
 
         def draw(sprite_class=sprite_class, sub_class=sub_class, pixels=pixels) -> _Layer:
-            rgb, alpha = _transformed(pixels, size_hw, size_range, rng)
-            return _Layer(sprite_class, sub_class, rgb, alpha)
+            layer = placed(pixels, size_hw, size_range, variation, rng)
+            return _Layer(sprite_class, sub_class, layer[..., :3], layer[..., 3])
 
         best, most_visible = None, -1.0
         for _ in range(PLACEMENT_TRIES):
@@ -119,56 +119,6 @@ def _place_layers(
         assert best is not None
         layers.append(best)
     return layers
-
-
-def _transformed(
-    pixels: Sprite,
-    size_hw: tuple[int, int],
-    size_range: tuple[float, float],
-    rng: np.random.Generator,
-) -> tuple[Float32[np.ndarray, "h w 3"], Float32[np.ndarray, "h w"]]:
-    """Scale, flip, rotate, recolour and place one sprite; colours are premultiplied by alpha."""
-    h, w = size_hw
-    if rng.random() < 0.5:
-        pixels = pixels[:, ::-1]
-    scale = rng.uniform(*size_range) * min(h, w) / max(pixels.shape[:2])
-    small = cv2.resize(
-        _premultiplied(_recoloured(pixels, rng)),
-        None,
-        fx=scale,
-        fy=scale,
-        interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR,
-    )
-    sprite_h, sprite_w = small.shape[:2]
-    matrix = cv2.getRotationMatrix2D(
-        (sprite_w / 2, sprite_h / 2), rng.uniform(-MAX_ROTATION_DEG, MAX_ROTATION_DEG), 1.0
-    )
-    matrix[:, 2] += _offset(w, sprite_w, rng), _offset(h, sprite_h, rng)
-    placed = cv2.warpAffine(small, matrix, (w, h), flags=cv2.INTER_LINEAR)
-    return placed[..., :3], placed[..., 3]
-
-
-def _offset(image_side: int, sprite_side: int, rng: np.random.Generator) -> float:
-    """Draw a position that leaves at most a stated share of the sprite outside the image."""
-    is_cut = rng.random() < CUT_PROBABILITY
-    slack = (MAX_OUTSIDE_CUT if is_cut else MAX_OUTSIDE) * sprite_side
-    low, high = sorted((-slack, image_side - sprite_side + slack))
-    return rng.uniform(low, high)
-
-
-def _recoloured(pixels: Sprite, rng: np.random.Generator) -> Sprite:
-    hsv = cv2.cvtColor(np.ascontiguousarray(pixels[..., :3]), cv2.COLOR_RGB2HSV).astype(np.int16)
-    hsv[..., 0] = (hsv[..., 0] + rng.integers(-MAX_HUE_SHIFT, MAX_HUE_SHIFT + 1)) % 180
-    hsv[..., 2] = np.clip(hsv[..., 2] * rng.uniform(0.8, 1.15), 0, 255)
-    rgb = cv2.cvtColor(hsv.astype(np.uint8), cv2.COLOR_HSV2RGB)
-    return np.concatenate([rgb, pixels[..., 3:]], axis=-1)
-
-
-def _premultiplied(pixels: Sprite) -> Float32[np.ndarray, "sprite_h sprite_w 4"]:
-    result = pixels.astype(np.float32)
-    result[..., 3] /= 255
-    result[..., :3] *= result[..., 3:]
-    return result
 
 
 def _visible_masks(layers: Sequence[_Layer]) -> list[Bool[np.ndarray, "h w"]]:
