@@ -2,11 +2,14 @@
 
 import json
 import math
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import load_file
 from torch import nn
 
 from diffumask.errors import InputError
@@ -95,3 +98,40 @@ def test_only_the_process_that_writes_leaves_files(tmp_path):
     schedule = Schedule(2, 0.1, log_every=1, checkpoint_every=1)
     train(model, lambda step: model(torch.ones(1, 3)).mean(), schedule, tmp_path, writes=False)
     assert not list(tmp_path.iterdir())
+
+
+SHARED_TRAINING = """
+import sys
+from pathlib import Path
+import torch
+from safetensors.torch import save_file
+from torch import nn
+from diffumask.training import Schedule, shared, train
+
+torch.manual_seed(0)
+model = nn.Linear(3, 1)
+together, rank, num_ranks = shared(model, torch.device("cpu"))
+
+def loss_at(step):
+    generator = torch.Generator().manual_seed(step * num_ranks + rank)
+    inputs = torch.randn(4, 3, generator=generator)
+    return (together(inputs) - inputs.sum(1, keepdim=True)).square().mean()
+
+num_parts = int(sys.argv[2])
+train(model, loss_at, Schedule(6, 0.1, warmup_steps=2, accumulation_steps=num_parts))
+if rank == 0:
+    save_file(model.state_dict(), sys.argv[1])
+"""
+
+
+def test_two_processes_share_a_step_as_one_that_accumulates_does(tmp_path):
+    script = tmp_path / "shared.py"
+    script.write_text(SHARED_TRAINING)
+    one, two = tmp_path / "one.safetensors", tmp_path / "two.safetensors"
+    launched = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    subprocess.run([sys.executable, script, one, "2"], check=True, capture_output=True)
+    subprocess.run([sys.executable, *launched, script, two, "1"], check=True, capture_output=True)
+    expected = load_file(one)
+    assert expected["weight"].abs().max() > 0.1
+    for name, value in load_file(two).items():
+        assert torch.allclose(value, expected[name], atol=1e-5)
