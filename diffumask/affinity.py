@@ -11,11 +11,11 @@ from jaxtyping import Float, Float32
 from skimage.filters import threshold_otsu
 from torch import Tensor
 
-from diffumask.aggregate import FLAT, aggregate
+from diffumask.aggregate import aggregate
 from diffumask.attention import Attention
 from diffumask.defaults import MERGE, WEIGHTS
 from diffumask.errors import InputError
-from diffumask.types import Heat
+from diffumask.types import FLAT, Heat
 
 POWER = 1  # Nguyen et al. 2023 take 4; on `tiny` 1 to 8 differ little, 1 is best on renders
 MAX_ROUNDS = 8
@@ -29,7 +29,8 @@ def propagate(heats: Heats, matrix: Matrix, power: int = POWER) -> Float32[Tenso
 
     Nguyen et al. 2023 (Dataset Diffusion). The matrix is applied `power` times and never
     multiplied with itself. Without stretching, as every power lifts the lowest value further, no
-    threshold would serve two images. A map that is the same everywhere is 0 everywhere.
+    threshold would serve two images. A map that is flat by then (`diffumask.types.FLAT`) is 0
+    everywhere.
     """
     if power < 0:
         raise ValueError(f"expected a power >= 0, got {power}")
@@ -109,6 +110,9 @@ def _grown(
 
 def _upper(column: Float32[Tensor, " n"]) -> Float32[Tensor, " n"]:
     """Return 1 above Otsu's threshold and 0 elsewhere; all 0 for a flat column."""
+    low, peak = column.amin(), column.amax()
+    if peak - low <= FLAT * peak:
+        return torch.zeros_like(column)
     return (column > float(threshold_otsu(column.cpu().numpy()))).float()
 
 

@@ -10,7 +10,7 @@ from torch.nn import functional
 from diffumask.attention import Attention, SizeHW
 from diffumask.defaults import MERGE, MIN_GRID_CELLS, WEIGHTS
 from diffumask.errors import InputError
-from diffumask.types import Heat
+from diffumask.types import FLAT, Heat
 
 MERGES: dict[str, Callable[[Float32[Tensor, "token h w"]], Float32[Tensor, "h w"]]] = {
     "mean": lambda tokens: tokens.mean(dim=0),
@@ -18,9 +18,6 @@ MERGES: dict[str, Callable[[Float32[Tensor, "token h w"]], Float32[Tensor, "h w"
     "first": lambda tokens: tokens[0],
     "last": lambda tokens: tokens[-1],
 }
-
-# Contrast relative to the peak below which a map is rounding noise and tells no place.
-FLAT = 1e-5
 
 
 def aggregate(
@@ -37,7 +34,7 @@ def aggregate(
     one heat map: "peaks" divides each by its own peak first, so that all count the same (as the
     released code of Wu et al. 2023 does, with grids of 16, 32 and 64); "daam" is the sum over
     heads, layers and steps of Tang et al. 2023. It is clipped at 0 and peaks at 1; it is 0
-    everywhere if the attention is the same at every pixel.
+    everywhere if the attention is all but the same at every pixel (`diffumask.types.FLAT`).
 
     `weights` of the resolutions, by `Attention.factors`, multiply each; one that is not in them
     counts nothing, and None counts all the same. The defaults are in `diffumask.defaults`. Raises

@@ -73,7 +73,7 @@ class Otsu:
     less: float = 0.0
 
     def __call__(self, evidence: Evidence) -> float:
-        """Return the threshold; 0 for a flat map, which has no foreground."""
+        """Return the threshold; 0 for a map of zeros."""
         return max(0.0, float(threshold_otsu(evidence.heat)) - self.less)
 
     def describe(self) -> str:

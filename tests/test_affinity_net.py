@@ -29,6 +29,7 @@ from diffumask.affinity_net.network import (
 from diffumask.affinity_net.predict import transitions
 from diffumask.affinity_net.training import pair_loss
 from diffumask.errors import InputError
+from diffumask.types import FLAT
 
 PLAIN = SeedSettings(refiner="none")
 SMALL = NetworkConfig(
@@ -83,7 +84,9 @@ def test_pixels_that_two_words_are_sure_of_are_neutral() -> None:
 
 
 @pytest.mark.parametrize(
-    "heat", [np.zeros((2, 3)), np.full((2, 3), 0.4), np.eye(200, 250)], ids=["0", "flat", "thin"]
+    "heat",
+    [np.zeros((2, 3)), np.full((2, 3), 0.4), np.eye(2, 3) * 1e-3 + 0.4, np.eye(200, 250)],
+    ids=["0", "flat", "nearly flat", "thin"],
 )
 def test_heat_that_is_sure_of_nothing_gives_no_seeds(heat: np.ndarray) -> None:
     assert (labels_of(heat) == 255).all()
@@ -227,11 +230,13 @@ def test_words_walk_each_for_itself(net: AffinityNet) -> None:
         "block": coarse(mask),
         "ground": 1 - coarse(mask) / 2,
         "nothing": np.zeros((2, 2), "f"),
+        "rounding": 1 - FLAT * coarse(mask),
     }
     walked = affinity_heats(net, image, heats)
     assert list(walked) == list(heats)
     assert np.abs(walked["block"] - affinity_heat(net, image, heats["block"])).max() < 1e-6
     assert not walked["nothing"].any()
+    assert not walked["rounding"].any()
     assert affinity_heats(net, image, {}) == {}
 
 

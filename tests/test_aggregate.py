@@ -8,6 +8,7 @@ from torch import Tensor
 from diffumask.aggregate import MERGES, PRESETS, aggregate, localizing_weights
 from diffumask.attention import Attention
 from diffumask.errors import InputError
+from diffumask.types import FLAT
 
 SIZE_HW = (8, 12)
 
@@ -125,6 +126,14 @@ def test_resolutions_are_weighted_and_those_without_a_weight_left_out() -> None:
 def test_the_same_attention_everywhere_gives_no_heat(value: float) -> None:
     (heats,) = aggregate(one_word(torch.full((3, 5), value)), SIZE_HW)
     assert not heats["bird"].any()
+
+
+def test_attention_of_less_contrast_than_a_level_of_heat_gives_no_heat() -> None:
+    noise = torch.rand(3, 5, generator=torch.Generator().manual_seed(0))
+    (none,) = aggregate(one_word(0.3 * (1 - 0.9 * FLAT * noise)), (3, 5))
+    assert not none["bird"].any()
+    (some,) = aggregate(one_word(0.3 * (1 - 2 * FLAT * noise)), (3, 5))
+    assert some["bird"].max() == 1
 
 
 def test_a_resolution_of_one_pixel_does_not_lower_the_contrast() -> None:

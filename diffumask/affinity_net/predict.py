@@ -16,9 +16,8 @@ from diffumask.affinity_net.network import (
     to_pixels,
     working_image,
 )
-from diffumask.aggregate import FLAT
 from diffumask.errors import InputError
-from diffumask.types import GridHeat, Heat, Image
+from diffumask.types import FLAT, GridHeat, Heat, Image
 
 BETA = 8.0  # power of the affinity, of Ahn & Kwak 2018's code
 
@@ -52,9 +51,9 @@ def affinity_heats(
 
     In each step a cell takes the mean heat of the cells within the radius of the training,
     weighted by affinity^beta; a constant background plane would stay as it is. The maps are
-    stretched to [0, 1], as the walk evens them out; one that is the same everywhere is 0. Without
-    `steps` their number follows the grid, so that heat gets as far in images of any size. Raises
-    `InputError` for heat that is not finite.
+    stretched to [0, 1], as the walk evens them out; one that is flat by then is 0
+    (`diffumask.types.FLAT`). Without `steps` their number follows the grid, so that heat gets as
+    far in images of any size. Raises `InputError` for heat that is not finite.
     """
     if not heats:
         return {}

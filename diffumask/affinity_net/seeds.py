@@ -9,7 +9,7 @@ from skimage.filters import threshold_otsu
 
 from diffumask.errors import InputError
 from diffumask.refine import REFINERS, refine
-from diffumask.types import BACKGROUND_ID, IGNORE_ID, Heat, Image
+from diffumask.types import BACKGROUND_ID, FLAT, IGNORE_ID, Heat, Image
 
 Seeds = UInt8[np.ndarray, "h w"]
 
@@ -74,7 +74,7 @@ def thresholds(heat: Heat, settings: SeedSettings = SeedSettings()) -> tuple[flo
     """
     if not np.isfinite(heat).all():
         raise InputError("expected finite heat maps, got nan or infinity; sample in float32")
-    if heat.min() == heat.max():
+    if heat.max() - heat.min() <= FLAT * heat.max():
         return 0.0, 0.0
     upper = heat > threshold_otsu(heat)
     below = float(heat[~upper].mean()) + settings.background_offset
