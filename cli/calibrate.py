@@ -18,6 +18,7 @@ from diffumask.prompts.vocabulary import (
 
 from .generate import Request as GenerateRequest
 from .generate import introduction, resolved_settings
+from .maker import tell_dtype
 from .progress import Advance, progress
 from .prompts import resolved_vocabulary
 from .result import Result
@@ -182,6 +183,7 @@ def _measure_new(request: Request) -> Measured:
     settings = _settings(request, spec, words)
     print(introduction(spec, settings), file=sys.stderr)
     pipe = load(spec, request.device, request.dtype)
+    tell_dtype(request.dtype, str(pipe.dtype).removeprefix("torch."))
     jobs = _jobs(request, words, entries)
     # The affinity is made from the attention of the default, and so would favour that.
     combine_all = request.reference != AFFINITY

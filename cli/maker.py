@@ -1,5 +1,6 @@
 """What makes the items of `diffumask generate`: a pipeline here, or workers on Ray."""
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -51,6 +52,7 @@ def open_maker(
 
         job = Job(spec, checkpoint, request.device, request.dtype, prepare)
         with open_workers(job, request.ray, request.workers) as workers:
+            tell_dtype(request.dtype, workers.dtype)
             make = partial(workers.generate, batch_size=settings.batch_size)
             yield Maker(workers.dtype, workers.device, make)
         return
@@ -59,6 +61,14 @@ def open_maker(
     from diffumask.pipeline import generate
 
     pipe = load(spec, request.device, request.dtype)
+    dtype = str(pipe.dtype).removeprefix("torch.")
+    tell_dtype(request.dtype, dtype)
     with prepare(pipe) as bound:
         make = partial(generate, pipe, settings=bound)
-        yield Maker(str(pipe.dtype).removeprefix("torch."), str(pipe.device), make)
+        yield Maker(dtype, str(pipe.device), make)
+
+
+def tell_dtype(asked: str, used: str) -> None:
+    """Say on stderr that a device lacks the kernels for what was asked for, if it does."""
+    if asked not in ("auto", used):
+        print(f"computing in {used}, as this device has no kernels for {asked}", file=sys.stderr)

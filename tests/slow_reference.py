@@ -5,13 +5,21 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
+import pytest
 import torch
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from torch import Tensor
 
 from diffumask.attention import Attention
 from diffumask.capture import capture
+from diffumask.precision import computes_in
 from diffumask.tokens import word_positions
+
+needs_bfloat16 = pytest.mark.skipif(
+    not computes_in(torch.bfloat16, "cpu"), reason="this CPU has no kernels for bfloat16"
+)
+# Number types with the rounding of a value near 1.
+HALVES = [pytest.param("bfloat16", 2**-8, marks=needs_bfloat16), ("float16", 2**-11)]
 
 HEIGHT, WIDTH = 64, 48
 BIRD = "a bird on grass"

@@ -7,7 +7,7 @@ import pytest
 import torch
 from diffusers import DiffusionPipeline
 from diffusers.models.attention_processor import AttnProcessor, FusedAttnProcessor2_0
-from slow_reference import BIRD, PLANE, check, run
+from slow_reference import BIRD, PLANE, check, needs_bfloat16, run
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -75,6 +75,7 @@ def test_the_older_processor_is_captured_alike(tiny_random_folder: Path) -> None
     check(own, BIRD, ["bird"])
 
 
+@needs_bfloat16
 def test_half_precision_is_summed_in_single(tiny_random_folder: Path) -> None:
     half = load(resolve(str(tiny_random_folder)), device="cpu", dtype="bfloat16")
     with capture(half, ["bird"]) as attention:

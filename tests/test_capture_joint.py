@@ -18,7 +18,7 @@ from diffusers import (
     StableDiffusion3Pipeline,
 )
 from diffusers.models.transformers.transformer_flux import FluxIPAdapterAttnProcessor
-from slow_reference import BIRD, PLANE, run
+from slow_reference import BIRD, HALVES, PLANE, run
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from torch import Tensor
 from torch.nn import functional
@@ -252,7 +252,7 @@ def test_flux(flux: FluxPipeline, n_images: int) -> None:
     assert attention.n_heads == {(4, 3): 8}
 
 
-@pytest.mark.parametrize(("dtype", "bound"), [("bfloat16", 2**-8), ("float16", 2**-11)])
+@pytest.mark.parametrize(("dtype", "bound"), HALVES)
 def test_half_precision(flux: FluxPipeline, dtype: str, bound: float) -> None:
     half = FluxPipeline(**copy.deepcopy(flux.components))
     half.to(dtype=getattr(torch, dtype))

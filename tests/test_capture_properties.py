@@ -8,7 +8,7 @@ from conftest import TEXT_WIDTH, random_unet
 from diffusers import StableDiffusionPipeline
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from slow_reference import BIRD, PLANE, SlowReference, largest_error, run
+from slow_reference import BIRD, HALVES, PLANE, SlowReference, largest_error, run
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -90,7 +90,7 @@ def test_maps_are_those_of_the_full_softmax(
 
 # The bounds that docs/capture.md states. The maps themselves are computed in single precision
 # from the projections, so they are nearer to the true softmax than what the network computes.
-@pytest.mark.parametrize(("dtype", "bound"), [("bfloat16", 2**-8), ("float16", 2**-11)])
+@pytest.mark.parametrize(("dtype", "bound"), HALVES)
 def test_half_precision(tiny_random_folder: Any, dtype: str, bound: float) -> None:
     half = load(resolve(str(tiny_random_folder)), device="cpu", dtype=dtype)
     single, own = SlowReference(half, dtype=torch.float32), SlowReference(half)

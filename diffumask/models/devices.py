@@ -9,6 +9,7 @@ from transformers.utils import logging as transformers_logging
 
 from diffumask.checkpoint import reason
 from diffumask.errors import InputError
+from diffumask.precision import computes_in
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
@@ -30,12 +31,16 @@ def find_device(device: str) -> torch.device:
 
 
 def find_dtype(dtype: str, device: torch.device) -> torch.dtype:
-    """Return the number type of that name. Raises `InputError` for another."""
+    """Return the number type of that name, float32 where the device has no kernels for it.
+
+    Raises `InputError` for another name.
+    """
     if dtype == "auto":
         return torch.float16 if device.type == "cuda" else torch.float32
     if dtype not in DTYPES:
         raise InputError(f"expected auto or one of {', '.join(DTYPES)} as dtype, got {dtype!r}")
-    return DTYPES[dtype]
+    found = DTYPES[dtype]
+    return found if computes_in(found, device.type) else torch.float32
 
 
 @contextmanager

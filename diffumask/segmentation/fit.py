@@ -14,6 +14,7 @@ from torch import Tensor
 
 from diffumask.augment.pairs import FILL_COLOUR, Pair, SizeHW, resized
 from diffumask.errors import InputError
+from diffumask.precision import computes_in
 from diffumask.segmentation.labels import Labels
 from diffumask.segmentation.networks import Network
 from diffumask.training import Schedule, shared, train
@@ -48,7 +49,8 @@ class FitSettings:
     A step sees `batch_size` x `gradient_accumulation_steps` images on each device. Images are
     resized so that their shorter side is that of `size_hw` (None: the size of the first image)
     times a number from `scale`, drawn evenly in its logarithm, and cropped at random, or filled
-    up with 255, to `size_hw`. `precision` "auto" is bfloat16 where the device computes in it.
+    up with 255, to `size_hw`. `precision` "auto" is bfloat16 where the device is fast in
+    it; where it lacks the kernels all is computed in float32.
     `num_workers` threads prepare the batches to come.
     """
 
@@ -193,9 +195,11 @@ def _varied(
 
 
 def _dtype(precision: str, device: torch.device) -> torch.dtype:
-    """Choose bfloat16 where a device computes in it, as it is slower than float32 elsewhere."""
-    if precision != "auto":
-        return torch.bfloat16 if precision == "bfloat16" else torch.float32
+    """Choose bfloat16 where a device computes in it fast, or at all if it was asked for."""
+    if precision == "float32" or not computes_in(torch.bfloat16, device.type):
+        return torch.float32
+    if precision == "bfloat16":
+        return torch.bfloat16
     if device.type == "cuda":
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
     else:

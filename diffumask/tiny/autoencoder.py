@@ -18,6 +18,7 @@ from PIL import Image as PillowImage
 from torch import Tensor, nn
 from torch.nn import functional
 
+from diffumask.precision import autocast_bfloat16
 from diffumask.training import Schedule, shared, train
 
 CROP_SIZE = 64
@@ -105,7 +106,7 @@ def train_decoder(
         y, x, side = top // factor, left // factor, size // factor
         clean = latents[chosen, :, y : y + side, x : x + side].astype(np.float32)
         noisy = clean + LATENT_NOISE * rng.standard_normal(clean.shape, np.float32)
-        with torch.autocast(device.type, torch.bfloat16):
+        with autocast_bfloat16(device):
             rebuilt = decode(vae, torch.from_numpy(noisy).to(device)).float()
         return _image_loss(rebuilt - pixels)
 
@@ -147,7 +148,7 @@ class Reconstruction(nn.Module):
 
     def forward(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, ""]:
         """Return L1 on pixels and on their differences plus the weighted KL of the latents."""
-        with torch.autocast(images.device.type, torch.bfloat16):
+        with autocast_bfloat16(images.device):
             posterior = encode(self.vae, images)
             rebuilt = decode(self.vae, posterior.sample()).float()
         kl_per_value = posterior.kl().float().mean() / posterior.mean[0].numel()

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from diffumask.precision import autocast_bfloat16
 from diffumask.scenes import load_catalog
 from diffumask.training import Schedule, shared, train
 
@@ -65,7 +66,7 @@ class Denoising(nn.Module):
         self, noisy: Float[Tensor, "n c h w"], timesteps: Int[Tensor, " n"], ids: Int[Tensor, "n t"]
     ) -> Float[Tensor, "n c h w"]:
         """Return the predicted velocity, computed in bfloat16."""
-        with torch.autocast(noisy.device.type, torch.bfloat16):
+        with autocast_bfloat16(noisy.device):
             hidden = self.text_encoder(ids).last_hidden_state
             return self.unet(noisy, timesteps, hidden).sample.float()
 

@@ -8,6 +8,7 @@ from diffusers import AutoencoderKL
 from jaxtyping import Float, Float16, UInt8
 from torch import Tensor
 
+from diffumask.precision import autocast_bfloat16
 from diffumask.tiny.autoencoder import convolution, encode, to_tensor
 
 BATCH_SIZE = 64
@@ -23,7 +24,7 @@ def encode_images(
         batches = []
         for start in range(0, len(images), BATCH_SIZE):
             pixels = to_tensor(images[start : start + BATCH_SIZE]).to(device)
-            with torch.autocast(device.type, torch.bfloat16):
+            with autocast_bfloat16(device):
                 mode = encode(vae, pixels).mode()
             batches.append(mode.half().cpu().numpy())
         partial = path.with_suffix(".tmp.npy")
