@@ -55,7 +55,7 @@ def load_autoencoder(spec: ModelSpec, device: str = "auto") -> AutoencoderKL:
             loaded: Any = AutoencoderKL.from_pretrained(
                 folder,
                 subfolder="vae",
-                torch_dtype=torch.float32,
+                dtype=torch.float32,
                 use_safetensors=True,
                 output_loading_info=True,
             )
