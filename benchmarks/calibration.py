@@ -27,7 +27,7 @@ from diffumask.calibration.plot import draw_curves
 from diffumask.calibration.references import Known, find_reference
 from diffumask.calibration.sampled import Job, sampled_cases
 from diffumask.models import ModelSpec, load, resolve
-from diffumask.pipeline import plan
+from diffumask.plan import plan
 from diffumask.prompts.build import build
 from diffumask.prompts.vocabulary import Vocabulary, load_vocabulary
 from diffumask.sample import SampleSettings

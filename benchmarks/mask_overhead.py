@@ -25,7 +25,8 @@ import torch
 
 from diffumask.masks import MaskSettings
 from diffumask.models import load, resolve
-from diffumask.pipeline import GenerateSettings, Item, annotate, generate, plan
+from diffumask.pipeline import GenerateSettings, annotate, generate
+from diffumask.plan import Item, plan
 from diffumask.prompts.build import build
 from diffumask.prompts.vocabulary import Vocabulary, load_vocabulary
 from diffumask.sample import SampleSettings, sample

@@ -216,7 +216,7 @@ def _jobs(
     request: Request, words: Vocabulary, entries: Mapping[str, VocabularyClass]
 ) -> "Iterator[Job]":
     from diffumask.calibration.sampled import Job
-    from diffumask.pipeline import plan
+    from diffumask.plan import plan
 
     for item in plan(list(entries), request.n, request.seed):
         prompt = build_for(words, entries[item.class_name], item.seed)

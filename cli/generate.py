@@ -24,7 +24,8 @@ from .result import Result
 
 if TYPE_CHECKING:  # torch takes seconds to import, and a mistyped class should not
     from diffumask.models import ModelSpec
-    from diffumask.pipeline import GenerateSettings, Item
+    from diffumask.pipeline import GenerateSettings
+    from diffumask.plan import Item
     from diffumask.store import Store
 
 REMARKS = {"tiny": "built in, draws emoji scenes: for photographs use --model sd15"}
@@ -105,7 +106,7 @@ def _prompts(request: Request, vocabulary: Vocabulary) -> tuple[Path, PromptSour
     known = _known_ids(out)
     source = make_source(options, vocabulary, known)
 
-    from diffumask.pipeline import plan
+    from diffumask.plan import plan
 
     plan([*known, *source.class_names], 1, request.seed)  # refuses classes that share files
     return out, source
@@ -182,7 +183,7 @@ def _items(
     request: Request, source: PromptSource, settings: "GenerateSettings"
 ) -> "Iterator[Item]":
     """List the items of the shard."""
-    from diffumask.pipeline import plan
+    from diffumask.plan import plan
 
     items = plan(source.class_names, request.n, request.seed)
     return request.shard.of(items, settings.batch_size)

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from diffumask.errors import InputError
 from diffumask.prompts.balance import balance, table
@@ -16,10 +17,12 @@ from diffumask.prompts.source import (
     from_vocabulary,
 )
 from diffumask.prompts.vocabulary import Vocabulary, load_vocabulary
-from diffumask.seeds import item_seed
 from diffumask.types import Prompt
 
 from .text_models import TEXT, TRIES, Expand, check_ranking, make_expand, make_ranking
+
+if TYPE_CHECKING:  # it loads OpenCV
+    from diffumask.plan import Item
 
 VOCABULARIES = {"tiny": "tiny"}  # by model name; all others get "voc"
 
@@ -80,9 +83,7 @@ class Request:
 class Planned:
     """A prompt and the item that `generate` makes of it."""
 
-    class_name: str
-    index: int
-    seed: int
+    item: "Item"
     prompt: Prompt
 
 
@@ -119,18 +120,17 @@ def run(request: Request) -> Iterator[str]:
 
 
 def _plan(source: PromptSource, n: int, run_seed: int) -> Iterator[Planned]:
-    """List the prompts in the order of `diffumask.pipeline.plan`, which would load torch."""
-    for index in range(n):
-        for name in source.class_names:
-            seed = item_seed(run_seed, name, index)
-            yield Planned(name, index, seed, source.prompt_of(name, index, seed))
+    from diffumask.plan import plan
+
+    for item in plan(source.class_names, n, run_seed):
+        yield Planned(item, source.prompt_of(item.class_name, item.index, item.seed))
 
 
 def _expanded(planned: Iterable[Planned], expand: Expand) -> Iterator[Planned]:
     """Expand prompts, and tell at the end how many had to stay as they were."""
     kept = total = 0
     for one in planned:
-        longer = expand(one.prompt, one.seed)
+        longer = expand(one.prompt, one.item.seed)
         total += 1
         kept += longer is None
         yield replace(one, prompt=longer or one.prompt)
@@ -144,7 +144,7 @@ def _expanded(planned: Iterable[Planned], expand: Expand) -> Iterator[Planned]:
 def _balance(source: PromptSource, planned: Iterable[Planned], format_: str) -> Iterator[str]:
     by_class: dict[str, list[Prompt]] = {}
     for one in planned:
-        by_class.setdefault(one.class_name, []).append(one.prompt)
+        by_class.setdefault(one.item.class_name, []).append(one.prompt)
     for name, prompts in by_class.items():
         counts = balance(prompts, *source.choices[name])
         if format_ == "jsonl":
@@ -159,21 +159,10 @@ def _as_text(planned: Planned) -> str:
 
 def _as_json(planned: Planned) -> str:
     """Write a prompt as generate's metadata does, which --prompts takes back."""
-    prompt = planned.prompt
-    targets = [
-        {"word": one.word, "class": one.class_name, "class_id": one.class_id}
-        for one in prompt.targets
-    ]
-    record = {
-        "class": planned.class_name,
-        "index": planned.index,
-        "seed": planned.seed,
-        "prompt": prompt.text,
-        "targets": targets,
-        "sub_class": prompt.sub_class,
-        "context": prompt.context,
-    }
-    return json.dumps(record, ensure_ascii=False)
+    from diffumask.records import prompt_facts
+
+    facts = {"index": planned.item.index, "seed": planned.item.seed}
+    return json.dumps(prompt_facts(planned.prompt) | facts, ensure_ascii=False)
 
 
 FORMATS: dict[str, Callable[[Planned], str]] = {"text": _as_text, "jsonl": _as_json}

@@ -18,7 +18,8 @@ from diffusers import DiffusionPipeline
 
 from diffumask.errors import InputError
 from diffumask.models import ModelSpec, fingerprint, load
-from diffumask.pipeline import GenerateSettings, Item, make_item, sample_batch
+from diffumask.pipeline import GenerateSettings, make_item, sample_batch
+from diffumask.plan import Item
 from diffumask.records import EncodedItem
 from diffumask.store import Store
 from diffumask.types import Prompt

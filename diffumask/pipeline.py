@@ -11,13 +11,12 @@ import numpy as np
 from diffusers import DiffusionPipeline
 
 from diffumask.draw import contact_sheet, overlay, shrink
-from diffumask.errors import InputError
 from diffumask.maps import encode_maps, read_maps
 from diffumask.masks import MaskSettings, make_class_map
+from diffumask.plan import Item
 from diffumask.records import (
     EncodedItem,
     encode_item,
-    item_name,
     read_example,
     read_image,
     read_records,
@@ -25,7 +24,6 @@ from diffumask.records import (
     record_prompt,
 )
 from diffumask.sample import SampleSettings, enough_memory, sample
-from diffumask.seeds import item_seed
 from diffumask.sources import watching
 from diffumask.store import Store
 from diffumask.types import Example, Prompt, Sample
@@ -37,20 +35,6 @@ SAMPLING_FACTS = ("index", "model", "num_inference_steps", "guidance_scale")
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
-    """An item to make: everything about it follows from its class, index and seed."""
-
-    class_name: str
-    index: int
-    seed: int
-
-    @property
-    def name(self) -> str:
-        """The name of its files."""
-        return item_name(self.class_name, self.index)
-
-
-@dataclass(frozen=True, slots=True)
 class GenerateSettings:
     """How items are made; `keep_maps` keeps their heat maps, so that `remask` can follow."""
 
@@ -59,28 +43,6 @@ class GenerateSettings:
     masks: MaskSettings = field(default_factory=MaskSettings)
     batch_size: int = 1
     keep_maps: bool = False
-
-
-def plan(class_names: Sequence[str], n: int, run_seed: int) -> Iterator[Item]:
-    """List `n` items of each class, the classes taking turns.
-
-    Raises InputError for n <= 0 and for two classes whose files would have the same names.
-    """
-    if n <= 0:
-        raise InputError(f"expected n >= 1, got {n}")
-    owner_of: dict[str, str] = {}
-    for class_name in class_names:
-        owner = owner_of.setdefault(item_name(class_name, 0), class_name)
-        if owner != class_name:
-            raise InputError(
-                f"expected classes whose files differ in name, got {owner!r} and {class_name!r}; "
-                "drop one of them"
-            )
-    return (
-        Item(class_name, index, item_seed(run_seed, class_name, index))
-        for index in range(n)
-        for class_name in owner_of.values()
-    )
 
 
 def generate(

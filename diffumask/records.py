@@ -57,24 +57,31 @@ def item_name(class_name: str, index: int) -> str:
 
 
 def make_record(name: str, example: Example, facts: Mapping[str, Any]) -> Record:
-    """Describe an item as JSON: where its files are, what it shows, and further `facts`.
+    """Describe an item as JSON: where its files are, what it shows, and further `facts`."""
+    return {
+        **item_paths(name),
+        **prompt_facts(example.prompt),
+        "seed": example.seed,
+        **facts,
+        "scores": dict(example.scores),
+    }
+
+
+def prompt_facts(prompt: Prompt) -> Record:
+    """Describe a prompt as JSON, which `record_prompt` reads.
 
     `class` and `class_id` are those of the first target, for which the item was made.
     """
-    first, *_ = targets = example.prompt.targets
+    first, *_ = targets = prompt.targets
     return {
-        **item_paths(name),
-        "prompt": example.prompt.text,
+        "prompt": prompt.text,
         "class": first.class_name,
         "class_id": first.class_id,
         "targets": [
             {"word": one.word, "class": one.class_name, "class_id": one.class_id} for one in targets
         ],
-        "sub_class": example.prompt.sub_class,
-        "context": example.prompt.context,
-        "seed": example.seed,
-        **facts,
-        "scores": dict(example.scores),
+        "sub_class": prompt.sub_class,
+        "context": prompt.context,
     }
 
 

@@ -10,7 +10,8 @@ import torch
 
 from diffumask.masks import MaskSettings
 from diffumask.models import load, resolve
-from diffumask.pipeline import GenerateSettings, Item, generate, plan, write_preview
+from diffumask.pipeline import GenerateSettings, generate, write_preview
+from diffumask.plan import Item, plan
 from diffumask.prompts.build import build
 from diffumask.prompts.vocabulary import load_vocabulary
 from diffumask.sample import SampleSettings

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from diffumask.cli.app import app
 from diffumask.cli.prompts import PromptOptions, Request, run
-from diffumask.pipeline import plan
+from diffumask.plan import plan
 from diffumask.records import read_example, read_records
 from diffumask.store import read_run
 

@@ -58,6 +58,7 @@ ARRAYS_ONLY = {
     "noise.trial",
     "noise.verdicts",
     "noise.view",
+    "plan",
     "records",
     "remote",
     "scenes",

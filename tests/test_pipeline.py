@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from diffumask import pipeline
 from diffumask.errors import InputError
 from diffumask.masks import MaskSettings
-from diffumask.pipeline import GenerateSettings, annotate, generate, plan, remask, write_preview
+from diffumask.pipeline import GenerateSettings, annotate, generate, remask, write_preview
+from diffumask.plan import plan
 from diffumask.records import read_example, read_records
 from diffumask.sample import SampleSettings
 from diffumask.seeds import item_seed
