@@ -177,7 +177,7 @@ def test_propagation_is_the_power_of_the_matrix_times_the_heat(power: int) -> No
     stretched = (moved - moved.min(0)) / (moved.max(0) - moved.min(0))
     result = propagate(heats, matrix, power)
     assert result.dtype == torch.float32
-    assert np.abs(result.numpy() - stretched.T.reshape(2, 3, 5)).max() < 1e-4
+    assert np.abs(result.numpy() - stretched.T.reshape(2, 3, 5)).max() < 1e-3
 
 
 def test_a_flat_heat_map_stays_without_a_place() -> None:

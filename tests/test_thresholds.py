@@ -78,8 +78,10 @@ def test_all_candidates_at_once_are_those_one_by_one():
     method, seen = Adaptive("crf"), evidence(ramp(), object_up_to(9))
     together = method.candidates(seen)
     for gamma, candidate in zip(method.gammas, together, strict=True):
-        alone = refine("crf", seen.image, label_probabilities(seen.heat[None], [[gamma]]))
-        assert np.array_equal(alone[0, 1] > 0.5, candidate)
+        alone = refine("crf", seen.image, label_probabilities(seen.heat[None], [[gamma]]))[0, 1]
+        decided = np.abs(alone - 0.5) > 1e-4  # elsewhere rounding may tip the balance
+        assert decided.mean() > 0.9
+        assert np.array_equal(alone[decided] > 0.5, candidate[decided])
 
 
 def test_without_overlap_adaptive_is_otsu():
