@@ -18,6 +18,8 @@ from diffumask.capture import capture
 from diffumask.errors import InputError
 from diffumask.types import FLAT
 
+pytestmark = pytest.mark.numeric
+
 TWO = [BIRD, PLANE]
 WORDS = [["bird"], ["potted plant", "aeroplane"]]
 

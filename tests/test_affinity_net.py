@@ -31,6 +31,8 @@ from diffumask.affinity_net.training import pair_loss
 from diffumask.errors import InputError
 from diffumask.types import FLAT
 
+pytestmark = pytest.mark.numeric
+
 PLAIN = SeedSettings(refiner="none")
 SMALL = NetworkConfig(
     embedding_size=8, hidden_sizes=(8, 8), depths=(1, 1), features=4, side=48, radius=2

@@ -10,6 +10,8 @@ from diffumask.attention import Attention
 from diffumask.errors import InputError
 from diffumask.types import FLAT
 
+pytestmark = pytest.mark.numeric
+
 SIZE_HW = (8, 12)
 
 

@@ -16,6 +16,8 @@ from diffumask.capture import capture
 from diffumask.errors import InputError
 from diffumask.models import load, resolve
 
+pytestmark = pytest.mark.numeric
+
 PIXELS = (8 * 6, 4 * 3, 2 * 2)  # of 8x6 latents, halved; the last is rounded up
 
 

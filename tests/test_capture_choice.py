@@ -21,6 +21,8 @@ from diffumask.capture import capture
 from diffumask.errors import InputError
 from diffumask.steps import are_chosen, check_steps
 
+pytestmark = pytest.mark.numeric
+
 
 def captured(
     pipe: Any,

@@ -36,6 +36,8 @@ from diffumask.capture import capture
 from diffumask.errors import InputError
 from diffumask.tokens import word_positions
 
+pytestmark = pytest.mark.numeric
+
 N_CLIP, N_T5 = 77, 48
 TWO = [BIRD, PLANE]
 T5_WIDTH = 64

@@ -18,6 +18,8 @@ from diffumask.capture import capture
 from diffumask.models import load, resolve
 from diffumask.tokens import word_positions
 
+pytestmark = pytest.mark.numeric
+
 FEW = settings(
     max_examples=12,
     deadline=None,

@@ -15,6 +15,8 @@ from diffumask.prompts.vocabulary import load_vocabulary
 from diffumask.sample import SampleSettings, sample
 from diffumask.types import Prompt, Target
 
+pytestmark = pytest.mark.numeric
+
 FOLDER = Path(MODELS["tiny"].source)
 MAX_BYTES = 40e6
 

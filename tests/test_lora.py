@@ -30,6 +30,8 @@ from diffumask.lora.training import SETTINGS_FILE, _Loss, encode_images
 from diffumask.sample import SampleSettings, sample
 from diffumask.types import Prompt, Target
 
+pytestmark = pytest.mark.numeric
+
 pytest.importorskip("peft")
 
 SETTINGS = LoraSettings(

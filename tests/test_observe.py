@@ -13,6 +13,8 @@ from diffumask.errors import InputError
 from diffumask.observe import observe
 from diffumask.types import Prompt, Target
 
+pytestmark = pytest.mark.numeric
+
 BIRD = Target("bird", "bird", 1)
 PLANT = Target("potted plant", "pottedplant", 2)
 PROMPTS = [

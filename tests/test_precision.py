@@ -12,6 +12,8 @@ from diffumask.models.devices import find_dtype
 from diffumask.precision import autocast_bfloat16, computes_in
 from diffumask.segmentation.fit import _dtype
 
+pytestmark = pytest.mark.numeric
+
 CPU = torch.device("cpu")
 
 

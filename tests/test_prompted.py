@@ -24,6 +24,8 @@ from diffumask.refine.planes import from_labels
 from diffumask.store import read_run
 from diffumask.types import Prompt, Sample, Target
 
+pytestmark = pytest.mark.numeric
+
 SIZE_HW = (20, 28)
 WORDS = (Target("bird", "bird", 3), Target("cat", "cat", 8))
 

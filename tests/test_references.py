@@ -17,6 +17,8 @@ from diffumask.draw import voc_palette
 from diffumask.errors import InputError
 from diffumask.types import Target
 
+pytestmark = pytest.mark.numeric
+
 BIRD = Target("bird", "bird", 3)
 KNOWN = Known({"bird": 3, "cat": 8}, {"bird": ("fowl",)}, frozenset({"Bird_000000", "Cat_000001"}))
 IMAGE = np.random.default_rng(0).integers(256, size=(32, 48, 3), dtype=np.uint8)

@@ -10,6 +10,8 @@ from diffumask.refine.crf import CrfSettings, crf, crf_fast
 from diffumask.refine.grid import FLOOR, RGB_SIGMA, grid_size, joint_upsample, shrink_image
 from diffumask.refine.lattice import build_lattice
 
+pytestmark = pytest.mark.numeric
+
 CONFIDENCE = 20 / 21
 
 

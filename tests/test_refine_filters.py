@@ -9,6 +9,8 @@ from diffumask.refine.guided import GuidedSettings, guided
 from diffumask.refine.pamr import PamrSettings, pamr
 from diffumask.refine.walker import WalkerSettings, random_walker
 
+pytestmark = pytest.mark.numeric
+
 H, W = 11, 14
 
 

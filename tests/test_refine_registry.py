@@ -9,6 +9,8 @@ import pytest
 from diffumask.metrics import iou
 from diffumask.refine import REFINERS, find_refiner, from_labels, refine
 
+pytestmark = pytest.mark.numeric
+
 ALL = pytest.mark.parametrize("name", list(REFINERS))
 EDGE_AWARE = pytest.mark.parametrize("name", [name for name in REFINERS if name != "none"])
 CONFIDENCE = 20 / 21

@@ -11,6 +11,8 @@ from diffumask.errors import InputError
 from diffumask.refine import find_refiner, from_labels, refine
 from diffumask.refine.sam import _prompt, load_sam
 
+pytestmark = pytest.mark.numeric
+
 SIZE_HW = (20, 28)
 
 

@@ -12,6 +12,8 @@ from diffumask.errors import InputError
 from diffumask.sample import SampleSettings, sample
 from diffumask.types import Prompt, Target
 
+pytestmark = pytest.mark.numeric
+
 BIRD = Target("bird", "bird", 1)
 PLANT = Target("potted plant", "pottedplant", 2)
 PROMPTS = [

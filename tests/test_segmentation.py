@@ -33,6 +33,8 @@ from diffumask.segmentation import (
 )
 from diffumask.segmentation.fit import make_batch
 
+pytestmark = pytest.mark.numeric
+
 IDS = {"dog": 12, "bird": 3}
 LABELS = Labels(IDS)
 ONES = [1, 1, 1, 1]

@@ -27,6 +27,8 @@ from diffumask.segmentator.head import Projection, enlarged
 from diffumask.segmentator.heads import disagreement, probabilities, reduced
 from diffumask.segmentator.labels import Labels
 
+pytestmark = pytest.mark.numeric
+
 LABELS = Labels((0, 3, 8), ("background", "bird", "potted plant"))
 
 

@@ -22,6 +22,8 @@ from diffumask.segmentator.training import CHECKPOINT_FILE, finish, split
 from diffumask.segmentator.training import loss as loss_of
 from diffumask.types import IGNORE_ID
 
+pytestmark = pytest.mark.numeric
+
 SIZE_HW = (16, 24)
 OF_VAE = ("some model", "0123456789abcdef")
 FAST = TrainSettings(

@@ -7,6 +7,8 @@ from diffumask.refine import refine
 from diffumask.thresholds import Adaptive, Calibrated, Evidence, Fixed, Otsu, ious
 from diffumask.unary import label_probabilities
 
+pytestmark = pytest.mark.numeric
+
 HEAT = np.array([[0.1, 0.12, 0.15, 0.8], [0.1, 0.11, 0.9, 1.0]], dtype=np.float32)
 SIZE_HW = (12, 20)
 

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline
 
@@ -27,6 +28,8 @@ from diffumask.tiny.latents import encode_images, normalise_latents
 from diffumask.tiny.pace import PROBE_STEPS, steps_within
 from diffumask.tiny.text import EOS, new_text_encoder, train_tokenizer
 from diffumask.training import Schedule
+
+pytestmark = pytest.mark.numeric
 
 CAPTIONS = ["a photo of a duck bird on grass", "a potted plant and an owl bird at night"] * 20
 

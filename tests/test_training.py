@@ -15,6 +15,8 @@ from torch import nn
 from diffumask.errors import InputError
 from diffumask.training import Schedule, train
 
+pytestmark = pytest.mark.numeric
+
 
 class PowerCutError(Exception):
     """Stands for a machine that goes away in the middle of a training."""
