@@ -4,7 +4,8 @@
 
 Images of `tiny` are judged by the oracle (benchmarks/oracle.py), whose masks stand for those that
 a user would draw. Prompts, seeds and settings are those of `diffumask generate`; the thresholds
-are those that `diffumask calibrate --reference oracle` finds. The figure lies beside --out.
+are those of `diffumask calibrate --reference transformers:benchmarks/oracle`. The figure lies
+beside --out.
 """
 
 import argparse

@@ -24,16 +24,13 @@ from .prompts import resolved_vocabulary
 from .result import Result
 
 if TYPE_CHECKING:  # torch takes seconds to import, and a mistyped class should not
-    from diffumask.calibration.cases import Case, Combination, Gathered, Reference
+    from diffumask.calibration.cases import Case, Combination, Gathered
     from diffumask.calibration.fit import ClassThreshold
-    from diffumask.calibration.references import Known
     from diffumask.calibration.sampled import Job
     from diffumask.models import ModelSpec
     from diffumask.pipeline import GenerateSettings
 
-AFFINITY, ORACLE, MASKS = "affinity", "oracle", "masks:"
-# Judges scenes of tiny; part of the checkout, not of the installed package.
-ORACLE_FOLDER = Path(__file__).parent.parent / "benchmarks" / "oracle"
+AFFINITY, MASKS = "affinity", "masks:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +128,7 @@ def table(classes: "Mapping[str, ClassThreshold]") -> str:
 def _measure_kept(request: Request, folder: Path) -> Measured:
     """Compare the kept heat maps of a dataset with the reference."""
     from diffumask.calibration.cases import ATTENTION, gather, kept_cases, kept_combinations
-    from diffumask.calibration.references import Known
+    from diffumask.calibration.references import Known, find_reference
     from diffumask.records import read_records, record_name
     from diffumask.store import read_run
 
@@ -145,7 +142,7 @@ def _measure_kept(request: Request, folder: Path) -> Measured:
             raise InputError(f"expected classes of {folder} ({', '.join(class_ids)}), got {name!r}")
     items = frozenset(map(record_name, read_records(folder)))
     known = Known(class_ids, aliases, items, request.device)
-    reference = _find_reference(request, known, settings["model"])
+    reference = find_reference(request.reference, known)
     ways = kept_combinations(settings)
     if request.reference == AFFINITY:  # would favour itself
         ways = [way for way in ways if way.heat == ATTENTION]
@@ -171,7 +168,7 @@ def _measure_new(request: Request) -> Measured:
     entries = {entry.name: entry for entry in map(Classes(words).find, request.classes)}
 
     from diffumask.calibration.cases import gather
-    from diffumask.calibration.references import Known
+    from diffumask.calibration.references import Known, find_reference
     from diffumask.calibration.sampled import sampled_cases
     from diffumask.models import fingerprint, load, resolve
 
@@ -179,7 +176,7 @@ def _measure_new(request: Request) -> Measured:
     class_ids = {name: entry.class_id for name, entry in entries.items()}
     aliases = {name: entry.known_as for name, entry in entries.items()}
     known = Known(class_ids, aliases, frozenset(), request.device)
-    reference = _find_reference(request, known, spec.name)
+    reference = find_reference(request.reference, known)
     settings = _settings(request, spec, words)
     print(introduction(spec, settings), file=sys.stderr)
     pipe = load(spec, request.device, request.dtype)
@@ -191,19 +188,6 @@ def _measure_new(request: Request) -> Measured:
     with progress(request.n * len(entries), 0) as advance:
         gathered = gather(_counted(cases, advance), reference, list(entries))
     return Measured(spec.name, fingerprint(spec), gathered)
-
-
-def _find_reference(request: Request, known: "Known", model: str) -> "Reference":
-    from diffumask.calibration.references import find_reference
-
-    if request.reference != ORACLE:
-        return find_reference(request.reference, known)
-    if model != "tiny" or not ORACLE_FOLDER.is_dir():
-        raise InputError(
-            "expected --reference oracle with the model tiny and in a checkout of diffumask, got "
-            f"{model!r}; use affinity, masks:DIR or transformers:MODEL"
-        )
-    return find_reference(f"transformers:{ORACLE_FOLDER}", known)
 
 
 def _settings(request: Request, spec: "ModelSpec", words: Vocabulary) -> "GenerateSettings":

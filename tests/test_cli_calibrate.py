@@ -116,7 +116,7 @@ def refused(*words):
         (["--reference", "truth"], "expected a reference affinity, masks:DIR or"),
         (["--reference", "affinity:drawn"], "expected a reference affinity, masks:DIR or"),
         (["--reference", "transformers:nowhere"], "expected a folder with config.json or a hub id"),
-        (["--reference", "oracle", "--model", "sd15"], "--reference oracle with the model tiny"),
+        (["--reference", "oracle"], "expected a reference affinity, masks:DIR or"),
         (["--data", "nowhere"], "expected a dataset with nowhere/run.json"),
         (["--data", "nowhere", "--model", "tiny"], "expected no --model beside --data"),
     ],

@@ -137,6 +137,15 @@ def test_no_module_imports_itself_round_a_corner():
 
 
 @pytest.mark.parametrize("module", sorted(sources()))
+def test_what_is_installed_looks_for_no_folder_of_the_checkout(module):
+    tree = ast.parse(sources()[module].read_text("utf-8"))
+    prose = {node.value for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    names = [node for node in ast.walk(tree) if isinstance(node, ast.Constant)]
+    named = {str(node.value) for node in names if node not in prose}
+    assert not {name for name in named if name.partition("/")[0] in {"benchmarks", "tests"}}
+
+
+@pytest.mark.parametrize("module", sorted(sources()))
 def test_array_modules_know_no_torch(module):
     names = {layer(module), module.removeprefix("diffumask.")}
     if names & {*ARRAYS_ONLY, "prompts"}:

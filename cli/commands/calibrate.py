@@ -15,7 +15,7 @@ def calibrate(
     out: Annotated[Path, typer.Option("--out", "-o", help="Thresholds file (.json).")],
     n: Annotated[int, typer.Option("--n", help="Most images of each class.")] = 200,
     reference: Annotated[
-        str, typer.Option(help="affinity, oracle, masks:DIR or transformers:MODEL.")
+        str, typer.Option(help="affinity, masks:DIR or transformers:MODEL.")
     ] = "affinity",
     data: Annotated[
         Path | None,
