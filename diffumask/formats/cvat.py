@@ -1,10 +1,10 @@
 """CVAT: images to make a task of and masks in the format "Segmentation mask 1.1", there and back.
 
 Masks are in the colours of labelmap.txt, in which every colour is declared: CVAT refuses an
-index 255 that is not. What is to be ignored is the label "ignore".
+index 255 that is not. What is to be ignored is the label "ignore". Objects are always there:
+without them the reader of CVAT takes the background for a label too.
 """
 
-import io
 import json
 import shutil
 import zipfile
@@ -12,10 +12,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from PIL import Image as PillowImage
 
 from diffumask.formats.archive import Archive
 from diffumask.formats.corrected import Originals
+from diffumask.formats.encode import encode_png
 from diffumask.formats.instances import instance_map
 from diffumask.formats.items import Selection
 from diffumask.formats.labelmap import (
@@ -27,7 +27,7 @@ from diffumask.formats.labelmap import (
     unpaint,
     write_labelmap,
 )
-from diffumask.types import BACKGROUND_ID, ClassMap, Image
+from diffumask.types import BACKGROUND_ID, ClassMap
 
 CLASS_FOLDER, OBJECT_FOLDER, LIST_FOLDER = (
     "SegmentationClass",
@@ -51,10 +51,9 @@ def write_cvat(selection: Selection, folder: Path, instances: bool) -> list[str]
         for item in selection.items():
             names.append(item.name)
             shutil.copyfile(item.image_file, folder / "images" / f"{item.name}.png")
-            _add(packed, f"{CLASS_FOLDER}/{item.name}.png", _png(paint(item.class_map)))
-            if instances:
-                numbers, _ = instance_map(item.class_map)
-                _add(packed, f"{OBJECT_FOLDER}/{item.name}.png", _png(paint(numbers)))
+            _add(packed, f"{CLASS_FOLDER}/{item.name}.png", encode_png(paint(item.class_map)))
+            numbers, _ = instance_map(item.class_map, instances)
+            _add(packed, f"{OBJECT_FOLDER}/{item.name}.png", encode_png(paint(numbers)))
         listed = "".join(f"{name}\n" for name in names)
         _add(packed, f"{LIST_FOLDER}/default.txt", listed.encode())
     return []
@@ -94,12 +93,6 @@ def _labels(class_ids: Mapping[str, int]) -> str:
         if value != BACKGROUND_ID
     ]
     return json.dumps(labels, ensure_ascii=False, indent=2) + "\n"
-
-
-def _png(painted: Image) -> bytes:
-    encoded = io.BytesIO()
-    PillowImage.fromarray(painted).save(encoded, "PNG")
-    return encoded.getvalue()
 
 
 def _add(packed: zipfile.ZipFile, name: str, content: bytes) -> None:

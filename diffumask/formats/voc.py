@@ -1,19 +1,20 @@
 """PASCAL VOC: JPEGImages, SegmentationClass and lists of names.
 
 Readers ask for `.jpg`, so images are written anew as JPEG of quality 95 without subsampling of
-colour. With instances SegmentationObject and the boxes of Annotations are written too.
+colour. SegmentationObject is always there: without it readers take the background for an object.
+With instances the boxes of Annotations and the lists of ImageSets/Main, for detection, are too.
 """
 
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
-import numpy as np
 from PIL import Image as PillowImage
 
-from diffumask.formats.instances import instance_map
+from diffumask.formats.instances import box_of, instance_map
 from diffumask.formats.items import SPLITS, Item, Selection
 from diffumask.formats.labelmap import LABELMAP_FILE, write_labelmap
 from diffumask.records import encode_class_map
+from diffumask.types import Mask
 
 JPEG_QUALITY = 95
 TRAINVAL = "trainval"
@@ -22,10 +23,11 @@ TRAINVAL = "trainval"
 def write_voc(selection: Selection, folder: Path, instances: bool) -> list[str]:
     """Write a dataset as VOC; ids are the indices, 0 background and 255 void."""
     labelmap = write_labelmap(selection.class_ids)
-    lists = folder / "ImageSets" / "Segmentation"
+    tasks = ("Segmentation", "Main") if instances else ("Segmentation",)
+    lists = [folder / "ImageSets" / task for task in tasks]
     images, masks = folder / "JPEGImages", folder / "SegmentationClass"
     objects, annotations = folder / "SegmentationObject", folder / "Annotations"
-    for path in (lists, images, masks, *((objects, annotations) if instances else ())):
+    for path in (*lists, images, masks, objects, *((annotations,) if instances else ())):
         path.mkdir(parents=True)
     (folder / LABELMAP_FILE).write_text(labelmap, "utf-8")
     names: dict[str, list[str]] = {split: [] for split in (*SPLITS, TRAINVAL)}
@@ -36,9 +38,9 @@ def write_voc(selection: Selection, folder: Path, instances: bool) -> list[str]:
         jpeg = PillowImage.fromarray(item.image)
         jpeg.save(images / f"{item.name}.jpg", "JPEG", quality=JPEG_QUALITY, subsampling=0)
         (masks / f"{item.name}.png").write_bytes(encode_class_map(item.class_map))
+        numbers, class_ids = instance_map(item.class_map, instances)
+        (objects / f"{item.name}.png").write_bytes(encode_class_map(numbers))
         if instances:
-            numbers, class_ids = instance_map(item.class_map)
-            (objects / f"{item.name}.png").write_bytes(encode_class_map(numbers))
             boxes = [
                 (id_names[class_id], _box(numbers == number))
                 for number, class_id in enumerate(class_ids, 1)
@@ -46,14 +48,15 @@ def write_voc(selection: Selection, folder: Path, instances: bool) -> list[str]:
             (annotations / f"{item.name}.xml").write_bytes(_annotation(item, boxes))
     for split, of_split in names.items():
         listed = "".join(f"{name}\n" for name in sorted(of_split))
-        (lists / f"{split}.txt").write_text(listed, "utf-8")
+        for of_task in lists:
+            (of_task / f"{split}.txt").write_text(listed, "utf-8")
     return []
 
 
-def _box(mask: np.ndarray) -> tuple[int, int, int, int]:
+def _box(mask: Mask) -> tuple[int, int, int, int]:
     """Return xmin, ymin, xmax, ymax, the first pixel being 1 and the last one included."""
-    ys, xs = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return int(xs[0]) + 1, int(ys[0]) + 1, int(xs[-1]) + 1, int(ys[-1]) + 1
+    left, top, right, bottom = box_of(mask)
+    return left + 1, top + 1, right, bottom
 
 
 def _annotation(item: Item, boxes: list[tuple[str, tuple[int, int, int, int]]]) -> bytes:
