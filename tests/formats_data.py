@@ -1,7 +1,11 @@
 """Small datasets to export: whatever class maps, non-square, with colours that JPEG keeps."""
 
 import numpy as np
+from PIL import Image as PillowImage
 
+from diffumask.formats.folder import new_folder
+from diffumask.formats.items import select
+from diffumask.formats.registry import writer
 from diffumask.store import open_store
 from diffumask.types import Example, Prompt, Target
 
@@ -32,3 +36,17 @@ def dataset(folder, maps, classes=CLASSES, dropped=()):
             example = Example(prompt, i, image, labels, {"area": 0.5})
             store.write(name, example, {"index": i, **verdict})
     return folder
+
+
+def export(data, out, name, *, instances=False, share=0.9, with_dropped=False, **ids_and_splits):
+    """Write a dataset in a format to a new folder, and return that."""
+    with new_folder(out) as folder:
+        writer(name)(select(data, share, with_dropped, **ids_and_splits), folder, instances)
+    return out
+
+
+def values_of(path, mode="P"):
+    """Read the values of a PNG, which is of this mode."""
+    with PillowImage.open(path) as picture:
+        assert picture.mode == mode
+        return np.array(picture)

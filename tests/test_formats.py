@@ -4,21 +4,24 @@ import json
 import sys
 import tarfile
 import xml.etree.ElementTree as ET
+import zipfile
 from io import BytesIO
 
 import cv2
 import numpy as np
 import pytest
 import yaml
-from formats_data import CLASSES, class_maps, dataset
+from formats_data import CLASSES, class_maps, dataset, export, values_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from PIL import Image as PillowImage
 
+from diffumask.draw import voc_palette
 from diffumask.errors import InputError
 from diffumask.formats import extra
 from diffumask.formats.folder import new_folder
+from diffumask.formats.instances import instance_map
 from diffumask.formats.items import select
 from diffumask.formats.registry import WRITERS, writer
 from diffumask.labelled.coding import Classes, Wish
@@ -40,23 +43,11 @@ def _unsynced(monkeypatch):
     monkeypatch.setattr("os.fsync", lambda descriptor: None)  # a power cut is not the matter here
 
 
-def export(data, out, name, *, instances=False, share=0.9, with_dropped=False):
-    with new_folder(out) as folder:
-        writer(name)(select(data, share, with_dropped), folder, instances)
-    return out
-
-
 def fresh(tmp_path_factory, labels):
     """A dataset with the class map given and one more, in a folder of its own."""
     folder = tmp_path_factory.mktemp("whatever")
     maps = {"Bird_000000": labels, **{k: v for k, v in class_maps(2).items() if v.any()}}
     return dataset(folder / "data", maps), folder / "out", maps
-
-
-def png(path):
-    with PillowImage.open(path) as picture:
-        assert picture.mode == "P"
-        return np.array(picture)
 
 
 # COCO
@@ -122,9 +113,12 @@ def test_components_are_annotations_of_their_own(tmp_path, capsys):
 def test_voc_keeps_the_indices(tmp_path_factory, labels):
     data, out, maps = fresh(tmp_path_factory, labels)
     export(data, out, "voc", instances=True)
+    lists = out / "ImageSets"
+    for path in (lists / "Segmentation").iterdir():
+        assert (lists / "Main" / path.name).read_bytes() == path.read_bytes()
     for name, one in maps.items():
-        assert np.array_equal(png(out / "SegmentationClass" / f"{name}.png"), one)
-        numbers = png(out / "SegmentationObject" / f"{name}.png")
+        assert np.array_equal(values_of(out / "SegmentationClass" / f"{name}.png"), one)
+        numbers = values_of(out / "SegmentationObject" / f"{name}.png")
         assert np.array_equal(numbers > 0, one > 0)
 
 
@@ -159,6 +153,22 @@ def test_boxes_of_voc_start_at_one(tmp_path):
     assert boxes == [[2, 2, 5, 5], [7, 2, 8, 3]]
     assert [one.findtext("name") for one in root.iter("object")] == ["bird", "bird"]
     assert (root.findtext("size/width"), root.findtext("size/height")) == ("9", "6")
+
+
+# CVAT
+
+
+@pytest.mark.parametrize("instances", [False, True])
+def test_cvat_finds_objects_and_no_background(tmp_path, instances):
+    data = dataset(tmp_path / "data", class_maps(3))
+    out = export(data, tmp_path / "out", "cvat", instances=instances)
+    with zipfile.ZipFile(out / "annotations.zip") as packed:
+        for name, class_map in class_maps(3).items():
+            with packed.open(f"SegmentationObject/{name}.png") as file:
+                painted = np.array(PillowImage.open(file))
+            numbers, _ = instance_map(class_map, instances)
+            assert np.array_equal(painted, voc_palette()[numbers])
+            assert np.array_equal(numbers == 0, class_map == 0)
 
 
 # YOLO
@@ -200,33 +210,6 @@ def test_yolo_quotes_names_and_tells_what_has_no_polygon(tmp_path):
     assert note.startswith("2 components ")
     assert yaml.safe_load((tmp_path / "data.yaml").read_text())["names"] == {0: 'no: "yes" #1\\'}
     assert (tmp_path / "labels/train/Bird_000000.txt").read_text() == ""
-
-
-# Cityscapes
-
-
-def test_cityscapes_is_read_as_cityscapes(tmp_path):
-    classes = {"Car": 3, "building": 8, "traffic-light": 254}
-    to_city = {0: 255, 255: 255, 3: 26, 8: 11, 254: 19}
-    data = dataset(tmp_path / "data", class_maps(6), classes)
-    out = export(data, tmp_path / "out", "cityscapes", share=0.5)
-    for split in ("train", "val"):
-        for one in open_labelled(out, "auto", split):
-            name = one.name.removeprefix("diffumask_")
-            wanted = np.vectorize(to_city.__getitem__)(class_maps(6)[name])
-            assert np.array_equal(one.class_map, wanted)
-            folder = out / "gtFine" / split / "diffumask"
-            trained = png(folder / f"{one.name}_gtFine_labelTrainIds.png")
-            table = {255: 255, 26: 13, 11: 2, 19: 6}
-            assert np.array_equal(trained, np.vectorize(table.__getitem__)(wanted))
-            assert 255 not in png(folder / f"{one.name}_gtFine_labelIds.png")
-
-
-def test_classes_that_cityscapes_does_not_know_are_refused(tmp_path):
-    data = dataset(tmp_path / "data", class_maps(2))
-    with pytest.raises(InputError, match=r"got bird, cat, Eiffel Tower; choose another format"):
-        export(data, tmp_path / "out", "cityscapes")
-    assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
 # Hugging Face datasets

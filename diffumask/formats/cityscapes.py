@@ -1,59 +1,126 @@
-"""Cityscapes: leftImg8bit and gtFine with labelIds and labelTrainIds.
+"""Cityscapes: leftImg8bit, and gtFine with every file that its tools read.
 
 All files are of one city, "diffumask": `diffumask_Bird_000012_leftImg8bit.png` has the city, a
 sequence and a frame, as the tools of Cityscapes take names apart. Cityscapes knows no background:
-it and 255 become 0 (unlabeled), which is 255 in the trainIds and is not trained on.
+it and 255 become 0 (unlabeled), which is 255 in the trainIds and is not trained on. Masks are
+grey, as those of Cityscapes are: OpenCV reads a palette as colours.
 """
 
+import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from diffumask.augment.pairs import class_ids
 from diffumask.errors import InputError
-from diffumask.formats.items import SPLITS, Selection
-from diffumask.labelled.coding import name_key
+from diffumask.formats.cityscapes_labels import Label, match_classes
+from diffumask.formats.encode import encode_png
+from diffumask.formats.items import SPLITS, Item, Selection, masks_of
+from diffumask.formats.polygons import MIN_POINTS, polygons
 from diffumask.labelled.values import CITYSCAPES_NAMES
-from diffumask.records import encode_class_map
-from diffumask.types import IGNORE_ID
+from diffumask.types import IGNORE_ID, ClassMap, Mask
 
 CITY = "diffumask"
 UNLABELED = 0
+INSTANCES = 1000  # of a class: an instance is 1000 * labelId + its number from 0
+GROUP = "group"  # what ends the name of a label whose objects are not told apart
+OPAQUE = 255
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """Pixels of one label; `value` is that of _instanceIds.png."""
+
+    label: Label
+    value: int
+    mask: Mask
 
 
 def write_cityscapes(selection: Selection, folder: Path, instances: bool) -> list[str]:
-    """Write class ids as labelIds, classes being matched by name.
+    """Write the five files of gtFine for each item, classes being matched by name.
 
-    Raises InputError for classes that Cityscapes does not evaluate.
+    With `instances` each component of a class that has instances in Cityscapes is one, else all
+    its pixels are. Raises InputError for an item that shows a class of no such name.
     """
-    label_ids = match_classes(selection.class_ids)
-    train_ids = {label_id: i for i, label_id in enumerate(CITYSCAPES_NAMES)}
-    to_label = np.full(IGNORE_ID + 1, UNLABELED, np.uint8)
-    to_train = np.full(IGNORE_ID + 1, IGNORE_ID, np.uint8)
-    for class_id, label_id in label_ids.items():
-        to_label[class_id] = label_id
-        to_train[class_id] = train_ids[label_id]
+    labels = match_classes(selection.class_ids)
     for split in SPLITS:
         images, truth = (folder / kind / split / CITY for kind in ("leftImg8bit", "gtFine"))
         images.mkdir(parents=True)
         truth.mkdir(parents=True)
         for item in selection.items(split):
+            _refuse_unknown(item, labels, selection.class_ids)
             stem = f"{CITY}_{item.name}"
             shutil.copyfile(item.image_file, images / f"{stem}_leftImg8bit.png")
-            for kind, table in (("labelIds", to_label), ("labelTrainIds", to_train)):
-                encoded = encode_class_map(table[item.class_map])
-                (truth / f"{stem}_gtFine_{kind}.png").write_bytes(encoded)
+            shown = list(_shown(item.class_map, labels, instances))
+            for ending, content in _truth(item.class_map.shape, shown).items():
+                (truth / f"{stem}_gtFine_{ending}").write_bytes(content)
     return []
 
 
-def match_classes(class_ids: Mapping[str, int]) -> dict[int, int]:
-    """Find the labelId of each class by its name."""
-    known = {name_key(name): label_id for label_id, name in CITYSCAPES_NAMES.items()}
-    unknown = [name for name in class_ids if name_key(name) not in known]
+def _refuse_unknown(item: Item, labels: Mapping[int, Label], named: Mapping[str, int]) -> None:
+    found = class_ids(item.class_map)
+    unknown = [name for name, value in named.items() if value in found and value not in labels]
     if unknown:
         raise InputError(
             f"expected classes of Cityscapes ({', '.join(CITYSCAPES_NAMES.values())}), got "
-            f"{', '.join(unknown)}; choose another format"
+            f"{', '.join(unknown)} in {item.name}; choose another format"
         )
-    return {class_id: known[name_key(name)] for name, class_id in class_ids.items()}
+
+
+def _shown(class_map: ClassMap, labels: Mapping[int, Label], instances: bool) -> Iterator[_Shown]:
+    """Yield the objects of an image, the largest of a label first.
+
+    More than 1,000 have no numbers: those that are left over are a group.
+    """
+    found: dict[Label, list[Mask]] = {}
+    for class_id, mask in masks_of(class_map, instances):
+        found.setdefault(labels[class_id], []).append(mask)
+    for label, masks in found.items():
+        by_area = sorted(masks, key=np.count_nonzero, reverse=True)
+        for number, mask in enumerate(by_area):
+            told_apart = label.has_instances and number < INSTANCES
+            value = label.label_id * INSTANCES + number if told_apart else label.label_id
+            yield _Shown(label, value, mask)
+
+
+def _truth(size_hw: tuple[int, ...], shown: list[_Shown]) -> dict[str, bytes]:
+    """Encode what the objects are, by the ending of the file."""
+    label_ids, colours = np.full(size_hw, UNLABELED, np.uint8), np.zeros((*size_hw, 4), np.uint8)
+    train_ids, instance_ids = np.full(size_hw, IGNORE_ID, np.uint8), np.zeros(size_hw, np.uint16)
+    colours[..., 3] = OPAQUE
+    for one in shown:
+        label_ids[one.mask] = one.label.label_id
+        train_ids[one.mask] = one.label.train_id
+        instance_ids[one.mask] = one.value
+        colours[one.mask] = (*one.label.colour, OPAQUE)
+    return {
+        "labelIds.png": encode_png(label_ids),
+        "labelTrainIds.png": encode_png(train_ids),
+        "instanceIds.png": encode_png(instance_ids),
+        "color.png": encode_png(colours),
+        "polygons.json": json.dumps(_annotation(size_hw, shown)).encode(),
+    }
+
+
+def _annotation(size_hw: tuple[int, ...], shown: list[_Shown]) -> dict[str, Any]:
+    height, width = size_hw
+    objects = [
+        {"label": _name(one), "polygon": _closed(outline.tolist())}
+        for one in shown
+        for outline in polygons(one.mask)
+    ]
+    return {"imgHeight": height, "imgWidth": width, "objects": objects}
+
+
+def _name(one: _Shown) -> str:
+    is_group = one.label.has_instances and one.value < INSTANCES
+    return f"{one.label.name}{GROUP if is_group else ''}"
+
+
+def _closed(points: list[list[int]]) -> list[list[int]]:
+    """Repeat points of what is one pixel or line wide: polygons of fewer than 3 are not drawn."""
+    return points if len(points) >= MIN_POINTS else (points * MIN_POINTS)[:MIN_POINTS]

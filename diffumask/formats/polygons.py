@@ -7,6 +7,7 @@ from jaxtyping import Int32
 from diffumask.types import Mask
 
 Points = Int32[np.ndarray, "n 2"]
+MIN_POINTS = 3
 
 
 def polygons(mask: Mask) -> list[Points]:
