@@ -6,6 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
+from PIL import Image as PillowImage
+from PIL import ImageDraw
 
 from diffumask.errors import InputError
 from diffumask.formats.brush import decode, decode_mask, encode, encode_mask
@@ -14,7 +16,7 @@ from diffumask.formats.extra import load
 from diffumask.formats.instances import MAX_INSTANCES, instance_map
 from diffumask.formats.items import masks_of, split_of
 from diffumask.formats.polygons import polygons
-from diffumask.formats.yolo import to_lines
+from diffumask.formats.yolo import to_boxes, to_lines
 
 SIDES = array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=24)
 MASKS = arrays(np.bool_, SIDES, fill=st.nothing())
@@ -29,13 +31,28 @@ def smooth(mask):
     return cv2.medianBlur(mask.astype(np.uint8), 3) > 0
 
 
-def drawn_by_readers(lines, size_hw, class_ids):
-    """Draw lines of YOLO as its readers do: cut off the fraction, fill with OpenCV."""
+def cut_off(class_map, points, value):
+    cv2.fillPoly(class_map, [points.astype(np.int32)], value)
+
+
+def rounded(class_map, points, value):
+    cv2.fillPoly(class_map, [np.rint(points).astype(np.int32)], value)
+
+
+def by_pillow(class_map, points, value):
+    picture = PillowImage.fromarray(class_map)
+    corners = [(float(x), float(y)) for x, y in points]
+    ImageDraw.Draw(picture).polygon(corners, value, value)
+    class_map[:] = np.array(picture)
+
+
+def drawn_by_readers(lines, size_hw, class_ids, draw):
+    """Draw lines of YOLO as one kind of its readers does, in single precision."""
     class_map = np.zeros(size_hw, np.uint8)
     for line in lines:
         index, *places = line.split()
-        points = np.array(places, float).reshape(-1, 2) * size_hw[::-1]
-        cv2.fillPoly(class_map, [points.astype(np.int32)], class_ids[int(index)])
+        points = np.array(places, np.float32).reshape(-1, 2) * np.float32(size_hw[::-1])
+        draw(class_map, points, class_ids[int(index)])
     return class_map
 
 
@@ -57,12 +74,13 @@ def test_a_ring_is_one_polygon_with_a_bridge():
     assert polygons(np.zeros((4, 5), bool)) == []
 
 
+@pytest.mark.parametrize("draw", [cut_off, rounded, by_pillow])
 @FEW
 @given(CLASS_MAPS)
-def test_lines_of_yolo_lose_what_is_no_area_and_nothing_else(class_map):
+def test_lines_of_yolo_lose_what_is_no_area_and_nothing_else(draw, class_map):
     ids = [1, 7, 254]
     lines, left_out = to_lines(class_map, {class_id: i for i, class_id in enumerate(ids)})
-    back = drawn_by_readers(lines, class_map.shape, ids)
+    back = drawn_by_readers(lines, class_map.shape, ids, draw)
     wanted = np.where(class_map == 255, 0, class_map)
     assert set(np.unique(back[back != wanted])) <= {0}
     thin = [outline for _, mask in masks_of(class_map, False) for outline in polygons(mask)]
@@ -71,9 +89,46 @@ def test_lines_of_yolo_lose_what_is_no_area_and_nothing_else(class_map):
     assert np.count_nonzero(back != wanted) == lost
 
 
+@pytest.mark.parametrize("draw", [cut_off, rounded, by_pillow])
+@pytest.mark.parametrize("size_hw", [(1_023, 2_047), (4_097, 61)])
+def test_lines_of_yolo_are_as_exact_in_large_images(draw, size_hw):
+    class_map = np.zeros(size_hw, np.uint8)
+    height, width = size_hw
+    cv2.ellipse(class_map, (width // 2, height // 2), (width // 2, height // 2), 0, 0, 360, 1, -1)
+    class_map[-2:, -2:] = 1
+    lines, left_out = to_lines(class_map, {1: 0})
+    assert left_out == 0
+    assert np.array_equal(drawn_by_readers(lines, size_hw, [1], draw), class_map)
+
+
 def test_places_of_yolo_lie_within_the_image():
-    lines, _ = to_lines(np.full((3, 8), 5, np.uint8), {5: 0})
-    assert lines == ["0 0.062500 0.166667 0.062500 0.833333 0.937500 0.833333 0.937500 0.166667\n"]
+    lines, _ = to_lines(np.full((7, 7), 5, np.uint8), {5: 0})
+    assert lines == ["0 0.070000 0.070000 0.070000 0.927143 0.927143 0.927143 0.927143 0.070000\n"]
+
+
+@FEW
+@given(CLASS_MAPS, st.booleans())
+def test_boxes_of_yolo_hold_their_objects_and_no_more(class_map, instances):
+    height, width = class_map.shape
+    lines, left_out = to_boxes(class_map, {1: 0, 7: 1, 254: 2}, instances)
+    objects = list(masks_of(class_map, instances))
+    assert (left_out, len(lines)) == (0, len(objects))
+    for line, (class_id, mask) in zip(lines, objects, strict=True):
+        index, x, y, box_width, box_height = map(float, line.split())
+        assert [1, 7, 254][int(index)] == class_id
+        ys, xs = np.nonzero(mask)
+        wanted = [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]
+        sides = np.array(
+            [x - box_width / 2, y - box_height / 2, x + box_width / 2, y + box_height / 2]
+        )
+        assert np.allclose(sides * [width, height, width, height], wanted, atol=1e-3)
+
+
+def test_without_instances_a_class_has_one_number():
+    class_map = np.array([[3, 0, 3], [255, 0, 254]], np.uint8)
+    numbers, class_ids = instance_map(class_map, instances=False)
+    assert numbers.tolist() == [[1, 0, 1], [255, 0, 2]]
+    assert class_ids == [3, 254]
 
 
 @FEW
