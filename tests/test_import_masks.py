@@ -426,7 +426,7 @@ def test_bad_options_change_nothing(data, tmp_path):
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "mine.txt").write_text("mine")
     before = files(tmp_path)
-    known = "voc, coco, yolo, cityscapes, hf, webdataset, png, cvat, label-studio, got 'tfds'"
+    known = "yolo, yolo-detect, cityscapes, hf, webdataset, png, cvat, label-studio, got 'tfds'"
     assert known in refused("export", data, "--format", "tfds", "-o", out)
     assert "got 1.5" in refused("export", data, "--format", "voc", "-o", out, "--split", "1.5")
     assert "got nan" in refused("export", data, "--format", "voc", "-o", out, "--split", "nan")

@@ -14,17 +14,32 @@ def export(
         str,
         typer.Option(
             "--format",
-            help="voc, coco, yolo, cityscapes, hf, webdataset, png, or to correct masks: cvat, "
-            "label-studio.",
+            help="voc, coco, yolo, yolo-detect, cityscapes, hf, webdataset, png, or to correct "
+            "masks: cvat, label-studio.",
         ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="New folder.")],
     split: Annotated[
         float | None, typer.Option(help="Share of the items for train.", show_default="0.9")
     ] = None,
+    split_seed: Annotated[int, typer.Option(help="Another seed makes another split.")] = 0,
+    stratified: Annotated[
+        bool, typer.Option("--stratified", help="Give each class its share of both splits.")
+    ] = False,
     instances: Annotated[
         bool, typer.Option("--instances", help="Each connected component is an object.")
     ] = False,
+    ids: Annotated[
+        str | None,
+        typer.Option(
+            help="Class ids in masks: keep, or contiguous (1, 2, 3 ...); for hf, webdataset, png, "
+            "voc.",
+            show_default="contiguous for hf and webdataset",
+        ),
+    ] = None,
+    png_mode: Annotated[
+        str, typer.Option(help="Masks of the format png: P (palette) or L (grey, for OpenCV).")
+    ] = "P",
     with_dropped: Annotated[
         bool, typer.Option("--all", help="Also the items that diffumask filter dropped.")
     ] = False,
@@ -36,4 +51,6 @@ def export(
     """
     from ..export import Request, run
 
-    return run(Request(folder, format_name, out, split, instances, with_dropped))
+    split_as = (split, split_seed, stratified)
+    masks_as = (instances, ids, png_mode)
+    return run(Request(folder, format_name, out, with_dropped, *split_as, *masks_as))

@@ -1,8 +1,8 @@
-"""What is exported: the items of a dataset, the split of each, and their instances."""
+"""What is exported: the items of a dataset, the ids and the split of each, and their instances."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
@@ -12,10 +12,11 @@ from diffumask.augment.pairs import class_ids
 from diffumask.augment.source import Source, open_source
 from diffumask.errors import InputError
 from diffumask.records import Record, item_paths, record_name
-from diffumask.types import ClassMap, Image, Mask
+from diffumask.types import IGNORE_ID, ClassMap, Image, Mask
 
 TRAIN, VAL = SPLITS = ("train", "val")
 DIGEST_BYTES = 8
+SEEDS = 2**64
 CONNECTIVITY = 8  # as contours have it
 
 
@@ -35,11 +36,13 @@ class Item:
 class Selection:
     """The items to export: positions in a source, by split, in the order of names.
 
+    `new_ids` are those that class ids become in masks and records; other values stay as they are.
     `advance` is called with 1 after each item that was taken.
     """
 
     source: Source
     positions: Mapping[str, tuple[int, ...]]
+    new_ids: Mapping[int, int] = field(default_factory=dict)
     advance: Callable[[int], None] = lambda count: None
 
     def __len__(self) -> int:
@@ -48,7 +51,8 @@ class Selection:
     @property
     def class_ids(self) -> dict[str, int]:
         """The class ids by name, in the order of ids."""
-        return dict(sorted(self.source.run["classes"].items(), key=lambda entry: entry[1]))
+        old = sorted(self.source.run["classes"].items(), key=lambda entry: entry[1])
+        return {name: self._new_id(class_id) for name, class_id in old}
 
     def records(self) -> list[Record]:
         """Return the records of all items."""
@@ -66,28 +70,88 @@ class Selection:
         name = record_name(record)
         pair = self.source.decode(position)
         image_file = self.source.folder / item_paths(name)["file_name"]
-        return Item(name, split, record, image_file, pair.image, pair.class_map)
+        class_map = pair.class_map
+        if self.new_ids:
+            table = np.array([self._new_id(value) for value in range(IGNORE_ID + 1)], np.uint8)
+            class_map, record = cv2.LUT(class_map, table), self._renumbered(position)
+        return Item(name, split, record, image_file, pair.image, class_map)
+
+    def _renumbered(self, position: int) -> Record:
+        first, *_ = targets = [
+            {"word": one.word, "class": one.class_name, "class_id": self._new_id(one.class_id)}
+            for one in self.source.prompt(position).targets
+        ]
+        renumbered = {"class_id": first["class_id"], "targets": targets}
+        return self.source.records[position] | renumbered
+
+    def _new_id(self, class_id: int) -> int:
+        return self.new_ids.get(class_id, class_id)
 
 
-def select(folder: Path, train_share: float, with_dropped: bool = False) -> Selection:
+def select(
+    folder: Path,
+    train_share: float,
+    with_dropped: bool = False,
+    *,
+    contiguous: bool = False,
+    seed: int = 0,
+    stratified: bool = False,
+) -> Selection:
     """Choose the items of a dataset, without those that `diffumask filter` dropped.
 
-    Raises InputError for a folder that is no dataset, nothing to export, and a share outside
-    of [0, 1].
+    With `contiguous` ids the classes are 1, 2, 3 ... in the order of their own ids; another
+    `seed` makes another split, and a `stratified` one is that of `stratified_splits`. Raises
+    InputError for a folder that is no dataset, nothing to export, a share outside of [0, 1] and
+    a seed outside of [0, 2**64).
     """
     if not 0 <= train_share <= 1:
         raise InputError(f"expected a split in [0, 1], the share of train, got {train_share}")
+    if not 0 <= seed < SEEDS:
+        raise InputError(f"expected a split seed in 0..{SEEDS - 1}, got {seed}")
     source = open_source(folder, with_dropped)
-    positions: dict[str, list[int]] = {split: [] for split in SPLITS}
-    for position, record in enumerate(source.records):
-        positions[split_of(record_name(record), train_share)].append(position)
-    return Selection(source, {split: tuple(of_split) for split, of_split in positions.items()})
+    names = [record_name(record) for record in source.records]
+    splits = [split_of(name, train_share, seed) for name in names]
+    if stratified and train_share not in (0, 1):
+        classes = [source.prompt(at).targets[0].class_name for at in range(len(source))]
+        splits = stratified_splits(names, classes, train_share, seed)
+    positions = {
+        split: tuple(at for at, one in enumerate(splits) if one == split) for split in SPLITS
+    }
+    old_ids = sorted(source.run["classes"].values()) if contiguous else []
+    new_ids = {class_id: new for new, class_id in enumerate(old_ids, 1)}
+    return Selection(source, positions, new_ids)
 
 
-def split_of(name: str, train_share: float) -> str:
+def split_of(name: str, train_share: float, seed: int = 0) -> str:
     """Decide the split of an item by its name alone, so that items added later change no other."""
-    digest = hashlib.blake2b(name.encode(), digest_size=DIGEST_BYTES).digest()
-    return TRAIN if int.from_bytes(digest, "big") < train_share * 2 ** (8 * DIGEST_BYTES) else VAL
+    return TRAIN if _digest(name, seed) < train_share * 2 ** (8 * DIGEST_BYTES) else VAL
+
+
+def stratified_splits(
+    names: Sequence[str], classes: Sequence[str], train_share: float, seed: int = 0
+) -> list[str]:
+    """Decide the splits of items so that each class has the share as nearly as can be.
+
+    A class of two items or more has one in each split. Which ones those are hangs on all items of
+    the class.
+    """
+    by_class: dict[str, list[str]] = {}
+    for name, class_name in zip(names, classes, strict=True):
+        by_class.setdefault(class_name, []).append(name)
+    trained: set[str] = set()
+    for of_class in by_class.values():
+        if len(of_class) == 1:
+            trained |= {name for name in of_class if split_of(name, train_share, seed) == TRAIN}
+        else:
+            n_train = min(max(round(train_share * len(of_class)), 1), len(of_class) - 1)
+            trained |= set(sorted(of_class, key=lambda name: _digest(name, seed))[:n_train])
+    return [TRAIN if name in trained else VAL for name in names]
+
+
+def _digest(name: str, seed: int) -> int:
+    salt = seed.to_bytes(hashlib.blake2b.SALT_SIZE, "big")
+    digest = hashlib.blake2b(name.encode(), digest_size=DIGEST_BYTES, salt=salt).digest()
+    return int.from_bytes(digest, "big")
 
 
 def masks_of(class_map: ClassMap, instances: bool) -> Iterator[tuple[int, Mask]]:

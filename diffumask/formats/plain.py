@@ -10,6 +10,7 @@ import numpy as np
 
 from diffumask.formats.archive import Archive
 from diffumask.formats.corrected import Originals
+from diffumask.formats.encode import encode_png
 from diffumask.formats.items import Selection
 from diffumask.labelled.layouts import LIST_FILE
 from diffumask.labelled.pixels import INDEX_MODES
@@ -19,8 +20,14 @@ from diffumask.types import ClassMap
 CLASSES_FILE = "classes.json"
 
 
-def write_plain(selection: Selection, folder: Path, instances: bool) -> list[str]:
-    """Write images and index masks, as `diffumask evaluate` reads them in the layout plain."""
+def write_plain(
+    selection: Selection, folder: Path, instances: bool, grey: bool = False
+) -> list[str]:
+    """Write images and index masks, as `diffumask evaluate` reads them in the layout plain.
+
+    Masks are palette PNG, or `grey` for OpenCV and others that take a palette for colours.
+    """
+    encode = encode_png if grey else encode_class_map
     for name in ("images", "masks"):
         (folder / name).mkdir()
     with open(folder / LIST_FILE, "w", encoding="utf-8", newline="") as file:
@@ -29,7 +36,7 @@ def write_plain(selection: Selection, folder: Path, instances: bool) -> list[str
         for item in selection.items():
             image, mask = f"images/{item.name}.png", f"masks/{item.name}.png"
             shutil.copyfile(item.image_file, folder / image)
-            (folder / mask).write_bytes(encode_class_map(item.class_map))
+            (folder / mask).write_bytes(encode(item.class_map))
             rows.writerow([image, mask, item.split])
     write_classes(selection, folder)
     return []

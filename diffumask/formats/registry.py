@@ -1,6 +1,7 @@
 """The formats by name."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from diffumask.errors import InputError
@@ -16,7 +17,7 @@ from diffumask.formats.label_studio import read_label_studio, write_label_studio
 from diffumask.formats.plain import read_plain, write_plain
 from diffumask.formats.shards import write_webdataset
 from diffumask.formats.voc import write_voc
-from diffumask.formats.yolo import write_yolo
+from diffumask.formats.yolo import write_yolo, write_yolo_boxes
 from diffumask.types import ClassMap
 
 Write = Callable[[Selection, Path, bool], list[str]]
@@ -26,6 +27,7 @@ WRITERS: dict[str, Write] = {
     "voc": write_voc,
     "coco": write_coco,
     "yolo": write_yolo,
+    "yolo-detect": write_yolo_boxes,
     "cityscapes": write_cityscapes,
     "hf": write_hub,
     "webdataset": write_webdataset,
@@ -33,8 +35,15 @@ WRITERS: dict[str, Write] = {
     "cvat": write_cvat,
     "label-studio": write_label_studio,
 }
-WITH_INSTANCES = frozenset({"voc", "coco", "yolo", "cvat", "label-studio"})
+GREY_WRITERS: dict[str, Write] = {"png": partial(write_plain, grey=True)}
+WITH_INSTANCES = frozenset(
+    {"voc", "coco", "yolo", "yolo-detect", "cityscapes", "cvat", "label-studio"}
+)
 WITHOUT_SPLITS = frozenset({"cvat", "label-studio"})
+# Whether class ids are contiguous by default, where there is a choice. Those who load the first
+# two train with as many outputs as id2label.json has names, while ids of VOC mean its classes, and
+# plain masks go back into the dataset.
+CONTIGUOUS_IDS = {"hf": True, "webdataset": True, "png": False, "voc": False}
 READERS: dict[str, Read] = {
     "cvat": read_cvat,
     "label-studio": read_label_studio,
@@ -43,9 +52,13 @@ READERS: dict[str, Read] = {
 }
 
 
-def writer(name: str) -> Write:
-    """Return the function that writes a format. Raises InputError for an unknown one."""
-    return WRITERS[_known(name, list(WRITERS))]
+def writer(name: str, grey: bool = False) -> Write:
+    """Return the function that writes a format, with `grey` masks in place of palettes.
+
+    Raises InputError for an unknown one, and for one whose masks cannot be grey.
+    """
+    writers = GREY_WRITERS if grey else WRITERS
+    return writers[_known(name, list(writers))]
 
 
 def reader(name: str) -> Read:
