@@ -5,8 +5,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 TYPES := build/types/diffumask
+READERS := build/readers
 
-.PHONY: demo test check format lint types
+.PHONY: demo test readers check format lint types
 
 demo: $(INSTALLED)
 	$(BIN)/diffumask generate --class bird --n 12 --out demo
@@ -14,6 +15,14 @@ demo: $(INSTALLED)
 
 test: $(INSTALLED)
 	$(BIN)/pytest
+
+# In a process of their own, as transformers would take a torchvision that it finds for a whole one.
+readers: $(READERS)/.installed
+	PYTHONPATH=$(READERS) $(BIN)/pytest --confcutdir=tests/readers tests/readers
+
+$(READERS)/.installed: tests/readers/requirements.txt $(INSTALLED)
+	$(BIN)/python -m pip install --no-deps --upgrade --target $(READERS) -r tests/readers/requirements.txt
+	touch $@
 
 check: lint types test
 
