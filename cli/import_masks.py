@@ -39,5 +39,11 @@ def run(masks: Path, format_name: str, data: Path, out: Path) -> Result:
         f"{len(source)} items in {out}, {n_corrected} with corrected masks; "
         f"look at {out / PREVIEW_FILE}"
     )
-    facts = {"folder": out, "items": len(source), "corrected": n_corrected}
-    return Result(text, facts, folder=out)
+    facts = {
+        "folder": out,
+        "items": len(source),
+        "corrected": n_corrected,
+        "left_out": dict(originals.left_out),
+        "kept": originals.kept,
+    }
+    return Result("\n".join([text, *originals.notes()]), facts, folder=out)

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from PIL import Image as PillowImage
 
+from diffumask import extra
 from diffumask.draw import voc_palette
 from diffumask.errors import InputError
-from diffumask.formats import extra
 from diffumask.formats.folder import new_folder
 from diffumask.formats.instances import instance_map
 from diffumask.formats.items import select

@@ -10,13 +10,13 @@ from PIL import Image as PillowImage
 from PIL import ImageDraw
 
 from diffumask.errors import InputError
+from diffumask.extra import load
 from diffumask.formats.brush import decode, decode_mask, encode, encode_mask
-from diffumask.formats.coco_masks import decode_counts, mask_of_counts
-from diffumask.formats.extra import load
 from diffumask.formats.instances import MAX_INSTANCES, instance_map
 from diffumask.formats.items import masks_of, split_of
 from diffumask.formats.polygons import polygons
 from diffumask.formats.yolo import to_boxes, to_lines
+from diffumask.labelled.shapes import decode_counts, draw_columns
 
 SIDES = array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=24)
 MASKS = arrays(np.bool_, SIDES, fill=st.nothing())
@@ -173,13 +173,13 @@ def test_broken_brush_code_is_refused(code):
 def test_compressed_run_lengths_are_read_as_pycocotools_writes_them(mask):
     rle = load("pycocotools.mask").encode(np.asfortranarray(mask, np.uint8))
     counts = decode_counts(rle["counts"].decode())
-    assert np.array_equal(mask_of_counts(counts, mask.shape), mask)
+    assert np.array_equal(draw_columns(counts, mask.shape), mask)
 
 
 @pytest.mark.parametrize("counts", [[3], [-1, 13], [5, 100_000], [], [[12]], [2**62] * 4])
 def test_run_lengths_of_another_area_are_refused(counts):
     with pytest.raises(InputError, match="another area"):
-        mask_of_counts(counts, (3, 4))
+        draw_columns(counts, (3, 4))
 
 
 @FEW

@@ -99,8 +99,7 @@ def test_an_export_comes_back_as_it_was(tmp_path_factory, labels, name, instance
         accept(folder / "out" / "tasks.json")
     archive = {"cvat": "annotations.zip", "label-studio": "tasks.json"}.get(name, "")
     back = read(name, folder / "out" / archive, data)
-    wanted = np.where(labels == 255, 0, labels) if name == "coco" else labels
-    assert np.array_equal(back[NAME], wanted)
+    assert np.array_equal(back[NAME], labels)
     assert not back["Bird_000000"].any()
 
 
@@ -234,12 +233,8 @@ def test_label_studio_counts_the_latest_annotation_and_the_last_region(data, tmp
     ("annotation", "message"),
     [
         ({"result": [region(np.ones((6, 9), bool), "dog")]}, "got 'dog'; rename it"),
-        ({"result": [region(np.ones((9, 6), bool), "bird")]}, "of 6x9 pixels"),
-        (
-            {"result": [region(np.ones((6, 9), bool), "bird", "polygonlabels")]},
-            "regions of the brush",
-        ),
-        ({"result": [region(np.ones((6, 9), bool), "bird", value={})]}, "something else"),
+        ({"result": [region(np.ones((9, 6), bool), "bird")]}, "at 6x9 pixels"),
+        ({"result": [region(np.ones((6, 9), bool), "bird", value={})]}, "paint them instead"),
         ({"result": {"a": 1}}, "something else"),
         ({}, "something else"),
         ("text", "something else"),
@@ -269,6 +264,7 @@ def test_coco_of_any_shape_is_read(data, tmp_path):
     polygon = [[2, 1, 6, 1, 6, 3, 2, 3]]
     counts = {"size": [6, 9], "counts": [0, 6, 48]}
     wanted = np.zeros((6, 9), np.uint8)
+    wanted[5] = 255  # as it was
     wanted[1:3, 2:6] = 8
     wanted[:, 0] = 3
     path = coco_file(tmp_path / "coco.json", polygon, counts)
@@ -290,9 +286,9 @@ def test_coco_of_any_shape_is_read(data, tmp_path):
         [[1, 2, 3, 4, 5]],
         [[1, 2, 3, 4, 5, 1e400]],
         [["a"] * 6],
+        [[]],
         [3],
         3,
-        None,
     ],
 )
 def test_broken_shapes_are_refused(data, tmp_path, shape):
@@ -367,13 +363,13 @@ def test_damaged_and_locked_archives_are_refused(data, tmp_path):
     path = packed(tmp_path / "torn.zip", **{f"{NAME}.png": png_of(np.zeros((6, 9)))})
     content = bytearray(path.read_bytes())
     path.write_bytes(content[:-30])
-    with pytest.raises(InputError, match="expected a folder, zip or JSON file"):
+    with pytest.raises(InputError, match="expected a folder, zip, JSON or XML file"):
         read("png", path, data)
     content[60] ^= 255
     path.write_bytes(content)
     with pytest.raises(InputError, match="expected a whole Bird_000001"):
         read("png", path, data)
-    with pytest.raises(InputError, match="folder, zip or JSON"):
+    with pytest.raises(InputError, match="folder, zip, JSON or XML"):
         read("png", tmp_path / "nothing.zip", data)
 
 
@@ -443,7 +439,7 @@ def test_bad_options_change_nothing(data, tmp_path):
     assert "cvat, label-studio, coco, png, got 'voc'" in refused(
         "import", masks, "--format", "voc", *words
     )
-    assert "one labelmap.txt" in refused("import", masks, "--format", "cvat", *words)
+    assert "export the task as" in refused("import", masks, "--format", "cvat", *words)
     assert "one .json" in refused("import", masks, "--format", "label-studio", *words)
     assert "outside of" in refused("import", masks, "--format", "png", "--data", data, "-o", data)
     assert files(tmp_path) == before

@@ -37,6 +37,7 @@ ARRAYS_ONLY = {
     "evaluation.figure",
     "evaluation.file",
     "evaluation.report",
+    "extra",
     "formats",
     "gallery",
     "item_check",

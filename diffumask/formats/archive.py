@@ -1,4 +1,4 @@
-"""Files that others made: a folder, a zip or a single JSON file, read in memory and bounded."""
+"""Files that others made: a folder, a zip or a single file, read in memory and bounded."""
 
 import io
 import json
@@ -20,6 +20,7 @@ MAX_FILES = 1_000_000
 MAX_PNG_BYTES = 64 * 2**20
 MAX_TEXT_BYTES = 2**30
 OF_SYSTEMS = ("__MACOSX", ".")  # what macOS and editors leave in folders
+SINGLE = (".json", ".xml")  # files that are a whole export
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +91,18 @@ class Archive:
         whole = ending if ending.startswith(".") else f"/{ending}"
         found = [name for name in sorted(self.files) if f"/{name}".endswith(whole)]
         if len(found) != 1:
-            got = ", ".join(found) or ", ".join(sorted(self.files)[:3]) or "nothing"
+            got = ", ".join(found) or self.some_files()
             raise InputError(f"expected one {ending} in {self.path}, got {got}")
         return found[0]
+
+    def some_files(self) -> str:
+        """Name the first files, for an error."""
+        return ", ".join(sorted(self.files)[:3]) or "nothing"
 
 
 @contextmanager
 def open_archive(path: Path) -> Iterator[Archive]:
-    """Open a folder, a zip or a single JSON file.
+    """Open a folder, a zip or a single JSON or XML file.
 
     Raises InputError for what is not there, a damaged zip, names in it that leave the folder
     and more than a million files. Links in folders are passed over.
@@ -105,13 +110,15 @@ def open_archive(path: Path) -> Iterator[Archive]:
     if path.is_dir():
         found = [one for one in sorted(path.rglob("*")) if one.is_file() and not one.is_symlink()]
         yield _checked(path, {one.relative_to(path).as_posix(): _reader(one) for one in found})
-    elif path.is_file() and path.suffix.lower() == ".json":
+    elif path.is_file() and path.suffix.lower() in SINGLE:
         yield _checked(path, {path.name: _reader(path)})
     else:
         try:
             opened = zipfile.ZipFile(path)
         except (OSError, zipfile.BadZipFile, ValueError) as error:
-            raise InputError(f"expected a folder, zip or JSON file, got {path}: {error}") from error
+            raise InputError(
+                f"expected a folder, zip, JSON or XML file, got {path}: {error}"
+            ) from error
         with opened:
             infos = [info for info in opened.infolist() if not info.is_dir()]
             yield _checked(path, {info.filename: _member(opened, info) for info in infos})

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from diffumask.formats import extra
+from diffumask import extra
 from diffumask.formats.items import SPLITS, Selection, masks_of
 from diffumask.types import Mask
 

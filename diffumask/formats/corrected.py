@@ -1,7 +1,9 @@
 """Masks that people corrected, written as a dataset with the images and records of the old one."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -9,24 +11,41 @@ import numpy as np
 
 from diffumask.augment.source import Source
 from diffumask.errors import InputError
-from diffumask.formats.labelmap import IGNORE
 from diffumask.labelled.coding import BACKGROUND, Classes, name_key
+from diffumask.labelled.names import IGNORE
 from diffumask.labelled.pixels import size_hw
 from diffumask.maps import maps_path
 from diffumask.records import has_maps, item_paths, make_record, record_name
 from diffumask.store import Store
-from diffumask.types import BACKGROUND_ID, IGNORE_ID, ClassMap, Example
+from diffumask.types import BACKGROUND_ID, IGNORE_ID, ClassMap, Example, Mask
 
 BATCH_SIZE = 100  # items that are taken over at a time
+LISTED = 5  # items in a note
 MASK_SOURCE, CORRECTED = "mask_source", "corrected"
 PREFIXED = re.compile(r".*[-_]([A-Z0-9][A-Za-z0-9]*_[0-9]{6,})")  # as Label Studio names uploads
+SUFFIXED = re.compile(r"(.+)_[A-Za-z]+\.rf\.[0-9A-Za-z]+")  # as Roboflow does: NAME_png.rf.HASH
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """What a person drew on an image; `mask` is None for what has none, such as a box."""
+
+    label: object
+    mask: Mask | None
+    kind: str
 
 
 class Originals:
-    """The items that corrections are for: their names, sizes and labels."""
+    """The items that corrections are for: their names, sizes and labels.
+
+    `left_out` counts the regions that were read and have no mask, by their kind, and `kept` lists
+    the items that have such regions alone, so that their mask stays.
+    """
 
     def __init__(self, source: Source) -> None:
         self.source = source
+        self.left_out: Counter[str] = Counter()
+        self.kept: list[str] = []
         self.positions = {record_name(one): at for at, one in enumerate(source.records)}
         self.class_ids: dict[str, int] = source.run["classes"]
         self._classes = Classes(self.class_ids)
@@ -34,6 +53,8 @@ class Originals:
     def item_of(self, file_name: object) -> str:
         """Return the item a file is named after. Raises InputError for another name."""
         stem = PurePosixPath(str(file_name).replace("\\", "/")).stem
+        suffixed = SUFFIXED.fullmatch(stem)
+        stem = suffixed[1] if suffixed else stem
         match = PREFIXED.fullmatch(stem)
         for name in (stem, match[1] if match else ""):
             if name in self.positions:
@@ -46,6 +67,58 @@ class Originals:
     def size_hw(self, name: str) -> tuple[int, int]:
         """Return the size of an item from the head of its image."""
         return size_hw(self.source.folder / item_paths(name)["file_name"])
+
+    def check_size(self, name: str, size_hw: tuple[int, int]) -> None:
+        """Raise InputError for what was drawn on an image of another size than the item's."""
+        height, width = self.size_hw(name)
+        if tuple(size_hw) != (height, width):
+            raise InputError(
+                f"expected what is drawn on {name} at {height}x{width} pixels (height x width) as "
+                f"its image, got {size_hw[0]}x{size_hw[1]}; export it without resizing"
+            )
+
+    def knows_ignore(self, labels: Iterable[str]) -> bool:
+        """Tell whether the labels of a tool have one for 255, so that none means there is none."""
+        return IGNORE_ID in map(self.value_of, labels)
+
+    def draw(self, name: str, regions: Iterable[Region], knows_ignore: bool) -> ClassMap | None:
+        """Draw regions one over the other; None where they all have no mask.
+
+        Where the tool has no label for 255, what was 255 stays so unless a region covers it.
+        Raises InputError for an unknown label.
+        """
+        class_map = np.full(self.size_hw(name), BACKGROUND_ID, np.uint8)
+        if not knows_ignore:
+            class_map[self.source.read(self.positions[name]).class_map == IGNORE_ID] = IGNORE_ID
+        are_masks: set[bool] = set()
+        for region in regions:
+            are_masks.add(region.mask is not None)
+            if region.mask is None:
+                self.left_out[region.kind] += 1
+            else:
+                class_map[region.mask] = self.known_value(region.label)
+        if are_masks == {False}:
+            self.kept.append(name)
+            return None
+        return class_map
+
+    def notes(self) -> list[str]:
+        """Say what was left out, and which items keep their mask for it."""
+        lines = []
+        if self.left_out:
+            lines.append(f"left out, being no masks: {self.left_out_text()}")
+        if self.kept:
+            lines.append(
+                f"{len(self.kept)} items with nothing else keep their mask: {self._kept()}"
+            )
+        return lines
+
+    def left_out_text(self) -> str:
+        """Count the regions that have no mask."""
+        return ", ".join(f"{count} {kind}" for kind, count in sorted(self.left_out.items()))
+
+    def _kept(self) -> str:
+        return ", ".join(self.kept[:LISTED]) + ", ..." * (len(self.kept) > LISTED)
 
     def value_of(self, label: str) -> int | None:
         """Return the class id, 0 or 255 that a label stands for, if it is known."""
@@ -79,7 +152,8 @@ def correct(
         _write(originals, name, class_map, store)
         yield name
     if not store.records:
-        raise InputError("expected masks of at least one item, got none; export them again")
+        got = originals.left_out_text() or "none"
+        raise InputError(f"expected masks of at least one item, got {got}; export them again")
     source = originals.source
     others = [one for one in source.records if record_name(one) not in store.records]
     for start in range(0, len(others), BATCH_SIZE):

@@ -1,5 +1,7 @@
 """CVAT: images to make a task of and masks in the format "Segmentation mask 1.1", there and back.
 
+Exports as "CVAT for images 1.1" are read too.
+
 Masks are in the colours of labelmap.txt, in which every colour is declared: CVAT refuses an
 index 255 that is not. What is to be ignored is the label "ignore". Objects are always there:
 without them the reader of CVAT takes the background for a label too.
@@ -13,20 +15,21 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from diffumask.errors import InputError
 from diffumask.formats.archive import Archive
 from diffumask.formats.corrected import Originals
+from diffumask.formats.cvat_xml import EXPORTS, read_cvat_xml
 from diffumask.formats.encode import encode_png
 from diffumask.formats.instances import instance_map
 from diffumask.formats.items import Selection
 from diffumask.formats.labelmap import (
-    LABELMAP_FILE,
     hex_colour,
     label_names,
     paint,
-    read_labelmap,
     unpaint,
     write_labelmap,
 )
+from diffumask.labelled.names import LABELMAP_FILE, read_labelmap
 from diffumask.types import BACKGROUND_ID, ClassMap
 
 CLASS_FOLDER, OBJECT_FOLDER, LIST_FOLDER = (
@@ -60,11 +63,19 @@ def write_cvat(selection: Selection, folder: Path, instances: bool) -> list[str]
 
 
 def read_cvat(archive: Archive, originals: Originals) -> Iterator[tuple[str, ClassMap]]:
-    """Yield the class map of each image of an export as "Segmentation mask 1.1".
+    """Yield the class map of each image of an export as masks, or as "CVAT for images 1.1".
 
     An image that is listed and has no mask is all background. Raises InputError for an archive
     of another structure, other images, and labels that the dataset does not have.
     """
+    if archive.ending(".xml") and not archive.ending(LABELMAP_FILE):
+        yield from read_cvat_xml(archive, archive.one(".xml"), originals)
+        return
+    if not archive.ending(LABELMAP_FILE):
+        raise InputError(
+            f"expected {LABELMAP_FILE} or an XML file in {archive.path}, got "
+            f"{archive.some_files()}; export the task as {EXPORTS}"
+        )
     labelmap = archive.one(LABELMAP_FILE)
     top = labelmap.removesuffix(LABELMAP_FILE)
     colours = read_labelmap(archive.text(labelmap))

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from diffumask.formats import extra
+from diffumask import extra
 from diffumask.formats.items import SPLITS, TRAIN, VAL, Item, Selection
 from diffumask.labelled.coding import BACKGROUND
 from diffumask.records import encode_class_map
@@ -13,6 +13,7 @@ from diffumask.types import BACKGROUND_ID
 
 SHARD_ITEMS = 1_000
 SHARD_BYTES = 300_000_000
+GROUP_ITEMS = 100  # what a reader of a single item has to read
 SPLIT_NAMES = {TRAIN: "train", VAL: "validation"}
 TEXTS = ("prompt", "class", "sub_class", "context")
 CARD = """---
@@ -56,7 +57,8 @@ def write_hub(selection: Selection, folder: Path, instances: bool) -> list[str]:
     def write(rows: list[dict[str, Any]], split: str, shard: int) -> None:
         columns = {name: [row[name] for row in rows] for name in features}
         table = datasets.Dataset.from_dict(columns, features=features).data.table
-        parquet.write_table(table, folder / "data" / f"{SPLIT_NAMES[split]}-{shard:05d}.parquet")
+        path = folder / "data" / f"{SPLIT_NAMES[split]}-{shard:05d}.parquet"
+        parquet.write_table(table, path, row_group_size=GROUP_ITEMS)
 
     for split in SPLITS:
         rows: list[dict[str, Any]] = []

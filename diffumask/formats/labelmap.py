@@ -1,6 +1,6 @@
-"""Names and colours of labels, as labelmap.txt lists them for VOC and CVAT.
+"""Names and colours of labels, as labelmap.txt lists them for VOC and CVAT, and masks in these.
 
-A line is `name:r,g,b:parts:actions`, of which the last two are empty here.
+Parts and actions, of which a line may list some, are empty here.
 """
 
 from collections.abc import Mapping
@@ -10,11 +10,8 @@ import numpy as np
 from diffumask.draw import voc_palette
 from diffumask.errors import InputError
 from diffumask.labelled.coding import BACKGROUND, name_key
+from diffumask.labelled.names import COMMENT, IGNORE
 from diffumask.types import BACKGROUND_ID, IGNORE_ID, ClassMap, Image
-
-LABELMAP_FILE = "labelmap.txt"
-IGNORE = "ignore"
-COMMENT = "#"
 
 
 def label_names(class_ids: Mapping[str, int]) -> dict[int, str]:
@@ -43,20 +40,6 @@ def write_labelmap(class_ids: Mapping[str, int]) -> str:
             )
         lines.append(f"{name}:{','.join(map(str, voc_palette()[value]))}::")
     return "\n".join(lines) + "\n"
-
-
-def read_labelmap(text: str) -> dict[str, tuple[int, int, int]]:
-    """Read the colour of each label. Raises InputError for a line of another form."""
-    colours: dict[str, tuple[int, int, int]] = {}
-    for line in filter(None, map(str.strip, text.splitlines())):
-        if line.startswith(COMMENT):
-            continue
-        name, *rest = line.split(":")
-        rgb = _read_colour(rest[0] if rest else "")
-        if rgb is None:
-            raise InputError(f"expected lines as 'bird:128,128,0::' in labelmap.txt, got {line!r}")
-        colours[name] = rgb
-    return colours
 
 
 def hex_colour(value: int) -> str:
@@ -91,11 +74,3 @@ def unpaint(
             raise InputError(f"expected labels of the dataset in a mask, got {got}; mend it")
         found.append(value)
     return np.array(found, np.uint8)[inverse.reshape(painted.shape[:2])]
-
-
-def _read_colour(text: str) -> tuple[int, int, int] | None:
-    try:
-        red, green, blue = (int(part) for part in text.split(","))
-    except ValueError:
-        return None
-    return (red, green, blue) if all(0 <= one <= 255 for one in (red, green, blue)) else None

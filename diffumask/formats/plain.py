@@ -3,21 +3,22 @@
 import csv
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from diffumask.errors import InputError
 from diffumask.formats.archive import Archive
 from diffumask.formats.corrected import Originals
 from diffumask.formats.encode import encode_png
 from diffumask.formats.items import Selection
+from diffumask.labelled.coding import N_VALUES
 from diffumask.labelled.layouts import LIST_FILE
+from diffumask.labelled.names import CLASSES_FILE, check_class_ids
 from diffumask.labelled.pixels import INDEX_MODES
 from diffumask.records import encode_class_map
-from diffumask.types import ClassMap
-
-CLASSES_FILE = "classes.json"
+from diffumask.types import BACKGROUND_ID, IGNORE_ID, ClassMap
 
 
 def write_plain(
@@ -51,10 +52,41 @@ def write_classes(selection: Selection, folder: Path) -> None:
 def read_plain(archive: Archive, originals: Originals) -> Iterator[tuple[str, ClassMap]]:
     """Yield the index masks of masks/, or of the whole archive where it has no such folder.
 
-    Raises InputError for other images and for PNG in colours.
+    Where classes.json lies beside them their ids are matched with the dataset's by name. Raises
+    InputError for other images, for PNG in colours, and for ids of no class of the dataset.
     """
     found = archive.ending(".png")
+    if not found:
+        raise InputError(
+            f"expected masks as PNG in {archive.path}, got {archive.some_files()}; save a PNG of "
+            "class ids for each item"
+        )
+    values = _values(archive, originals)
     in_masks = [path for path in found if "masks" in PurePosixPath(path).parts[:-1]]
     for path in in_masks or found:
         name = originals.item_of(path)
-        yield name, archive.png(path, originals.size_hw(name), INDEX_MODES).astype(np.uint8)
+        indices = archive.png(path, originals.size_hw(name), INDEX_MODES).astype(np.uint8)
+        yield name, indices if values is None else _translated(indices, values, path)
+
+
+def _values(archive: Archive, originals: Originals) -> dict[int, int | None] | None:
+    """Return what each id in the masks stands for, None for a class that the dataset lacks."""
+    if not archive.ending(CLASSES_FILE):
+        return None
+    path = archive.one(CLASSES_FILE)
+    ids = check_class_ids(archive.json(path), path)
+    named = {value: originals.value_of(name) for name, value in ids.items()}
+    return {BACKGROUND_ID: BACKGROUND_ID, IGNORE_ID: IGNORE_ID, **named}
+
+
+def _translated(indices: ClassMap, values: Mapping[int, int | None], path: str) -> ClassMap:
+    table = np.zeros(N_VALUES, np.uint8)
+    for value in map(int, np.unique(indices)):
+        found = values.get(value)
+        if found is None:
+            raise InputError(
+                f"expected ids of classes of the dataset in {path}, as {CLASSES_FILE} lists them, "
+                f"got {value}; mend the mask"
+            )
+        table[value] = found
+    return table[indices]

@@ -13,7 +13,8 @@ from diffumask.formats.corrected import Originals
 from diffumask.formats.cvat import read_cvat, write_cvat
 from diffumask.formats.hub import write_hub
 from diffumask.formats.items import Selection
-from diffumask.formats.label_studio import read_label_studio, write_label_studio
+from diffumask.formats.label_studio import write_label_studio
+from diffumask.formats.label_studio_regions import read_label_studio
 from diffumask.formats.plain import read_plain, write_plain
 from diffumask.formats.shards import write_webdataset
 from diffumask.formats.voc import write_voc

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from diffumask.formats import extra
+from diffumask import extra
 from diffumask.formats.items import SPLITS, Selection
 from diffumask.formats.plain import write_classes
 from diffumask.records import encode_class_map

@@ -12,7 +12,8 @@ from PIL import Image as PillowImage
 
 from diffumask.formats.instances import box_of, instance_map
 from diffumask.formats.items import SPLITS, Item, Selection
-from diffumask.formats.labelmap import LABELMAP_FILE, write_labelmap
+from diffumask.formats.labelmap import write_labelmap
+from diffumask.labelled.names import LABELMAP_FILE
 from diffumask.records import encode_class_map
 from diffumask.types import Mask
 

@@ -48,22 +48,30 @@ class Classes:
 class Values:
     """What the values in the masks of a dataset stand for; 255 is ignored everywhere.
 
-    Without `names` a value is a class id, and which ones there are is for others to say.
+    Without `names` a value is a class id, and which ones there are is for others to say. `named_by`
+    is the file that the names are of, or empty.
     """
 
     names: Mapping[int, str] | None = None
     background: Collection[int] = frozenset({BACKGROUND_ID})
     ignored: Collection[int] = frozenset()
+    named_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What is wanted of a dataset: `only` some classes, further values ignored, or background."""
+    """What is wanted of a dataset: `only` some classes, further values ignored, or background.
+
+    A value of `mapped` is read as the one it is mapped to, in the masks of the data; those of
+    `predicted_mapped` in predictions.
+    """
 
     classes: Classes | None = None
     only: Sequence[str] = ()
     ignored: Collection[int] = frozenset()
     ignore_background: bool = False
+    mapped: Mapping[int, int] = field(default_factory=dict)
+    predicted_mapped: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +107,7 @@ def decode(raw: UInt8[np.ndarray, "h w"], table: Int16[np.ndarray, " 256"], path
         known = ", ".join(map(str, np.flatnonzero(table != UNKNOWN)[:LISTED]))
         raise InputError(
             f"expected the labels {known} ..., got {value} in {path}; give the classes that the "
-            "masks hold, or ignore the value"
+            "masks hold, or map or ignore the value"
         )
     return cv2.LUT(raw, table.astype(np.uint8))
 
@@ -135,7 +143,26 @@ def make_coding(values: Values, wish: Wish) -> Coding:
     predicted[list(targets)] = list(targets.values())
     truth[[*values.ignored, *wish.ignored, IGNORE_ID]] = IGNORE_ID
     predicted[[*wish.ignored, IGNORE_ID]] = IGNORE_ID
-    return Coding(counted, has_background and not wish.ignore_background, truth, predicted)
+    return Coding(
+        counted,
+        has_background and not wish.ignore_background,
+        _mapped(truth, wish.mapped),
+        _mapped(predicted, wish.predicted_mapped),
+    )
+
+
+def _mapped(
+    table: Int16[np.ndarray, " 256"], mapped: Mapping[int, int]
+) -> Int16[np.ndarray, " 256"]:
+    new = table.copy()
+    for value, other in mapped.items():
+        if not {value, other} <= set(range(N_VALUES)) or table[other] == UNKNOWN:
+            known = ", ".join(map(str, np.flatnonzero(table != UNKNOWN)[:LISTED]))
+            raise InputError(
+                f"expected to map a value in 0..255 to one of {known} ..., got {value} to {other}"
+            )
+        new[value] = table[other]
+    return new
 
 
 def _own_names(values: Values) -> Mapping[int, str]:

@@ -1,4 +1,4 @@
-"""Libraries of single formats, which not everyone has."""
+"""Libraries of single file formats, which not everyone has."""
 
 from importlib import import_module
 from typing import Any
