@@ -31,9 +31,13 @@ from diffumask.errors import InputError
 from diffumask.formats.archive import open_archive
 from diffumask.formats.brush import encode_mask
 from diffumask.formats.corrected import Originals
+from diffumask.formats.hub import write_hub
+from diffumask.formats.items import select
 from diffumask.formats.registry import reader
 from diffumask.gallery.marks import dataset_fingerprint, read_marks
 from diffumask.labelled.folder import open_labelled
+from diffumask.labelled.names import values_beside
+from diffumask.labelled.parquet import _column
 from diffumask.labelled.pixels import read_image as read_any_image
 from diffumask.labelled.pixels import read_indices
 from diffumask.lora.captioned import read_captioned
@@ -116,6 +120,11 @@ def corrected(name: str, file: str) -> Callable[[Path], object]:
     return read
 
 
+def read_hub(folder: Path) -> object:
+    _column.cache_clear()  # the file by this name was another one
+    return list(open_labelled(folder, "hf"))
+
+
 def png(folder: Path) -> bytes:
     return (folder / f"masks/{BIRD}.png").read_bytes()
 
@@ -137,7 +146,7 @@ HEAD = {
     "training": {"images": 2},
 }
 COCO = {
-    "images": [{"id": 1, "file_name": f"{BIRD}.png"}],
+    "images": [{"id": 1, "file_name": f"{BIRD}.png", "height": 6, "width": 9}],
     "categories": [{"id": 2, "name": "bird"}],
     "annotations": [
         {"image_id": 1, "category_id": 2, "segmentation": {"size": [6, 9], "counts": [50, 4]}},
@@ -148,7 +157,14 @@ REGION = {
     **{"type": "brushlabels", "original_width": 9, "original_height": 6},
     "value": {"rle": encode_mask(np.eye(6, 9) > 0), "brushlabels": ["bird"]},
 }
+SHOWN = {**REGION["value"], "original_width": 9, "original_height": 6}
 TASKS = {"x": [{"data": {"item": BIRD}, "annotations": [{"updated_at": "1", "result": [REGION]}]}]}
+LINES = [{"item": BIRD, "id": 1, "annotation_id": 2, "updated_at": "1", "tag": [SHOWN]}]
+CVAT_XML = f"""<annotations><meta><labels><label><name>bird</name></label></labels></meta>
+<image name="{BIRD}.png" width="9" height="6">
+<mask label="bird" rle="1, 3" left="2" top="3" width="2" height="2" z_order="1"/>
+<polygon label="bird" points="1.0,1.0;5.0,1.0;5.0,4.0" z_order="0"/><box label="bird"/>
+</image></annotations>"""
 VOCABULARY = """[classes.bird]\nid = 3\nsynonyms = ["fowl"]\ncontexts = ["on sand"]\n"""
 PROMPT = {"prompt": "a bird", "targets": [{"word": "bird", "class": "bird", "class_id": 3}]}
 CAPTION = {"file_name": f"images/{BIRD}.png", "text": "a bird"}
@@ -245,6 +261,25 @@ READERS = {
         lambda folder: json.dumps(TASKS["x"]).encode(),
         corrected("label-studio", "ls.json"),
     ),
+    "label-studio-min": Reader(
+        "ls.json",
+        lambda folder: json.dumps(LINES).encode(),
+        corrected("label-studio", "ls.json"),
+    ),
+    "cvat-xml": Reader("a.xml", always(CVAT_XML), corrected("cvat", "a.xml")),
+    "labelled-coco": Reader(
+        "annotations/instances_a.json",
+        always(COCO),
+        lambda folder: list(open_labelled(folder, "coco")),
+    ),
+    "labelled-hf": Reader("data/a-00000.parquet", of_file("data/a-00000.parquet"), read_hub),
+    "class-names": Reader("id2label.json", of_file("id2label.json"), read_hub),
+    "classes-beside": Reader(
+        "classes.json", always({"bird": 3}), lambda folder: values_beside(folder)
+    ),
+    "labelmap": Reader(
+        "labelmap.txt", always("# a\nbird:128,128,0::\n"), lambda folder: values_beside(folder)
+    ),
     "cvat": Reader("cvat.zip", of_file("cvat.zip"), corrected("cvat", "cvat.zip")),
     "png": Reader("plain.zip", of_file("plain.zip"), corrected("png", "plain.zip")),
 }
@@ -264,6 +299,9 @@ def whole(tmp_path_factory):
     config = NetworkConfig(hidden_sizes=(4, 4), side=32)
     save(AffinityNet(AffinityNetwork(config), Facts(("bird",), 1, 1, 1, 0, "none")), folder / "net")
     write_zips(folder)
+    (folder / "annotations").mkdir()
+    write_hub(select(folder, 1.0), folder, False)
+    (folder / "data" / "train-00000.parquet").rename(folder / "data" / "a-00000.parquet")
     return folder
 
 

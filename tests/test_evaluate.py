@@ -15,7 +15,7 @@ from diffumask.evaluation.compare import compare_files, compare_network, find_pr
 from diffumask.evaluation.counts import count, no_counts
 from diffumask.evaluation.figure import draw_report
 from diffumask.evaluation.file import refuse_foreign, write_figure, write_report
-from diffumask.evaluation.report import make_report, table
+from diffumask.evaluation.report import looks_binary, make_report, table
 from diffumask.labelled.coding import Classes, Values, Wish, make_coding
 from diffumask.labelled.folder import open_labelled
 from diffumask.metrics import boundary_f, boundary_tolerance_px
@@ -130,7 +130,10 @@ def test_a_group_counts_as_one_class():
 
 def test_masks_in_black_and_white_are_told():
     report = report_of([([[0, 255, 255]], [[0, 255, 255]])])
-    assert "no class is in the truth: masks in black and white" in table(report)
+    assert looks_binary(report) == ["truth"]
+    assert looks_binary(report_of([([[0, 255, 255]], [[0, 3, 3]])])) == ["predictions"]
+    assert looks_binary(report_of([([[0, 3, 3]], [[0, 255, 255]])])) == ["truth"]
+    assert looks_binary(report_of([([[0, 3, 0]], [[0, 3, 3]])])) == []
 
 
 def test_truth_against_itself_is_1_and_two_processes_count_as_one(tmp_path, monkeypatch):
@@ -157,7 +160,7 @@ def test_predictions_are_found_by_the_name_of_item_mask_or_image(tmp_path):
     folders.cityscapes(tmp_path / "data", filled(7), filled(26))
     data = open_labelled(tmp_path / "data")
     truth = find_predictions(tmp_path / "data" / "gtFine", data)
-    assert truth == [pair.mask for pair in data.pairs]
+    assert truth == [pair.place for pair in data.pairs]
     flat = tmp_path / "flat"
     folders.write_mask(flat / "aachen_000000_000019.png", filled(7))
     folders.write_mask(flat / "ulm_000000_000019_leftImg8bit.png", filled(26))

@@ -89,7 +89,9 @@ def test_a_list_or_subfolders_give_the_splits_of_a_plain_folder(tmp_path):
     assert len(open_labelled(folder)) == 2
     shutil.copytree(folder / "ann_dir" / "val", folder / "ann_dir" / "train")
     shutil.copytree(folder / "img_dir" / "val", folder / "img_dir" / "train")
-    with pytest.raises(InputError, match=r"one mask of a name, got .*a.png and .*a.png; choose"):
+    with pytest.raises(
+        InputError, match=r"one mask of a name, got .*a.png and .*a.png for a; choose"
+    ):
         open_labelled(folder)
     with pytest.raises(InputError, match=r"\(train, val\), got 'test'"):
         open_labelled(folder, split="test")
@@ -104,8 +106,8 @@ def test_an_unknown_structure_is_refused_with_those_that_are_known(tmp_path):
     (tmp_path / "pictures").mkdir()
     with pytest.raises(InputError, match=r"layout voc \(JPEGImages, .*\), got .* with pictures"):
         open_labelled(tmp_path, "voc")
-    with pytest.raises(InputError, match=r"the layout auto or one of native, voc.*got 'coco'"):
-        open_labelled(tmp_path, "coco")
+    with pytest.raises(InputError, match=r"the layout auto or one of native, voc.*got 'tfds'"):
+        open_labelled(tmp_path, "tfds")
 
 
 def test_a_folder_without_masks_and_a_mask_without_image_are_refused(tmp_path):

@@ -14,7 +14,8 @@ import cv2
 from diffumask.errors import InputError
 from diffumask.evaluation.counts import Counts, count, no_counts
 from diffumask.labelled.coding import decode
-from diffumask.labelled.folder import Labelled, read_mask
+from diffumask.labelled.folder import Labelled
+from diffumask.labelled.pairs import read_mask
 from diffumask.types import ClassMap, Image
 
 CHUNK = 24  # images that go to a process at a time
@@ -34,7 +35,7 @@ def find_predictions(folder: Path, labelled: Labelled) -> list[Path]:
         other = paths.setdefault(path.stem, path)
         if other != path:
             raise InputError(f"expected one prediction of a name, got {other} and {path}")
-    names = [(pair.name, pair.mask.stem, pair.image.stem) for pair in labelled.pairs]
+    names = [pair.names for pair in labelled.pairs]
     found = [next((paths[one] for one in of if one in paths), None) for of in names]
     missing = [of[0] for of, path in zip(names, found, strict=True) if path is None]
     if missing:

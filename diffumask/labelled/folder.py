@@ -1,20 +1,18 @@
 """A folder of labelled images, read one by one."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import overload
 
-import numpy as np
-from jaxtyping import UInt8
-
 from diffumask.errors import InputError
 from diffumask.labelled.coding import Coding, Wish, decode, make_coding
-from diffumask.labelled.layouts import LAYOUTS, FilePair, Found
-from diffumask.labelled.pixels import read_image, read_indices, size_hw
+from diffumask.labelled.found import Found
+from diffumask.labelled.layouts import LAYOUTS, named_folders
+from diffumask.labelled.pairs import LabelledPair
 from diffumask.types import ClassMap, Image
 
-AUTO = "auto"
+AUTO, FOLDERS = "auto", "folders"  # by their structure, and as the user names them
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +29,16 @@ class Labelled:
     """The labelled images of a folder; each is read when it is asked for, so that any number fits.
 
     Files are checked as they are read: InputError for masks of another size than the image, in
-    colours, with labels that stand for nothing, and for damaged files.
+    colours, with labels that stand for nothing, and for damaged files. `named_by` is the file that
+    the names of classes are of, or the layout, or empty where they are numbers.
     """
 
     folder: Path
     layout: str
     split: str | None
-    pairs: tuple[FilePair, ...]
+    pairs: tuple[LabelledPair, ...]
     coding: Coding
+    named_by: str = ""
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -49,9 +49,9 @@ class Labelled:
     def __getitem__(self, index: slice) -> "Labelled": ...
     def __getitem__(self, index: int | slice) -> "LabelledImage | Labelled":
         if isinstance(index, slice):
-            return Labelled(self.folder, self.layout, self.split, self.pairs[index], self.coding)
+            return replace(self, pairs=self.pairs[index])
         pair = self.pairs[index]
-        return LabelledImage(pair.name, read_image(pair.image), self.class_map(index))
+        return LabelledImage(pair.name, pair.read_image(), self.class_map(index))
 
     def __iter__(self) -> Iterator[LabelledImage]:
         return (self[index] for index in range(len(self)))
@@ -59,24 +59,33 @@ class Labelled:
     def class_map(self, index: int) -> ClassMap:
         """Read the class map alone; of the image only the size is read."""
         pair = self.pairs[index]
-        return decode(read_mask(pair.mask, size_hw(pair.image)), self.coding.truth, pair.mask)
+        return decode(pair.read_values(), self.coding.truth, pair.place)
 
 
 def open_labelled(
-    folder: Path, layout: str = AUTO, split: str | None = None, wish: Wish | None = None
+    folder: Path,
+    layout: str = AUTO,
+    split: str | None = None,
+    wish: Wish | None = None,
+    masks: Path | None = None,
 ) -> Labelled:
     """Find the images with a mask in a folder; none is read yet.
 
     `layout` is one of `LAYOUTS`, "auto" the first whose structure the folder has; without a
-    `split` those of all are taken. Class ids are those of `wish.classes`, else the data's own.
-    Raises InputError for another structure, an unknown split, a mask without its image, two masks
-    of one name, and for a folder without masks.
+    `split` those of all are taken. With `masks`, a folder of PNG or a COCO file, `folder` has the
+    images, and both may have whatever names. Class ids are those of `wish.classes`, else the data's
+    own. Raises InputError for another structure, an unknown split, a mask without its image, two
+    masks of one name, and for a folder without masks.
     """
-    name = find_layout(folder, layout)
-    found = LAYOUTS[name].find(folder, split)
-    _check(folder, found)
+    if masks is None:
+        name = find_layout(folder, layout)
+        found = LAYOUTS[name].find(folder, split)
+    else:
+        name, found = FOLDERS, named_folders(folder, masks, split)
+    _check(masks or folder, found)
     coding = make_coding(found.values, wish or Wish())
-    return Labelled(folder, name, split, tuple(found.pairs), coding)
+    named_by = found.values.named_by or ("" if found.values.names is None else f"layout {name}")
+    return Labelled(folder, name, split, tuple(found.pairs), coding, named_by)
 
 
 def find_layout(folder: Path, layout: str = AUTO) -> str:
@@ -93,26 +102,14 @@ def find_layout(folder: Path, layout: str = AUTO) -> str:
     raise InputError(f"expected the layout {' or '.join(wanted)}, got {folder} with {there}")
 
 
-def read_mask(path: Path, expected_hw: tuple[int, int]) -> UInt8[np.ndarray, "h w"]:
-    """Read the values of a mask. Raises InputError for a size that is not the expected one."""
-    raw = read_indices(path)
-    if raw.shape != expected_hw:
-        (height, width), (mask_height, mask_width) = expected_hw, raw.shape
-        raise InputError(
-            f"expected a mask of {height}x{width} pixels (height x width) as its image, got "
-            f"{path} of {mask_height}x{mask_width}"
-        )
-    return raw
-
-
 def _check(folder: Path, found: Found) -> None:
     if not found.pairs:
         raise InputError(f"expected masks as PNG in {folder}, got none")
-    masks: dict[str, Path] = {}
+    places: dict[str, Path] = {}
     for pair in found.pairs:
-        if pair.name in masks:
+        if pair.name in places:
             raise InputError(
-                f"expected one mask of a name, got {masks[pair.name]} and {pair.mask}; choose a "
-                "split"
+                f"expected one mask of a name, got {places[pair.name]} and {pair.place} for "
+                f"{pair.name}; choose a split"
             )
-        masks[pair.name] = pair.mask
+        places[pair.name] = pair.place

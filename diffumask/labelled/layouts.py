@@ -1,12 +1,16 @@
 """How datasets lie on disk: where the masks are, which image belongs to each, what values mean."""
 
 import csv
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from diffumask.errors import InputError
 from diffumask.labelled.coding import Values
+from diffumask.labelled.found import Found, existing, unknown_split
+from diffumask.labelled.names import ID2LABEL_FILE, values_beside
+from diffumask.labelled.packed import coco, coco_beside, coco_files, hf, parquet_files
+from diffumask.labelled.pairs import FilePair
 from diffumask.labelled.values import (
     ADE20K,
     CAMVID,
@@ -21,23 +25,6 @@ from diffumask.store import RUN_FILE, read_run
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 LIST_FILE = "labels.csv"
 PLAIN_FOLDERS = (("images", "masks"), ("img_dir", "ann_dir"))
-
-
-@dataclass(frozen=True, slots=True)
-class FilePair:
-    """An image file and the PNG of its mask; names differ within a dataset."""
-
-    name: str
-    image: Path
-    mask: Path
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What a layout found in a folder."""
-
-    pairs: Sequence[FilePair]
-    values: Values
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,16 +47,19 @@ def native(folder: Path, split: str | None) -> Found:
         FilePair(name, folder / two["file_name"], folder / two["mask_file_name"])
         for name, two in files
     ]
-    return Found(pairs, Values({class_id: name for name, class_id in classes.items()}))
+    return Found(pairs, Values({i: name for name, i in classes.items()}, named_by=RUN_FILE))
 
 
 def voc(folder: Path, split: str | None) -> Found:
-    """List SegmentationClass, or what ImageSets/Segmentation/SPLIT.txt names of it."""
+    """List SegmentationClass, or what ImageSets/Segmentation/SPLIT.txt names of it.
+
+    Classes are those of labelmap.txt, or of VOC where there is none.
+    """
     masks = _pngs(folder / "SegmentationClass")
     if split is not None:
         names = _names_of_list(folder / "ImageSets" / "Segmentation", split)
         masks = [folder / "SegmentationClass" / f"{name}.png" for name in names]
-    return Found(_pairs(masks, folder / "JPEGImages"), VOC)
+    return Found(_pairs(masks, folder / "JPEGImages"), values_beside(folder) or VOC)
 
 
 def cityscapes(folder: Path, split: str | None) -> Found:
@@ -83,7 +73,7 @@ def cityscapes(folder: Path, split: str | None) -> Found:
     for mask in masks:
         name = mask.name.removesuffix(ending)
         place = folder / "leftImg8bit" / mask.parent.relative_to(folder / "gtFine")
-        pairs.append(FilePair(name, _existing(place / f"{name}_leftImg8bit.png", mask), mask))
+        pairs.append(FilePair(name, existing(place / f"{name}_leftImg8bit.png", mask), mask))
     return Found(pairs, values)
 
 
@@ -105,7 +95,7 @@ def camvid(folder: Path, split: str | None) -> Found:
     """List SPLITannot beside SPLIT, as in the version of SegNet."""
     splits = sorted(path.name.removesuffix("annot") for path in folder.glob("*annot"))
     if split is not None and split not in splits:
-        raise _unknown_split(folder, split, splits)
+        raise unknown_split(folder, split, splits)
     pairs: list[FilePair] = []
     for one in splits if split is None else [split]:
         pairs += _pairs(_pngs(folder / f"{one}annot"), folder / one)
@@ -115,12 +105,31 @@ def camvid(folder: Path, split: str | None) -> Found:
 def plain(folder: Path, split: str | None) -> Found:
     """List masks/ beside images/ (or ann_dir/ beside img_dir/), with or without subfolders.
 
-    A split is a column of labels.csv, which also has the columns file and mask, or a subfolder.
+    Classes have the names of classes.json, if it is there. A split is a column of labels.csv, which
+    also has the columns file and mask, or a subfolder.
     """
     images, masks = _plain_folders(folder)
+    values = values_beside(folder) or Values()
     if split is not None and (folder / LIST_FILE).is_file():
-        return Found(_listed_pairs(folder, split), Values())
-    return Found(_mirrored(images, masks, split), Values())
+        return Found(_listed_pairs(folder, split), values)
+    return Found(_mirrored(images, masks, split), values)
+
+
+def named_folders(images: Path, masks: Path, split: str | None) -> Found:
+    """List the PNG of a folder, or a COCO file, whose images lie in another folder.
+
+    A mask has the stem of its image. A split is a subfolder of both. Classes have the names of the
+    file beside the masks, if there is one.
+    """
+    if masks.suffix.lower() == ".json":
+        if split is not None:
+            raise InputError(f"expected no split beside {masks}, got {split!r}")
+        return coco_beside(images, masks)
+    for folder in (images, masks):
+        if not folder.is_dir():
+            raise InputError(f"expected a folder of images and one of masks, got {str(folder)!r}")
+    values = values_beside(masks) or values_beside(masks.parent) or Values()
+    return Found(_mirrored(images, masks, split), values)
 
 
 LAYOUTS: dict[str, Layout] = {
@@ -162,6 +171,16 @@ LAYOUTS: dict[str, Layout] = {
         lambda folder: any(_has(folder, *both) for both in PLAIN_FOLDERS),
         plain,
     ),
+    "coco": Layout(
+        "annotations/instances_*.json, or _annotations.coco.json, or result.json",
+        lambda folder: bool(coco_files(folder)),
+        coco,
+    ),
+    "hf": Layout(
+        f"data/*.parquet, {ID2LABEL_FILE}",
+        lambda folder: bool(parquet_files(folder)) and (folder / ID2LABEL_FILE).is_file(),
+        hf,
+    ),
 }
 
 
@@ -189,15 +208,24 @@ def _mirrored(images: Path, masks: Path, split: str | None) -> list[FilePair]:
 
 
 def _pairs(masks: Iterable[Path], images: Path) -> list[FilePair]:
-    """Give each mask the image of its stem. Raises InputError where there is none."""
-    there = sorted(images.iterdir()) if images.is_dir() else []
-    by_stem = {path.stem: path for path in there if path.suffix.lower() in IMAGE_SUFFIXES}
-    return [
-        FilePair(
-            mask.stem, by_stem.get(mask.stem) or _existing(images / f"{mask.stem}.jpg", mask), mask
-        )
-        for mask in masks
-    ]
+    """Give each mask the image of its stem.
+
+    Raises InputError where there is none, and where there are two.
+    """
+    by_stem: dict[str, list[Path]] = {}
+    for path in sorted(images.iterdir()) if images.is_dir() else []:
+        if path.suffix.lower() in IMAGE_SUFFIXES:
+            by_stem.setdefault(path.stem, []).append(path)
+    pairs = []
+    for mask in masks:
+        others = [path for path in by_stem.get(mask.stem, ()) if path != mask]
+        if len(others) > 1:
+            raise InputError(
+                f"expected one image for each mask, got {others[0]} and {others[1]}; take one out"
+            )
+        image = others[0] if others else existing(images / f"{mask.stem}.jpg", mask)
+        pairs.append(FilePair(mask.stem, image, mask))
+    return pairs
 
 
 def _listed_pairs(folder: Path, split: str) -> list[FilePair]:
@@ -211,11 +239,11 @@ def _listed_pairs(folder: Path, split: str) -> list[FilePair]:
         )
     splits = {row["split"] for row in rows}
     if split not in splits:
-        raise _unknown_split(folder, split, sorted(splits))
+        raise unknown_split(folder, split, sorted(splits))
     chosen = [row for row in rows if row["split"] == split]
     masks = [folder / row["mask"] for row in chosen]
     return [
-        FilePair(mask.stem, _existing(folder / row["file"], mask), mask)
+        FilePair(mask.stem, existing(folder / row["file"], mask), mask)
         for row, mask in zip(chosen, masks, strict=True)
     ]
 
@@ -224,7 +252,7 @@ def _names_of_list(folder: Path, split: str) -> list[str]:
     """Read the first word of each line of SPLIT.txt."""
     path = folder / f"{split}.txt"
     if not path.is_file():
-        raise _unknown_split(folder, split, sorted(one.stem for one in folder.glob("*.txt")))
+        raise unknown_split(folder, split, sorted(one.stem for one in folder.glob("*.txt")))
     lines = path.read_text("utf-8").splitlines()
     return [line.split()[0] for line in lines if line.strip() and not line.startswith("#")]
 
@@ -234,17 +262,5 @@ def _split_folders(folder: Path, split: str | None) -> list[Path]:
     if split is None:
         return [folder / name for name in splits]
     if split not in splits:
-        raise _unknown_split(folder, split, splits)
+        raise unknown_split(folder, split, splits)
     return [folder / split]
-
-
-def _unknown_split(folder: Path, split: str, known: Sequence[str]) -> InputError:
-    return InputError(
-        f"expected a split of {folder} ({', '.join(known) or 'it has none'}), got {split!r}"
-    )
-
-
-def _existing(image: Path, mask: Path) -> Path:
-    if not image.is_file():
-        raise InputError(f"expected an image for each mask, got {mask} without {image}")
-    return image

@@ -1,5 +1,6 @@
 """Read the two files of a labelled image, and say in one line what is wrong with one."""
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,18 +16,21 @@ INDEX_MODES = ("P", "L", "1")  # a value a pixel, of at most 8 bits
 BROKEN = (OSError, SyntaxError, ValueError, EOFError, PillowImage.DecompressionBombError)
 
 
-def read_image(path: Path) -> Image:
-    """Read an image of any kind as RGB. Raises InputError for a missing or damaged file."""
-    with _opened(path) as picture:
+def read_image(path: Path, content: bytes | None = None) -> Image:
+    """Read an image of any kind as RGB; `content` is that of the file, if it was read already.
+
+    Raises InputError for a missing or damaged file.
+    """
+    with _opened(path, content) as picture:
         return np.array(picture.convert("RGB"))
 
 
-def read_indices(path: Path) -> UInt8[np.ndarray, "h w"]:
+def read_indices(path: Path, content: bytes | None = None) -> UInt8[np.ndarray, "h w"]:
     """Read the indices of a palette PNG, or the values of a grey one of at most 8 bits.
 
     Raises InputError for a missing or damaged file, another format and for colours.
     """
-    with _opened(path) as picture:
+    with _opened(path, content) as picture:
         if picture.format == "PNG" and picture.mode in INDEX_MODES:
             return np.array(picture, np.uint8)
         kind = f"{picture.format} of mode {picture.mode}"
@@ -36,16 +40,16 @@ def read_indices(path: Path) -> UInt8[np.ndarray, "h w"]:
     )
 
 
-def size_hw(path: Path) -> tuple[int, int]:
+def size_hw(path: Path, content: bytes | None = None) -> tuple[int, int]:
     """Return the size of an image from its head. Raises InputError as `read_image` does."""
-    with _opened(path) as picture:
+    with _opened(path, content) as picture:
         return picture.height, picture.width
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[PillowImage.Image]:
+def _opened(path: Path, content: bytes | None) -> Iterator[PillowImage.Image]:
     try:
-        with PillowImage.open(path) as picture:
+        with PillowImage.open(path if content is None else io.BytesIO(content)) as picture:
             yield picture
     except InputError:
         raise

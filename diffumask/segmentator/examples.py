@@ -19,7 +19,6 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from diffumask.labelled.folder import Labelled
-from diffumask.labelled.pixels import size_hw as image_size_hw
 from diffumask.seeds import item_seed
 from diffumask.segmentator.features import check_size, encode_images, factor_of
 from diffumask.segmentator.labels import Labels
@@ -156,11 +155,11 @@ def encode_examples(
     views, latents = [], []
     for index, pair in enumerate(labelled.pairs):
         if known is not None:
-            size_hw, image = image_size_hw(pair.image), None
+            size_hw, image = pair.size_hw(), None
         else:
             image = labelled[index].image
             size_hw = (image.shape[0], image.shape[1])
-        check_size(size_hw, factor_of(vae), f"{pair.image} to be")
+        check_size(size_hw, factor_of(vae), f"{pair.name} to be")
         of_one = tuple(make_view(size_hw, side, pair.name, k, seed) for k in range(n_views))
         views.append(of_one)
         if image is not None:
