@@ -65,7 +65,9 @@ SegmentatorFile = Annotated[
 ]
 Layout = Annotated[
     str,
-    typer.Option(help="auto, native, voc, cityscapes, oxford-pets, ade20k, camvid, plain."),
+    typer.Option(
+        help="auto, native, voc, cityscapes, oxford-pets, ade20k, camvid, plain, coco, hf."
+    ),
 ]
 ClassIds = Annotated[
     str | None,
@@ -82,4 +84,22 @@ LearnedClasses = Annotated[
 IgnoreValues = Annotated[
     list[int] | None,
     typer.Option("--ignore-value", help="Further value of the masks that is as 255; repeat."),
+]
+Mapped = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--map",
+        help="Value of the masks and the id it is read as, such as 255=1; repeat.",
+        show_default="none",
+    ),
+]
+Images = Annotated[
+    Path | None,
+    typer.Option(
+        help="Instead: folder of images, whose masks are in --masks.", show_default="none"
+    ),
+]
+Masks = Annotated[
+    Path | None,
+    typer.Option(help="Folder of masks (PNG) or COCO file (.json).", show_default="none"),
 ]

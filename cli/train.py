@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from diffumask.errors import InputError
 
 from .augment import read_size
-from .evaluate import check_ignore_values, read_classes
+from .evaluate import check_ignore_values, check_place, read_classes, read_mapping
 from .progress import step_progress
 from .result import Result
 
@@ -28,18 +28,23 @@ SMALL = ("upernet-tiny", "segformer-tiny")
 class Request:
     """The options as typed; None stands for a default that depends on others."""
 
-    data: Path
+    data: Path | None
     model: str
     out: Path
+    images: Path | None = None
+    masks: Path | None = None
     also: Sequence[Path] = ()
     also_split: str | None = None
     val: Path | None = None
     val_split: str | None = None
+    val_images: Path | None = None
+    val_masks: Path | None = None
     layout: str = "auto"
     split: str | None = None
     vocabulary: str | None = None
     classes: Sequence[str] = ()
     ignore_values: Sequence[int] = ()
+    mapped: Sequence[str] = ()
     use_all: bool = False
     augment: bool = False
     steps: int = 1000
@@ -54,8 +59,12 @@ class Request:
     precision: str = "auto"
 
     def __post_init__(self) -> None:
+        check_place(self.data, self.images, self.masks, self.layout)
+        if self.val_images is not None or self.val_masks is not None:
+            check_place(self.val, self.val_images, self.val_masks, "auto")
         check_ignore_values(self.ignore_values)
-        for folder in (self.data, *self.also, *([self.val] if self.val else [])):
+        places = self.data, self.images, self.masks, self.val, self.val_images, self.val_masks
+        for folder in (*self.also, *filter(None, places)):
             if self.out.resolve().is_relative_to(folder.resolve()):
                 raise InputError(f"expected -o outside of {folder}, got {self.out}")
 
@@ -83,14 +92,17 @@ def run(request: Request) -> Result:
     ):
         result = train_in_folder(network, pairs, settings, request.out, facts, validation, on_step)
     reached = "" if result.best_miou is None else f", mIoU {result.best_miou:.3f} on validation"
+    named_by = opened[0].named_by
+    names = f" named by {named_by}" if named_by else ""
     text = (
-        f"trained on {len(images)} images, {len(labels.names)} labels; the network of step "
+        f"trained on {len(images)} images, {len(labels.names)} labels{names}; the network of step "
         f"{result.best_step}{reached} is in {request.out}, for evaluate --checkpoint {request.out}"
     )
     told = {
         "folder": request.out,
         "images": len(images),
         "labels": list(labels.names),
+        "class_names": named_by or None,
         "step": result.best_step,
         "miou": result.best_miou,
     }
@@ -132,8 +144,11 @@ def _open(request: Request) -> "list[Labelled]":
         read_classes(request.vocabulary) if request.vocabulary else None,
         request.classes,
         frozenset(request.ignore_values),
+        mapped=read_mapping(request.mapped, "--map"),
     )
-    places = [Where(request.data, request.layout, request.split)]
+    folder = request.data or request.images
+    assert folder is not None
+    places = [Where(folder, request.layout, request.split, request.masks)]
     places += [Where(folder, split=request.also_split) for folder in request.also]
     return open_sources(places, wish, request.use_all)
 
@@ -145,11 +160,14 @@ def _validation(
     from diffumask.labelled.folder import open_labelled
     from diffumask.segmentation.sources import InMemory, wish_of
 
-    if request.val is None and request.val_split is None:
+    other = request.val or request.val_images
+    if other is None and request.val_split is None:
         return None
-    layout = request.layout if request.val is None else "auto"
-    wish = wish_of(opened[0], labels, frozenset(request.ignore_values))
-    found = open_labelled(request.val or request.data, layout, request.val_split, wish)
+    layout = request.layout if other is None else "auto"
+    ignored, mapped = frozenset(request.ignore_values), read_mapping(request.mapped, "--map")
+    wish = wish_of(opened[0], labels, ignored, mapped)
+    masks = request.masks if other is None else request.val_masks
+    found = open_labelled(other or opened[0].folder, layout, request.val_split, wish, masks)
     InMemory([found]).values()
     return found
 
@@ -166,6 +184,7 @@ def _facts(
         "classes": dict(labels.ids),
         "background": labels.has_background,
         "ignore_values": sorted(request.ignore_values),
+        "mapped": sorted(request.mapped),
         "augment": request.augment,
         "validation": InMemory([validation]).digest() if validation else None,
     }

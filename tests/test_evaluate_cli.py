@@ -77,7 +77,67 @@ def test_class_ids_come_from_json(tmp_path):
     for content in ('{"sky": "0"}', "[]", '{"sky": true}'):
         (tmp_path / "ids.json").write_text(content)
         assert 'expected JSON such as {"bird": 3} in' in refused(*words, tmp_path / "ids.json")
-    assert "expected class ids in JSON, got" in refused(*words, tmp_path / "none.json")
+    assert "expected a file of class names, got" in refused(*words, tmp_path / "none.json")
+
+
+def test_masks_in_black_and_white_are_told_and_can_be_mapped(tmp_path):
+    shown = np.zeros(folders.SIZE_HW, np.uint8)
+    shown[1:3, 2:6] = 255
+    folders.plain(tmp_path / "photos", shown, shown, "images", "masks")
+    out = tmp_path / "report.json"
+    words = ["--images", tmp_path / "photos/images", "--masks", tmp_path / "photos/masks"]
+    words += ["--predictions", tmp_path / "photos/masks", "-o", out, "--json"]
+    for mapped, binary in (
+        ([], ["truth"]),
+        (["--map", "255=1"], ["predictions"]),
+        (["--map", "255=1", "--map-predictions", "255=1"], []),
+    ):
+        result = call(*words, *mapped)
+        assert result.exit_code == 0, result.output
+        told = json.loads(result.stdout)
+        assert told["looks_binary"] == binary == json.loads(out.read_text())["looks_binary"]
+        hints = [f"no class is in the {one}: masks in black and white (0 and" for one in binary]
+        assert [note[: len(hint)] for note, hint in zip(told["notes"], hints, strict=True)] == hints
+    assert (told["miou"], told["classes"]["1"]["pixels"]) == (1.0, 2 * 8)
+    assert told["mapped"] == ["255=1"]
+    for wrong in ("255", "255=1=2", "a=1", "1=256", "-1=3", "255="):
+        assert "--map VALUE=ID in 0..255" in refused(*words, "--map", wrong)
+    assert "a value once" in refused(*words, "--map", "255=1", "--map", "255=2")
+
+
+def test_each_image_has_its_figures_in_a_table(data, tmp_path):
+    out = tmp_path / "images.csv"
+    half = filled(8)
+    half[:, :2] = 0
+    folders.write_mask(tmp_path / "mine" / "2008_000002.png", half)
+    folders.write_mask(tmp_path / "mine" / "2007_000001.png", filled(3))
+    words = ["--data", data, "--predictions", tmp_path / "mine", "--per-image", out]
+    for workers in (1, 2):
+        result = call(*words, "--workers", workers, "--class", "bird", "--class", "cat")
+        assert result.exit_code == 0, result.output
+        assert f"the figures of each image are in {out}" in result.stdout
+        assert out.read_text().splitlines() == [
+            "image,pixels,pixel_accuracy,miou,iou background,iou bird,iou cat",
+            "2007_000001,32,1.0,1.0,,1.0,",
+            "2008_000002,32,0.75,0.375,0.0,,0.75",
+        ]
+    assert "--per-image FILE.csv, got i.txt" in refused(*words, "--per-image", "i.txt")
+    (tmp_path / "notes.csv").write_text("image,mine")
+    assert "expected a free name" in refused(*words, "--per-image", tmp_path / "notes.csv")
+
+
+def test_the_names_of_classes_are_said(data, tmp_path):
+    words = ["--data", data, "--predictions", data / "SegmentationClass"]
+    assert "class names from layout voc" in call(*words).stdout
+    (data / "labelmap.txt").write_text("cat:128,128,0::\nElephant:64,0,0::\n")
+    result = call(*words, "--json")
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)
+    assert (told["class_names"], told["notes"]) == (
+        "labelmap.txt",
+        ["class names from labelmap.txt"],
+    )
+    assert list(told["classes"]) == ["background", "cat", "Elephant"]
 
 
 def test_bad_options_are_refused_in_one_line_and_nothing_is_written(data, tmp_path):
@@ -85,6 +145,11 @@ def test_bad_options_are_refused_in_one_line_and_nothing_is_written(data, tmp_pa
     assert "either --predictions or --checkpoint" in refused("--data", data)
     assert "either --predictions or --checkpoint" in refused(*words, "--checkpoint", "x/y")
     nowhere = tmp_path / "nowhere"
+    assert "expected --images with --masks" in refused(*words[2:], "--images", data)
+    assert "got both or neither" in refused(*words[2:])
+    named = ["--images", data / "JPEGImages", "--masks", data / "SegmentationClass"]
+    assert "got both or neither" in refused(*words, *named)
+    assert "no --layout beside --images" in refused(*words[2:], *named, "--layout", "voc")
     assert "folder of predictions" in refused("--data", data, "--predictions", nowhere)
     assert "folder of labelled images" in refused("--data", nowhere, "--predictions", data)
     assert "-o FILE.json, got r.txt" in refused(*words, "-o", "r.txt")

@@ -54,7 +54,7 @@ def test_a_trained_network_is_read_by_evaluate(data, tmp_path):
     words = [data, "-o", out, "--split", "train", "--val-split", "val"]
     result = train(*words, "--class", "bird", "--class", "cat")
     assert result.exit_code == 0, result.output
-    assert result.stdout.startswith("trained on 1 images, 3 labels; the network of step ")
+    assert result.stdout.startswith("trained on 1 images, 3 labels named by layout voc; the net")
     assert "mIoU 0." in result.stdout
     log = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     assert [one["step"] for one in log if "miou" in one] == [1, 2]
@@ -64,6 +64,25 @@ def test_a_trained_network_is_read_by_evaluate(data, tmp_path):
     assert folders.files(data) == before
     kinds = {path.suffix for path in out.iterdir() if not path.name.startswith(".")}
     assert kinds == {".json", ".jsonl", ".safetensors", ".toml"}
+
+
+def test_named_folders_of_black_and_white_masks_are_learned_from(tmp_path):
+    shown = np.zeros(SIZE_HW, np.uint8)
+    shown[8:30, 8:30] = 255
+    folders.plain(tmp_path, shown, shown, "photos", "labels")
+    (tmp_path / "labels" / "classes.json").write_text('{"bird": 1}')
+    place = ["--images", tmp_path / "photos", "--masks", tmp_path / "labels"]
+    val = ["--val-images", tmp_path / "photos", "--val-masks", tmp_path / "labels"]
+    assert "masks in black and white" not in refused(*place, "-o", tmp_path / "labels" / "x")
+    result = train(*place, *val, "-o", tmp_path / "out", "--map", "255=1", "--json")
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)
+    assert (told["labels"], told["class_names"]) == (["background", "bird"], "classes.json")
+    assert told["miou"] is not None
+    (tmp_path / "labels" / "classes.json").unlink()
+    assert "map 255 to a class id" in refused(*place, "-o", tmp_path / "other")
+    assert "--images with --masks" in refused(*place[:2], "-o", tmp_path / "other")
+    assert "got both or neither" in refused("-o", tmp_path / "other")
 
 
 def test_an_interrupted_run_ends_as_an_uninterrupted_one(data, tmp_path, monkeypatch):
@@ -210,7 +229,7 @@ def test_images_in_memory_are_those_of_the_files(data, monkeypatch):
         (["--class", "unicorn"], "one of the classes"),
         (["--split", "test"], "a split"),
         (["--val-split", "test"], "a split"),
-        (["--layout", "coco"], "the layout auto or one of"),
+        (["--layout", "tfds"], "the layout auto or one of"),
         (["--ignore-value", 300], "in 0..255"),
         (["--checkpoint-every", 0], "checkpoint_every of 1 or more"),
         (["--workers", -1], "num_workers of 0 or more"),

@@ -5,12 +5,17 @@ from typing import Annotated
 
 import typer
 
-from ..options import ClassIds, IgnoreValues, Layout
+from ..options import ClassIds, IgnoreValues, Images, Layout, Mapped, Masks
 from ..result import Result
 
 
 def evaluate(
-    data: Annotated[Path, typer.Option(help="Folder of images with real masks.")],
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Folder of images with real masks.", show_default="--images"),
+    ] = None,
+    images: Images = None,
+    masks: Masks = None,
     predictions: Annotated[
         Path | None, typer.Option(help="Folder of predicted masks, PNG of class ids.")
     ] = None,
@@ -28,6 +33,13 @@ def evaluate(
         typer.Option("--class", help="Class that counts; repeat.", show_default="all"),
     ] = None,
     ignore_values: IgnoreValues = None,
+    mapped: Mapped = None,
+    predicted_mapped: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--map-predictions", help="As --map, in the predictions.", show_default="none"
+        ),
+    ] = None,
     ignore_background: Annotated[
         bool, typer.Option("--ignore-background", help="Leave out pixels that are background.")
     ] = False,
@@ -36,6 +48,10 @@ def evaluate(
     ] = None,
     plot: Annotated[
         Path | None, typer.Option(help="Confusion matrix (.svg).", show_default="none")
+    ] = None,
+    per_image: Annotated[
+        Path | None,
+        typer.Option(help="Figures of each image (.csv).", show_default="none"),
     ] = None,
     workers: Annotated[
         int | None, typer.Option(help="Processes that read masks.", show_default="all cores")
@@ -50,6 +66,8 @@ def evaluate(
 
     request = Request(
         data=data,
+        images=images,
+        masks=masks,
         predictions=predictions,
         checkpoint=checkpoint,
         layout=layout,
@@ -58,8 +76,11 @@ def evaluate(
         classes=classes or (),
         ignore_values=ignore_values or (),
         ignore_background=ignore_background,
+        mapped=mapped or (),
+        predicted_mapped=predicted_mapped or (),
         out=out,
         plot=plot,
+        per_image=per_image,
         workers=workers,
         device=device,
     )

@@ -5,12 +5,11 @@ from typing import Annotated
 
 import typer
 
-from ..options import ClassIds, IgnoreValues, Layout, LearnedClasses
+from ..options import ClassIds, IgnoreValues, Images, Layout, LearnedClasses, Mapped, Masks
 from ..result import Result
 
 
 def train(
-    data: Annotated[Path, typer.Argument(help="Images with masks; as for evaluate.")],
     model: Annotated[
         str,
         typer.Option(
@@ -19,6 +18,12 @@ def train(
         ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the network.")],
+    data: Annotated[
+        Path | None,
+        typer.Argument(help="Images with masks; as for evaluate.", show_default="--images"),
+    ] = None,
+    images: Images = None,
+    masks: Masks = None,
     also: Annotated[
         list[Path] | None,
         typer.Option(help="Further images with masks; repeat.", show_default="none"),
@@ -36,6 +41,12 @@ def train(
     val_split: Annotated[
         str | None, typer.Option(help="Split of --val.", show_default="all")
     ] = None,
+    val_images: Annotated[
+        Path | None, typer.Option(help="As --images, for --val.", show_default="none")
+    ] = None,
+    val_masks: Annotated[
+        Path | None, typer.Option(help="As --masks, for --val.", show_default="none")
+    ] = None,
     layout: Layout = "auto",
     split: Annotated[
         str | None, typer.Option(help="Split of DATA, such as train.", show_default="all")
@@ -43,6 +54,7 @@ def train(
     vocabulary: ClassIds = None,
     classes: LearnedClasses = None,
     ignore_values: IgnoreValues = None,
+    mapped: Mapped = None,
     use_all: Annotated[
         bool, typer.Option("--all", help="Also what `diffumask filter` dropped.")
     ] = False,
@@ -82,15 +94,20 @@ def train(
         data=data,
         model=model,
         out=out,
+        images=images,
+        masks=masks,
         also=tuple(also or ()),
         also_split=also_split,
         val=val,
         val_split=val_split,
+        val_images=val_images,
+        val_masks=val_masks,
         layout=layout,
         split=split,
         vocabulary=vocabulary,
         classes=tuple(classes or ()),
         ignore_values=tuple(ignore_values or ()),
+        mapped=tuple(mapped or ()),
         use_all=use_all,
         augment=augment,
         steps=steps,

@@ -1,28 +1,39 @@
 """What is counted of an image, and added up over images."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
 from diffumask.metrics import boundary_f, boundary_tolerance_px, confusion_matrix
-from diffumask.types import ClassMap, Mask
+from diffumask.types import IGNORE_ID, ClassMap, Mask
 
 N_IDS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFigures:
+    """Agreement on one image: the IoU of each id that either class map shows in it."""
+
+    pixels: int
+    hits: int
+    ious: Mapping[int, float]
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
     """Pixels by [true id, predicted id], and the boundary F of each class summed over images.
 
-    Row 255 stays empty; column 255 has the pixels that a prediction leaves undecided.
+    Row 255 stays empty; column 255 has the pixels that a prediction leaves undecided. `each` has
+    the figures of each image, in their order.
     """
 
     images: int
     confusion: Int64[np.ndarray, "256 256"]
     boundary_sums: Float64[np.ndarray, " 256"]
     boundary_images: Int64[np.ndarray, " 256"]
+    each: tuple[ImageFigures, ...] = ()
 
     def __add__(self, other: "Counts") -> "Counts":
         return Counts(
@@ -30,6 +41,7 @@ class Counts:
             self.confusion + other.confusion,
             self.boundary_sums + other.boundary_sums,
             self.boundary_images + other.boundary_images,
+            self.each + other.each,
         )
 
 
@@ -53,7 +65,14 @@ def count(predicted: ClassMap, truth: ClassMap, outlined: Collection[int]) -> Co
         both = _cropped(predicted == class_id, truth == class_id)
         sums[class_id] = boundary_f(*both, tolerance_px)
         images[class_id] = 1
-    return Counts(1, confusion, sums, images)
+    return Counts(1, confusion, sums, images, (_figures(confusion),))
+
+
+def _figures(confusion: Int64[np.ndarray, "256 256"]) -> ImageFigures:
+    true, predicted, hits = confusion.sum(axis=1), confusion.sum(axis=0), np.diag(confusion)
+    ids = [i for i in np.flatnonzero(true + predicted).tolist() if i != IGNORE_ID]
+    ious = {i: float(hits[i] / (true[i] + predicted[i] - hits[i])) for i in ids}
+    return ImageFigures(int(true.sum()), int(hits.sum()), ious)
 
 
 def _cropped(

@@ -1,4 +1,4 @@
-"""report.json and the figure: written whole, and never over a file of something else.
+"""report.json, the figure and the table of images: written whole, never over something else.
 
 {"format": 1, "made_by": "diffumask evaluate", "data": "voc", ..., "images": 445,
  "miou": 0.71, "miou_without_background": 0.69, "pixel_accuracy": 0.9, "boundary_f": 0.5,
@@ -6,31 +6,37 @@
  "confusion": {"rows": ["background", ...], "columns": [..., "other"], "pixels": [[1, 0], ...]}}
 """
 
+import csv
+import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from diffumask.atomic import write_file
 from diffumask.errors import InputError
+from diffumask.evaluation.counts import ImageFigures
 from diffumask.evaluation.report import OTHER, Report
 
 FORMAT = 1
 MADE_BY = "diffumask evaluate"
 SVG_MARK = f"<!-- {MADE_BY} -->"
+IMAGE_COLUMNS = ("image", "pixels", "pixel_accuracy", "miou")
+CSV_MARK = ",".join(IMAGE_COLUMNS)
 
 
 def refuse_foreign(path: Path) -> None:
-    """Raise InputError if there is a file that `write_report` or `write_figure` did not write."""
+    """Raise InputError if there is a file that none of the functions below wrote."""
     if not path.exists():
         return
     try:
         text = path.read_text("utf-8")
-        raw = None if SVG_MARK in text else json.loads(text)
+        marked = SVG_MARK in text or text.startswith(CSV_MARK)
+        raw = None if marked else json.loads(text)
     except (OSError, ValueError):
-        text, raw = "", None
-    if SVG_MARK not in text and not (isinstance(raw, dict) and raw.get("made_by") == MADE_BY):
+        marked, raw = False, None
+    if not marked and not (isinstance(raw, dict) and raw.get("made_by") == MADE_BY):
         raise InputError(f"expected a free name or a file of {MADE_BY}, got {path}; choose another")
 
 
@@ -56,6 +62,25 @@ def write_figure(path: Path, svg: str) -> None:
     """Write a figure, in place of an earlier one; raises as `write_report` does."""
     head, _, rest = svg.partition("\n")
     _write(path, f"{head}\n{SVG_MARK}\n{rest}")
+
+
+def write_images(
+    path: Path, names: Sequence[str], each: Sequence[ImageFigures], classes: Mapping[str, int]
+) -> None:
+    """Write a line for each image as CSV, in place of an earlier file; raises as `write_report`.
+
+    The mean is over the `classes` that either class map shows in it; the IoU of others is empty.
+    """
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow([*IMAGE_COLUMNS, *(f"iou {name}" for name in classes)])
+    for name, one in zip(names, each, strict=True):
+        ious = [one.ious.get(class_id) for class_id in classes.values()]
+        known = [iou for iou in ious if iou is not None]
+        accuracy = one.hits / one.pixels if one.pixels else None
+        mean = sum(known) / len(known) if known else None
+        rows.writerow([name, one.pixels, accuracy, mean, *ious])
+    _write(path, text.getvalue())
 
 
 def _write(path: Path, text: str) -> None:

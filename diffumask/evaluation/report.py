@@ -108,9 +108,20 @@ def table(report: Report) -> str:
         f"{'boundary F':{width}}{_percent(report.boundary_f, 7)}",
         f"{report.images} images",
     ]
-    if not any(one.pixels for name, one in report.classes.items() if name != BACKGROUND):
-        lines.append("no class is in the truth: masks in black and white (0 and 255) hold no ids")
     return "\n".join(lines)
+
+
+def looks_binary(report: Report) -> list[str]:
+    """Name what shows no class at all, "truth" or "predictions", as masks of 0 and 255 do."""
+    names = [*report.classes, OTHER]
+    predicted = dict(zip(names, report.confusion.sum(axis=0).tolist(), strict=True))
+    objects = [name for name in report.classes if name != BACKGROUND]
+    found = []
+    if not any(report.classes[name].pixels for name in objects):
+        found.append("truth")
+    if predicted[OTHER] and not any(predicted[name] for name in objects):
+        found.append("predictions")
+    return found
 
 
 def _listed(counts: Counts, coding: Coding) -> dict[int, str]:

@@ -1,11 +1,12 @@
 """What a network is trained on: folders read as one, kept in memory, augmented if asked for."""
 
 import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -24,11 +25,15 @@ KEPT_BYTES = 2**30
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """A folder of labelled images, its layout, and one of its splits or all."""
+    """A folder of labelled images, its layout, and one of its splits or all.
+
+    With `masks` the folder has images alone, of whatever structure.
+    """
 
     folder: Path
     layout: str = AUTO
     split: str | None = None
+    masks: Path | None = None
 
 
 def open_sources(places: Sequence[Where], wish: Wish, with_dropped: bool = False) -> list[Labelled]:
@@ -39,7 +44,7 @@ def open_sources(places: Sequence[Where], wish: Wish, with_dropped: bool = False
     """
     opened: list[Labelled] = []
     for place in places:
-        found = open_labelled(place.folder, place.layout, place.split, wish)
+        found = open_labelled(place.folder, place.layout, place.split, wish, place.masks)
         opened.append(found if with_dropped else _without_dropped(found))
         if wish.classes is None and _has_names(found):
             wish = replace(wish, classes=found.coding.classes)
@@ -57,7 +62,10 @@ def make_labels(opened: Sequence[Labelled], samples: Sequence[np.ndarray]) -> La
         there = {int(value) for values in samples for value in values}
         ids = {name: i for name, i in ids.items() if i in there - {BACKGROUND_ID, IGNORE_ID}}
         if not ids:
-            raise InputError(f"expected a class in the masks of {opened[0].folder}, got none")
+            raise InputError(
+                f"expected a class in the masks of {opened[0].folder}, got none: masks in black "
+                "and white (0 and 255) hold no ids; map 255 to a class id"
+            )
     return Labels(ids, has_background)
 
 
@@ -143,8 +151,13 @@ class AugmentedPairs:
         return Pair(one.image, one.class_map)
 
 
-def wish_of(opened: Labelled, labels: Labels, ignored: Collection[int] = ()) -> Wish:
+def wish_of(
+    opened: Labelled,
+    labels: Labels,
+    ignored: Collection[int] = (),
+    mapped: Mapping[int, int] = MappingProxyType({}),
+) -> Wish:
     """Return the wish for the classes of a training, with the further names they go by."""
     classes = replace(opened.coding.classes, ids=dict(labels.ids))
     without_background = BACKGROUND_ID not in labels.class_ids
-    return Wish(classes, ignored=ignored, ignore_background=without_background)
+    return Wish(classes, (), ignored, without_background, mapped)
