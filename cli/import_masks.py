@@ -45,5 +45,6 @@ def run(masks: Path, format_name: str, data: Path, out: Path) -> Result:
         "corrected": n_corrected,
         "left_out": dict(originals.left_out),
         "kept": originals.kept,
+        "emptied": originals.emptied,
     }
     return Result("\n".join([text, *originals.notes()]), facts, folder=out)

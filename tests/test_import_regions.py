@@ -107,6 +107,12 @@ def test_what_was_255_stays_unless_the_tool_has_a_label_for_it(data, tmp_path):
     assert np.array_equal(there[NAME], np.where(wanted == 255, 0, wanted))
 
 
+def test_annotations_of_no_image_are_refused(data, tmp_path):
+    path = coco(tmp_path / "a.json", {NAME: [{"segmentation": [SQUARE], "image_id": 7}]})
+    with pytest.raises(InputError, match=r"annotations of the images in a.json, got one of 7"):
+        read("coco", path, data)
+
+
 def test_names_with_the_suffix_of_roboflow_are_those_of_items(data, tmp_path):
     for name in ("{}_png.rf.0a1B2c3d.jpg", "{}_jpg.rf.0a1b.jpg", "1a2b-{}_png.rf.0a1b.jpg"):
         path = coco(tmp_path / "a.json", {NAME: [{"segmentation": [SQUARE]}]}, file_name=name)
@@ -270,7 +276,7 @@ def test_boxes_of_cvat_are_left_out_and_said(data, tmp_path):
     told = imported("cvat", path, data, tmp_path / "out")
     assert told["left_out"] == {"boxes": 3}
     assert told["kept"] == [OTHER]
-    assert told["corrected"] == 2
+    assert (told["corrected"], told["emptied"]) == (2, ["Bird_000003"])
     assert not (read("cvat", path, data)[0]["Bird_000003"] % 255).any()
 
 

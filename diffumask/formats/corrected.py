@@ -38,14 +38,16 @@ class Region:
 class Originals:
     """The items that corrections are for: their names, sizes and labels.
 
-    `left_out` counts the regions that were read and have no mask, by their kind, and `kept` lists
-    the items that have such regions alone, so that their mask stays.
+    `left_out` counts the regions that were read and have no mask, by their kind. `kept` lists the
+    items that have such regions alone, so that their mask stays, and `emptied` those that had a
+    mask and are all background now.
     """
 
     def __init__(self, source: Source) -> None:
         self.source = source
         self.left_out: Counter[str] = Counter()
         self.kept: list[str] = []
+        self.emptied: list[str] = []
         self.positions = {record_name(one): at for at, one in enumerate(source.records)}
         self.class_ids: dict[str, int] = source.run["classes"]
         self._classes = Classes(self.class_ids)
@@ -103,22 +105,19 @@ class Originals:
         return class_map
 
     def notes(self) -> list[str]:
-        """Say what was left out, and which items keep their mask for it."""
+        """Say what was left out, which items keep their mask for it, and which lost theirs."""
         lines = []
         if self.left_out:
             lines.append(f"left out, being no masks: {self.left_out_text()}")
         if self.kept:
-            lines.append(
-                f"{len(self.kept)} items with nothing else keep their mask: {self._kept()}"
-            )
+            lines.append(f"{len(self.kept)} with nothing else keep their mask: {_few(self.kept)}")
+        if self.emptied:
+            lines.append(f"{len(self.emptied)} are all background now: {_few(self.emptied)}")
         return lines
 
     def left_out_text(self) -> str:
         """Count the regions that have no mask."""
         return ", ".join(f"{count} {kind}" for kind, count in sorted(self.left_out.items()))
-
-    def _kept(self) -> str:
-        return ", ".join(self.kept[:LISTED]) + ", ..." * (len(self.kept) > LISTED)
 
     def value_of(self, label: str) -> int | None:
         """Return the class id, 0 or 255 that a label stands for, if it is known."""
@@ -174,18 +173,28 @@ def _check_labels(originals: Originals, name: str, class_map: ClassMap) -> None:
 
 def _write(originals: Originals, name: str, class_map: ClassMap, store: Store) -> None:
     source, position = originals.source, originals.positions[name]
-    record = source.records[position]
+    record, old = source.records[position], source.decode(position)
     example = Example(
         source.prompt(position),
         record["seed"],
-        source.decode(position).image,
+        old.image,
         class_map,
         record["scores"],
     )
     own = make_record(name, example, {})
     facts: dict[str, Any] = {key: record[key] for key in record if key not in own}
-    shown = (class_map != BACKGROUND_ID) & (class_map != IGNORE_ID)
+    shown = _objects(class_map)
+    if not shown.any() and _objects(old.class_map).any():
+        originals.emptied.append(name)
     facts |= {"foreground": round(float(shown.mean()), 6), MASK_SOURCE: CORRECTED}
     maps = source.folder / maps_path(name)
     kept = maps.read_bytes() if has_maps(source.folder, record) else None
     store.write(name, example, facts, kept)
+
+
+def _objects(class_map: ClassMap) -> Mask:
+    return (class_map != BACKGROUND_ID) & (class_map != IGNORE_ID)
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:LISTED]) + ", ..." * (len(names) > LISTED)

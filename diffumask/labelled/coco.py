@@ -50,9 +50,14 @@ def parse_coco(content: Any, where: str) -> Coco:
             )
             for one in content["images"]
         ]
+        astray = regions.keys() - {one["id"] for one in content["images"]}
+        if astray:
+            raise InputError(
+                f"expected annotations of the images in {where}, got one of {min(map(str, astray))}"
+            )
     except InputError:
         raise
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
         raise InputError(
             f"expected COCO instances in {where} (images, annotations, categories), got something "
             f"else ({error!r}); export COCO with masks or polygons"
@@ -81,6 +86,6 @@ def draw_segmentation(segmentation: Any, size_hw: tuple[int, int]) -> Mask | Non
 
 
 def _number(value: Any) -> int:
-    if type(value) is not int:
+    if type(value) not in (int, float) or value != int(value):
         raise TypeError(f"no whole number: {value!r}")
-    return value
+    return int(value)
