@@ -1,5 +1,6 @@
 """`diffumask evaluate`: compare predictions, or what a network predicts, with real masks."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,7 +116,7 @@ def read_mapping(pairs: Sequence[str], option: str) -> dict[int, int]:
     found: dict[int, int] = {}
     for pair in pairs:
         value, _, other = pair.partition("=")
-        numbers = [int(text) for text in (value, other) if text.isascii() and text.isdigit()]
+        numbers = [int(text) for text in (value, other) if re.fullmatch("[0-9]{1,3}", text)]
         if len(numbers) != 2 or max(numbers) > 255 or numbers[0] in found:
             raise InputError(
                 f"expected {option} VALUE=ID in 0..255, a value once, such as 255=1, got {pair!r}"

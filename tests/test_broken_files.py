@@ -37,7 +37,6 @@ from diffumask.formats.registry import reader
 from diffumask.gallery.marks import dataset_fingerprint, read_marks
 from diffumask.labelled.folder import open_labelled
 from diffumask.labelled.names import values_beside
-from diffumask.labelled.parquet import _column
 from diffumask.labelled.pixels import read_image as read_any_image
 from diffumask.labelled.pixels import read_indices
 from diffumask.lora.captioned import read_captioned
@@ -120,9 +119,8 @@ def corrected(name: str, file: str) -> Callable[[Path], object]:
     return read
 
 
-def read_hub(folder: Path) -> object:
-    _column.cache_clear()  # the file by this name was another one
-    return list(open_labelled(folder, "hf"))
+def read_labelled(layout: str) -> Callable[[Path], object]:
+    return lambda folder: list(open_labelled(folder, layout))
 
 
 def png(folder: Path) -> bytes:
@@ -235,7 +233,7 @@ READERS = {
     "labelled": Reader(
         "metadata.jsonl",
         of_file("metadata.jsonl"),
-        lambda folder: list(open_labelled(folder, "native", None)),
+        read_labelled("native"),
     ),
     "lora": Reader(
         "a.safetensors",
@@ -270,10 +268,12 @@ READERS = {
     "labelled-coco": Reader(
         "annotations/instances_a.json",
         always(COCO),
-        lambda folder: list(open_labelled(folder, "coco")),
+        read_labelled("coco"),
     ),
-    "labelled-hf": Reader("data/a-00000.parquet", of_file("data/a-00000.parquet"), read_hub),
-    "class-names": Reader("id2label.json", of_file("id2label.json"), read_hub),
+    "labelled-hf": Reader(
+        "data/a-00000.parquet", of_file("data/a-00000.parquet"), read_labelled("hf")
+    ),
+    "class-names": Reader("id2label.json", of_file("id2label.json"), read_labelled("hf")),
     "classes-beside": Reader(
         "classes.json", always({"bird": 3}), lambda folder: values_beside(folder)
     ),

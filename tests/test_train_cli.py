@@ -6,6 +6,7 @@ import json
 import labelled_folders as folders
 import numpy as np
 import pytest
+from formats_data import class_maps, dataset
 from labelled_folders import filled
 from typer.testing import CliRunner
 
@@ -13,6 +14,8 @@ from diffumask.augment.compose import AugmentSettings
 from diffumask.cli.app import app
 from diffumask.cli.train import Request, run
 from diffumask.errors import InputError
+from diffumask.formats.items import select
+from diffumask.formats.registry import writer
 from diffumask.labelled.coding import Wish
 from diffumask.labelled.values import CAMVID_NAMES
 from diffumask.models import load_segmenter
@@ -83,6 +86,19 @@ def test_named_folders_of_black_and_white_masks_are_learned_from(tmp_path):
     assert "map 255 to a class id" in refused(*place, "-o", tmp_path / "other")
     assert "--images with --masks" in refused(*place[:2], "-o", tmp_path / "other")
     assert "got both or neither" in refused("-o", tmp_path / "other")
+
+
+@pytest.mark.parametrize("format_name", ["coco", "hf"])
+def test_exports_with_all_masks_in_one_file_are_learned_from(tmp_path, format_name):
+    data = dataset(tmp_path / "data", class_maps(6, (32, 40)))
+    (tmp_path / "out").mkdir()
+    writer(format_name)(select(data, 0.5), tmp_path / "out", False)
+    (opened,) = open_sources([Where(tmp_path / "out", split="train")], Wish())
+    kept = InMemory([opened])
+    assert 0 < len(kept) < 6
+    for pair, one in zip(kept, opened, strict=True):
+        assert np.array_equal(pair.class_map % 255, class_maps(6, (32, 40))[one.name] % 255)
+        assert pair.image.shape == (32, 40, 3)
 
 
 def test_an_interrupted_run_ends_as_an_uninterrupted_one(data, tmp_path, monkeypatch):

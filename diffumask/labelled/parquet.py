@@ -32,13 +32,13 @@ def list_rows(path: Path) -> Iterator[tuple[str, int, int]]:
                 f"expected row groups of at most {MAX_GROUP_BYTES} bytes in {path}, got a larger "
                 "one; write smaller ones"
             )
-        names = _column(path, group, "name")
+        names = _column(path, _stamp(path), group, "name")
         yield from ((str(name), group, row) for row, name in enumerate(names))
 
 
 def read_cell(path: Path, group: int, column: str, row: int) -> bytes:
     """Return the bytes of an image. Raises InputError for a row without."""
-    cell = _column(path, group, column)[row].as_py()
+    cell = _column(path, _stamp(path), group, column)[row].as_py()
     content = cell.get("bytes") if isinstance(cell, dict) else None
     if not isinstance(content, bytes):
         raise InputError(
@@ -49,8 +49,16 @@ def read_cell(path: Path, group: int, column: str, row: int) -> bytes:
 
 
 @lru_cache(KEPT_GROUPS)
-def _column(path: Path, group: int, column: str) -> Any:
+def _column(path: Path, stamp: int, group: int, column: str) -> Any:
+    """Read a column of a row group; `stamp` tells a file from an earlier one of its name."""
     return _arrow(path, lambda file: file.read_row_group(group, columns=[column]).column(column))
+
+
+def _stamp(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError as error:
+        raise InputError(f"expected parquet in {path}, got {error.strerror}") from error
 
 
 def _opened(path: Path) -> Any:
