@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from diffumask import source_name
 from diffumask.errors import InputError
 
 from . import mask_source
@@ -35,7 +36,7 @@ class MaskOptions:
     uncertain_band: float | None = None
     calibration: "Thresholds | None" = None
     affinity_of: "Callable[[Image, Heat], Heat] | None" = None
-    source: str = mask_source.ATTENTION
+    source: str = source_name.ATTENTION
     segmentator: Path | None = None
 
     @property
@@ -50,13 +51,13 @@ def read_mask_options(
     affinity: str,
     heat: str,
     uncertain_band: float | None,
-    source: str = mask_source.ATTENTION,
+    source: str = source_name.ATTENTION,
     segmentator: Path | None = None,
 ) -> MaskOptions:
     """Check what can be checked before a model is loaded, and read what the options name."""
     mask_source.check(source, segmentator)
     for option, value in (("--threshold", threshold), ("--heat", heat)):
-        if not mask_source.takes_heat(source) and value != "auto":
+        if not source_name.parse_source(source).takes_heat and value != "auto":
             raise InputError(
                 f"expected {option} auto with --mask-source {source}, which takes no heat map, got"
                 f" {value!r}"
@@ -94,7 +95,7 @@ def mask_settings(options: MaskOptions) -> "MaskSettings":
         changes["heat"] = options.heat
     if options.calibration:
         changes["heat"] = _calibrated_heat(options, options.calibration)
-    if options.source == mask_source.SEGMENTATOR:
+    if options.source == source_name.SEGMENTATOR:
         changes["refiner"] = NONE  # its borders are sharp already
     if options.refiner != "auto":
         changes["refiner"] = _refiner(options.refiner)

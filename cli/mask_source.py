@@ -6,16 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from diffumask.errors import InputError
+from diffumask.source_name import BOTH, SEGMENTATOR, parse_source
 
 if TYPE_CHECKING:  # they load torch
     from diffusers import AutoencoderKL
 
     from diffumask.masks import MaskSettings
     from diffumask.models import ModelSpec
-
-ATTENTION, SEGMENTATOR, BOTH = MASK_SOURCES = ("attention", "segmentator", "both")
-PROMPTED = ("clipseg:", "sam:", "sam2:")  # and a folder; see `diffumask.prompted`
-FUSED = "attention+"
 
 
 @runtime_checkable
@@ -30,10 +27,7 @@ class Chosen(Protocol):
 
 def check(source: str, segmentator: Path | None) -> None:
     """Raise InputError for a source that is none, or that the file is missing or too much for."""
-    if source not in MASK_SOURCES and not is_prompted(source):
-        kinds = ", ".join([*MASK_SOURCES, *(f"{kind}FOLDER" for kind in PROMPTED)])
-        raise InputError(f"expected --mask-source {kinds}, got {source!r}")
-    if (source in (SEGMENTATOR, BOTH)) != (segmentator is not None):
+    if (parse_source(source).kind == SEGMENTATOR) != (segmentator is not None):
         raise InputError(
             f"expected --segmentator FILE with --mask-source {SEGMENTATOR} or {BOTH}, and with"
             f" these alone, got --mask-source {source} "
@@ -45,20 +39,9 @@ def check(source: str, segmentator: Path | None) -> None:
         read_facts(segmentator)
 
 
-def is_prompted(source: str) -> bool:
-    """Whether a source is a network that is asked for objects."""
-    kind, _, model = source.removeprefix(FUSED).partition(":")
-    return f"{kind}:" in PROMPTED and bool(model)
-
-
-def takes_heat(source: str) -> bool:
-    """Whether masks depend on the threshold of heat maps."""
-    return source in (ATTENTION, BOTH) or source.startswith(FUSED)
-
-
 def with_prompted(options: Chosen, settings: "MaskSettings", device: str) -> "MaskSettings":
     """Return the settings with the network that is asked for objects, if one was named."""
-    if not is_prompted(options.source):
+    if not parse_source(options.source).is_prompted:
         return settings
     from diffumask.prompted import find_prompted
 
@@ -84,7 +67,7 @@ def check_fit(options: Chosen, spec: "ModelSpec", class_names: Sequence[str]) ->
 
     facts = read_facts(options.segmentator)
     check_fingerprint(options.segmentator, facts, vae_fingerprint(spec))
-    check_classes(facts.labels, class_names, options.source == BOTH)
+    check_classes(facts.labels, class_names, parse_source(options.source).fused)
 
 
 def bound(
@@ -99,5 +82,5 @@ def bound(
     from diffumask.sources import MaskSource
 
     head = load(options.segmentator, vae, vae_fingerprint(spec))
-    source = MaskSource(SegmentatorSource(head, vae), fused=options.source == BOTH)
+    source = MaskSource(SegmentatorSource(head, vae), fused=parse_source(options.source).fused)
     return replace(settings, source=source)

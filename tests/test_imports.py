@@ -67,6 +67,7 @@ ARRAYS_ONLY = {
     "seeds",
     "segmentator.labels",
     "shards",
+    "source_name",
     "sources",
     "store",
     "thresholds",

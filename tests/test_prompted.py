@@ -18,9 +18,10 @@ from typer.testing import CliRunner
 from diffumask.cli.app import app
 from diffumask.errors import InputError
 from diffumask.masks import MaskSettings, make_class_map
-from diffumask.prompted import find_prompted
+from diffumask.prompted import MAKERS, find_prompted
 from diffumask.refine import refine
 from diffumask.refine.planes import from_labels
+from diffumask.source_name import PROMPTED, parse_source
 from diffumask.store import read_run
 from diffumask.types import Prompt, Sample, Target
 
@@ -164,6 +165,20 @@ def test_the_published_kind_of_sam2_is_read(
 def test_names_that_are_no_source_are_refused(wrong: str) -> None:
     with pytest.raises(InputError, match="clipseg:FOLDER"):
         find_prompted(wrong)
+
+
+def test_a_name_tells_what_sees_the_objects_and_whether_attention_joins_in() -> None:
+    told = {name: parse_source(name) for name in ("attention", "segmentator", "both")}
+    assert {name: (one.kind, one.fused, one.takes_heat) for name, one in told.items()} == {
+        "attention": ("attention", False, True),
+        "segmentator": ("segmentator", False, False),
+        "both": ("segmentator", True, True),
+    }
+    for kind in MAKERS:
+        alone, fused = parse_source(f"{kind}:a:b"), parse_source(f"attention+{kind}:a:b")
+        assert (alone.kind, alone.model, alone.is_prompted) == (kind, "a:b", True)
+        assert (alone.takes_heat, fused.takes_heat, fused.fused) == (False, True, True)
+    assert tuple(MAKERS) == PROMPTED
 
 
 def test_folders_of_other_models_are_refused(

@@ -150,7 +150,7 @@ def test_heads_that_do_not_fit_are_refused_before_anything_is_made(
     assert "knows (background, bird), got 'cat'; use --mask-source both" in line
     tiny = ["generate", "--class", "bird", "--n", 1, "--out", tmp_path / "out"]
     assert "expected a head for the VAE" in refused(*tiny, *chosen, "both")
-    assert "--mask-source attention, segmentator, both, clipseg:FOLDER" in refused(
+    assert "source of masks attention, segmentator, both, clipseg:FOLDER" in refused(
         *tiny, *chosen, "sam"
     )
     assert "got --mask-source attention with a file" in refused(*tiny, "--segmentator", head)

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from diffumask.errors import InputError
 from diffumask.prompted.clipseg import clipseg_source
 from diffumask.prompted.sam import sam_source
+from diffumask.source_name import PROMPTED, parse_source
 from diffumask.sources import MaskSource, Source
 
-FUSED = "attention+"
-# What follows the colon is a folder, or for CLIPSeg a hub id; then the device.
-PROMPTED: dict[str, Callable[[str, str], Source]] = {
+# Of the folder, or for CLIPSeg a hub id, and the device; by the kinds of `source_name.PROMPTED`.
+MAKERS: dict[str, Callable[[str, str], Source]] = {
     "clipseg": clipseg_source,
     "sam": lambda folder, device: sam_source("sam", folder, device),
     "sam2": lambda folder, device: sam_source("sam2", folder, device),
@@ -24,8 +24,8 @@ def find_prompted(name: str, device: str = "auto") -> MaskSource:
 
     Raises InputError for a name that is none, and for a folder without such a model.
     """
-    kind, _, model = name.removeprefix(FUSED).partition(":")
-    if kind not in PROMPTED or not model:
+    named = parse_source(name)
+    if not named.is_prompted:
         kinds = ", ".join(f"{one}:FOLDER" for one in PROMPTED)
-        raise InputError(f"expected a source of masks {kinds}, got {name!r}")
-    return MaskSource(PROMPTED[kind](model, device), fused=name.startswith(FUSED))
+        raise InputError(f"expected a network that is asked for objects, {kinds}, got {name!r}")
+    return MaskSource(MAKERS[named.kind](named.model, device), named.fused)
