@@ -22,8 +22,6 @@ from diffumask.prompts.vocabulary import load_vocabulary
 from diffumask.store import read_run
 from diffumask.types import Prompt, Target
 
-pytestmark = pytest.mark.numeric
-
 TINY = load_vocabulary("tiny")
 BIRD = Prompt("a photo of a bird on grass", (Target("bird", "bird", 3),), "", "on grass")
 
