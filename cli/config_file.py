@@ -71,7 +71,7 @@ def write_config(folder: Path, command: str, options: Mapping[str, Any]) -> None
     from diffumask.atomic import write_file
 
     path = folder / CONFIG_FILE
-    if path.is_symlink() or (path.exists() and not _is_ours(path)):
+    if path.is_symlink() or (path.exists() and not (path.is_file() and _is_ours(path))):
         return
     content = f"{MARK}{command}: repeat it with --config.\n{to_toml(options)}".encode()
     write_file(path, content)

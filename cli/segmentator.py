@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from diffumask.errors import InputError
@@ -54,10 +53,20 @@ class TrainRequest:
     def __post_init__(self) -> None:
         if self.out.suffix != SUFFIX:
             raise InputError(f"expected -o FILE{SUFFIX}, got {self.out}")
+        if not self.training.exists():
+            self.refuse_taken()
+        check_ignore_values(self.ignore_values)
+
+    @property
+    def training(self) -> Path:
+        """The folder of what a training needs to go on."""
+        return self.out.with_suffix(".training")
+
+    def refuse_taken(self) -> None:
+        """Raise InputError for a name that is taken."""
         for path in (self.out, self.out.with_suffix(".md")):
             if path.exists():
                 raise InputError(f"expected a free name for the head, got {path}; choose another")
-        check_ignore_values(self.ignore_values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +95,14 @@ def train(request: TrainRequest) -> Result:
     labelled = _open_for_training(request)
 
     from diffumask.models import load_autoencoder, resolve, vae_fingerprint
-    from diffumask.segmentator import TrainSettings, save
+    from diffumask.segmentator import TrainSettings
+    from diffumask.segmentator.file import save_new
     from diffumask.segmentator.heads import HEADS
     from diffumask.segmentator.training import finish
+    from diffumask.training import step_reached
 
+    if step_reached(request.training) < request.steps:  # else a kill came after the head
+        request.refuse_taken()
     if request.head not in HEADS:
         raise InputError(f"expected --head {', '.join(HEADS)}, got {request.head!r}")
     spec = resolve(request.model)
@@ -105,11 +118,10 @@ def train(request: TrainRequest) -> Result:
         classes=request.classes,
     )
     vae = load_autoencoder(spec, request.device)
-    folder = request.out.with_suffix(".training")
     of_vae = (spec.name, vae_fingerprint(spec))
-    trained = _train(vae, labelled, settings, of_vae, folder)
-    save(trained.segmentator, vae, request.out)
-    finish(folder)
+    trained = _train(vae, labelled, settings, of_vae, request.training)
+    save_new(trained.segmentator, vae, request.out)
+    finish(request.training)
     facts = {
         "file": request.out,
         "labels": list(trained.segmentator.facts.labels.names),
@@ -127,8 +139,9 @@ def predict(
 
     Raises InputError for what the user can mend, before any mask is written.
     """
-    from diffumask.atomic import replace, writing
+    from diffumask.atomic import take_over, writing
     from diffumask.labelled.pixels import read_image, size_hw
+    from diffumask.partial import partial_folder
     from diffumask.records import encode_class_map
     from diffumask.segmentator.features import check_size, factor_of
 
@@ -141,10 +154,11 @@ def predict(
         check_size(size_hw(path), factor_of(predictor.vae), f"{path} to be")
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=out, prefix=".") as partial, progress(len(paths), 0) as advance:
+        with partial_folder(out) as partial, progress(len(paths), 0) as advance:
             for path in paths:
-                content = encode_class_map(predictor(read_image(path)))
-                replace(out / f"{path.stem}.png", content, Path(partial))
+                made = partial / f"{path.stem}.png"
+                made.write_bytes(encode_class_map(predictor(read_image(path))))
+                take_over(made, out / made.name)
                 advance(1)
     return Result(f"{len(paths)} masks in {out}", {"folder": out, "masks": len(paths)})
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from diffumask.atomic import link_or_copy
+from diffumask.inside import make_folder, rename
 
 BROKEN_FOLDER = ".broken"
 
@@ -19,13 +20,14 @@ def set_aside(folder: Path, paths: Iterable[str], copies: Iterable[str] = ()) ->
     if not there and not copied:
         return None
     broken = folder / BROKEN_FOLDER
-    broken.mkdir(exist_ok=True)
+    make_folder(folder, BROKEN_FOLDER)
     taken = [int(path.name) for path in broken.iterdir() if path.name.isdecimal()]
-    aside = broken / f"{max(taken, default=0) + 1:04d}"
-    aside.mkdir()
+    aside = f"{BROKEN_FOLDER}/{max(taken, default=0) + 1:04d}"
+    make_folder(folder, aside)
     for path in copied:
-        link_or_copy(folder / path, aside / path, copy=True)
+        link_or_copy(folder, path, folder, f"{aside}/{path}", copy=True)
     for path in there:
-        (aside / path).parent.mkdir(exist_ok=True)
-        os.rename(folder / path, aside / path)
-    return aside
+        if "/" in path:
+            make_folder(folder, f"{aside}/{path.partition('/')[0]}")
+        rename(folder, path, f"{aside}/{path}")
+    return folder / aside

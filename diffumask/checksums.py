@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from diffumask.inside import leads_out, open_inside
+
 FILES = "files"
 DIGEST_BYTES = 16
 PNG_END = b"IEND\xaeB`\x82"
@@ -40,11 +42,11 @@ def is_torn(folder: Path, path: str, size: int, expected: Stamp | None) -> bool:
     """
     if expected is None or size == expected["bytes"]:
         return False
-    return not (path.endswith(".png") and _has_png_end(folder / path))
+    return not (path.endswith(".png") and _has_png_end(folder, path))
 
 
-def _has_png_end(path: Path) -> bool:
-    with open(path, "rb") as file:
+def _has_png_end(folder: Path, path: str) -> bool:
+    with open_inside(folder, path) as file:
         file.seek(0, os.SEEK_END)
         file.seek(max(0, file.tell() - len(PNG_END)))
         return file.read() == PNG_END
@@ -55,6 +57,8 @@ def file_sizes(folder: Path) -> dict[str, int]:
 
     Links that lead out of the dataset do not count: one of others must not show what is elsewhere.
     """
+    if folder.is_symlink():
+        return {}
     try:
         with os.scandir(folder) as entries:
             files = [entry for entry in entries if entry.is_file()]
@@ -63,12 +67,5 @@ def file_sizes(folder: Path) -> dict[str, int]:
     return {
         entry.name: entry.stat().st_size
         for entry in files
-        if not entry.is_symlink() or is_inside(folder.parent, Path(entry.path))
+        if not entry.is_symlink() or not leads_out(folder.parent, Path(entry.path))
     }
-
-
-def is_inside(dataset: Path, path: Path) -> bool:
-    """Tell whether a file is in a dataset, or is a link to one in it."""
-    part = path.parent  # which may be kept on another disk, as its owner has linked it
-    place = path.resolve()
-    return place.is_relative_to(part.resolve()) or place.is_relative_to(dataset.resolve())

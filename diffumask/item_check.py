@@ -10,8 +10,9 @@ from PIL import Image as PillowImage
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
-from diffumask.checksums import FILES, Stamp, is_inside, is_torn, stamp, stamp_of
+from diffumask.checksums import FILES, Stamp, is_torn, stamp, stamp_of
 from diffumask.errors import InputError
+from diffumask.inside import read_inside
 from diffumask.records import IMAGE, MAPS, MASK, Record, file_paths, record_name
 
 MODES = {IMAGE: ("RGB",), MASK: ("P", "L")}  # of Pillow
@@ -80,15 +81,12 @@ def _result(
 
 
 def _read(folder: Path, path: str, expected: Stamp | None) -> bytes:
-    place = folder / path
-    if place.is_symlink() and not is_inside(folder, place):
-        raise InputError("expected a file in the folder, got a link that leads out of it")
     try:
-        content = place.read_bytes()
+        content = read_inside(folder, path)
     except FileNotFoundError:
         raise InputError(MISSING) from None
     except OSError as error:
-        raise InputError(f"expected a file, got: {error.strerror}") from None
+        raise InputError(f"expected a file, got {error.strerror}") from None
     if expected is not None and is_torn(folder, path, len(content), expected):
         raise InputError(f"expected {expected['bytes']} bytes, got {len(content)}: it is cut short")
     return content

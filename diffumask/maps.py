@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from diffumask.errors import InputError
+from diffumask.inside import read_inside
 from diffumask.records import MAPS, file_paths, record_name
 from diffumask.types import HEAT_LEVELS, GridHeat, Sample
 
@@ -42,9 +43,10 @@ def read_maps(
 
     Raises InputError where they were not kept or are damaged.
     """
-    path = folder / maps_path(record_name(record))
+    name = maps_path(record_name(record))
+    path = folder / name
     try:
-        tensors = load(path.read_bytes())
+        tensors = load(read_inside(folder, name))
     except OSError as error:
         raise InputError(
             f"expected kept heat maps in {path}, got {error.strerror}; generate with --keep-maps"

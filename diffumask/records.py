@@ -14,9 +14,10 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image as PillowImage
 
-from diffumask.checksums import FILES, file_sizes, is_inside, is_torn, stamp, stamp_of
+from diffumask.checksums import FILES, file_sizes, is_torn, stamp, stamp_of
 from diffumask.draw import voc_palette
 from diffumask.errors import InputError
+from diffumask.inside import leads_out, read_inside
 from diffumask.types import ClassMap, Example, Image, Prompt, Target
 
 METADATA_FILE = "metadata.jsonl"
@@ -186,10 +187,24 @@ def listed_records(folder: Path) -> dict[str, Record]:
     """Read the lines of metadata.jsonl that are records, by item name, whatever their files."""
     lines: list[str] = []
     for name in (JOURNAL_FILE, METADATA_FILE):  # what is in both may have been annotated since
-        path = folder / name
-        lines += path.read_text("utf-8", errors="replace").split("\n") if path.exists() else []
+        lines += read_text(folder, name).split("\n")
     parsed = [record for record in map(parse_line, lines) if record is not None]
     return {record_name(record): record for record in parsed}
+
+
+def read_text(folder: Path, name: str) -> str:
+    """Read a file of lines in a dataset, nothing where it is not there.
+
+    Raises InputError for a link that leads out, and for what is no file.
+    """
+    try:
+        return read_inside(folder, name).decode("utf-8", errors="replace")
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    except OSError as error:
+        raise InputError(
+            f"expected a file as {folder / name}, got {error.strerror}; put it in its place"
+        ) from error
 
 
 def found_files(folder: Path) -> dict[str, int]:
@@ -211,7 +226,7 @@ def present_files(folder: Path, record: Mapping[str, Any]) -> list[str]:
 def has_maps(folder: Path, record: Mapping[str, Any]) -> bool:
     """Tell whether the heat maps of an item were kept in the folder."""
     path = folder / file_paths(record_name(record))[MAPS]
-    return path.is_file() and (not path.is_symlink() or is_inside(folder, path))
+    return path.is_file() and not leads_out(folder, path)
 
 
 def _torn_files(

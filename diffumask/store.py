@@ -21,14 +21,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from PIL import Image as PillowImage
 
 from diffumask.aside import set_aside
 from diffumask.atomic import append, link_or_copy, replace, sync_folder, writing
 from diffumask.errors import InputError
+from diffumask.inside import make_folder, read_inside, remove, rename
+from diffumask.lock import LOCK_FILE, locked
+from diffumask.partial import is_partial
+from diffumask.parts import PARTIAL_FOLDER, PREVIEW_FILE, RUN_FILE, check_parts
 from diffumask.records import (
+    IMAGES_FOLDER,
     JOURNAL_FILE,
+    MASKS_FOLDER,
     METADATA_FILE,
     EncodedItem,
     Record,
@@ -41,11 +46,7 @@ from diffumask.records import (
 )
 from diffumask.types import BACKGROUND_ID, IGNORE_ID, Example, Image
 
-RUN_FILE = "run.json"
-PREVIEW_FILE = "preview.jpg"
 PREVIEW_QUALITY = 90
-LOCK_FILE = ".lock"
-PARTIAL_FOLDER = ".partial"
 FORMAT = 1
 RUN_KINDS = {"format": int, "settings": dict, "classes": dict, "runs": list}
 
@@ -73,9 +74,9 @@ class Store:
         listed then, and all others stay.
         """
         with writing(self.folder):
-            parts = {(self.folder / path).parent for item in items for path in item.files}
+            parts = {path.partition("/")[0] for item in items for path in item.files}
             for part in parts:
-                part.mkdir(exist_ok=True)
+                make_folder(self.folder, part)
             for item in items:
                 for path, content in item.files.items():
                     self._replace(path, content)
@@ -88,27 +89,27 @@ class Store:
         """
         with writing(self.folder):
             paths = [path for record in records for path in present_files(source, record)]
-            parts = {(self.folder / path).parent for path in paths}
+            parts = {path.partition("/")[0] for path in paths}
             for part in parts:
-                part.mkdir(exist_ok=True)
+                make_folder(self.folder, part)
             for path in paths:
-                place = self.folder / PARTIAL_FOLDER / Path(path).name
-                link_or_copy(source / path, place, copy)
-                os.replace(place, self.folder / path)
+                place = f"{PARTIAL_FOLDER}/{path.partition('/')[2]}"
+                link_or_copy(source, path, self.folder, place, copy)
+                rename(self.folder, place, path)
             self._list(records, parts)
 
-    def _list(self, records: Sequence[Record], parts: Iterable[Path]) -> None:
+    def _list(self, records: Sequence[Record], parts: Iterable[str]) -> None:
         """List items, once the renames of their files last through a power cut."""
         lines = "".join(map(to_line, records)).encode()
         for part in parts:
-            sync_folder(part)
+            sync_folder(self.folder / part)
         try:
             if len(records) > 1:  # a kill can cut the lines short, whereupon the journal has them
                 self._replace(JOURNAL_FILE, lines)
                 sync_folder(self.folder)
-            append(self.folder / METADATA_FILE, lines)
+            append(self.folder, METADATA_FILE, lines)
         finally:
-            (self.folder / JOURNAL_FILE).unlink(missing_ok=True)
+            remove(self.folder, JOURNAL_FILE)
         self.records.update((record_name(record), record) for record in records)
 
     def write_preview(self, sheet: Image) -> None:
@@ -120,31 +121,40 @@ class Store:
 
     def _begin(self, run: Mapping[str, Any]) -> None:
         with writing(self.folder):
-            for name in ("images", "masks", PARTIAL_FOLDER):
-                (self.folder / name).mkdir(exist_ok=True)
+            make_folder(self.folder, PARTIAL_FOLDER)
+            # First: a folder with anything else and no run.json would be refused as foreign.
             self._replace(RUN_FILE, (json.dumps(run, indent=2) + "\n").encode())
+            sync_folder(self.folder)
+            for name in (IMAGES_FOLDER, MASKS_FOLDER):
+                make_folder(self.folder, name)
 
     def _sort_metadata(self) -> None:
         """Leave one line per finished item, in the order of names."""
-        path = self.folder / METADATA_FILE
         content = "".join(to_line(record) for _, record in sorted(self.records.items())).encode()
         with writing(self.folder):
-            if not path.exists() or path.read_bytes() != content:
+            if not self._has_own_metadata() or self._metadata() != content:
                 self._replace(METADATA_FILE, content)
                 sync_folder(self.folder)
-            (self.folder / JOURNAL_FILE).unlink(missing_ok=True)
+            remove(self.folder, JOURNAL_FILE)
 
     def _is_in_order(self) -> bool:
         """Tell whether metadata.jsonl has one line per item, in order, whatever their wording."""
-        path = self.folder / METADATA_FILE
-        if not path.exists() or (self.folder / JOURNAL_FILE).exists():
+        if not self._has_own_metadata() or (self.folder / JOURNAL_FILE).exists():
             return False
-        content = path.read_bytes()
+        content = self._metadata()
         whole = content.count(b"\n") == len(self.records) and content[-1:] in (b"", b"\n")
         return whole and list(self.records) == sorted(self.records)
 
+    def _has_own_metadata(self) -> bool:
+        """Tell whether metadata.jsonl is there, and no hard link to that of another folder."""
+        path = self.folder / METADATA_FILE
+        return path.exists() and path.stat().st_nlink == 1
+
+    def _metadata(self) -> bytes:
+        return read_inside(self.folder, METADATA_FILE)
+
     def _replace(self, name: str, content: bytes) -> None:
-        replace(self.folder / name, content, self.folder / PARTIAL_FOLDER)
+        replace(self.folder, name, content, PARTIAL_FOLDER)
 
 
 @contextmanager
@@ -166,6 +176,7 @@ def open_store(
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         _refuse_foreign(folder)
+    check_parts(folder)
     with locked(folder):
         records, torn = scan_records(folder)
         store = Store(folder, records)
@@ -224,9 +235,10 @@ def _written(
 
 def read_run(folder: Path) -> dict[str, Any]:
     """Read run.json. Raises InputError when it is missing or not as this version writes it."""
+    check_parts(folder)
     path = folder / RUN_FILE
     try:
-        run = json.loads(path.read_bytes())
+        run = json.loads(read_inside(folder, RUN_FILE))
     except OSError as error:
         raise InputError(f"expected a dataset with {path}, got {error.strerror}") from error
     except (ValueError, RecursionError):
@@ -249,29 +261,9 @@ def _is_run(run: Any) -> bool:
     )
 
 
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold a folder that is there against other runs; the lock dies with the process.
-
-    Raises InputError where another run holds it.
-    """
-    lock = FileLock(folder / LOCK_FILE, timeout=0)
-    with writing(folder):
-        try:
-            lock.acquire()
-        except Timeout:
-            raise InputError(
-                f"expected {folder} to be free, got another run that writes to it; "
-                "wait for it or choose another folder"
-            ) from None
-    try:
-        yield
-    finally:
-        lock.release()
-
-
 def _refuse_foreign(folder: Path) -> None:
-    found = set(os.listdir(folder)) - {LOCK_FILE, PARTIAL_FOLDER}
+    others = set(os.listdir(folder)) - {LOCK_FILE, PARTIAL_FOLDER}
+    found = {name for name in others if not is_partial(name)}
     if found and RUN_FILE not in found:
         raise InputError(
             f"expected an empty folder or one of diffumask, got {folder} with {min(found)!r} in "

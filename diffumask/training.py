@@ -5,20 +5,25 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from diffusers.training_utils import EMAModel
 from jaxtyping import Float
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from diffumask.atomic import append, new_file, write_file, writing
 from diffumask.errors import InputError
+from diffumask.inside import refuse_links
+from diffumask.lock import locked
 
+LOG_FILE, STATE_FILE = "log.jsonl", "state.safetensors"
 ADAM_STATE = ("step", "exp_avg", "exp_avg_sq")
 
 
@@ -57,9 +62,10 @@ def train(
     `loss_at(step)` must draw all its randomness from the step, so that a resumed run sees the
     batches it would have seen; with accumulation it is called for the steps times that number,
     one after the other. With a folder, continues from `folder/state.safetensors` if there and
-    appends to `folder/log.jsonl`; of several processes that train together only one `writes`.
-    `on_checkpoint` sees the averaged weights, `on_step` the number of steps done. Raises
-    InputError when the loss is not finite; the last state stays.
+    appends to `folder/log.jsonl`, which is first cut back to the step of the state; of several
+    processes that train together only one `writes`. `on_checkpoint` sees the averaged weights,
+    `on_step` the number of steps done. Raises InputError when the loss is not finite, and where
+    the folder cannot be written; the last state stays.
     """
     model.train()
     wanted = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -68,6 +74,8 @@ def train(
     )
     ema = EMAModel(wanted, decay=schedule.ema_decay, foreach=True)
     step = _load_state(folder, model, optimizer, ema) if folder else 0
+    if folder and writes:
+        cut_back(folder, LOG_FILE, step)
     on_step(step)
     losses, started = [], time.perf_counter()
     while step < schedule.num_steps:
@@ -114,6 +122,36 @@ def shared(
     return prepared, accelerator.process_index, accelerator.num_processes
 
 
+@contextlib.contextmanager
+def folder_held(folder: Path | None) -> Iterator[None]:
+    """Make the folder of a training, if there is to be one, and hold it against other runs.
+
+    Raises InputError where that cannot be, and for links in it.
+    """
+    if folder is None:
+        yield
+        return
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    refuse_links(folder)
+    with locked(folder):
+        yield
+
+
+def step_reached(folder: Path) -> int:
+    """Return the step of the state in a folder, 0 without one. Raises InputError for a torn one."""
+    path = folder / STATE_FILE
+    if not path.exists():
+        return 0
+    try:
+        with safe_open(path, "pt") as file:
+            return int(file.metadata()["step"])
+    except (OSError, SafetensorError, TypeError, KeyError, ValueError) as error:
+        raise InputError(
+            f"expected the state of a training in {path}, got a damaged file; delete it"
+        ) from error
+
+
 def _backward(
     loss_at: Callable[[int], Float[Tensor, ""]], step: int, num_parts: int
 ) -> Float[Tensor, ""]:
@@ -151,10 +189,37 @@ def averaged_weights(model: nn.Module, ema: EMAModel) -> Iterator[None]:
 
 
 def _log(folder: Path, step: int, loss: float, steps_per_s: float) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
     line = {"step": step, "loss": round(loss, 5), "steps_per_s": round(steps_per_s, 2)}
-    with (folder / "log.jsonl").open("a", encoding="utf-8") as log:
-        log.write(json.dumps(line) + "\n")
+    log_line(folder, LOG_FILE, line)
+
+
+def log_line(folder: Path, name: str, line: Mapping[str, Any]) -> None:
+    """Append a line, of which one key is "step". Raises InputError where that cannot be done."""
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        append(folder, name, (json.dumps(line) + "\n").encode())
+
+
+def cut_back(folder: Path, name: str, step: int) -> None:
+    """Leave the lines of a log up to a step: those that follow will be written again.
+
+    Raises InputError where that cannot be done.
+    """
+    path = folder / name
+    if not path.is_file():
+        return
+    with writing(folder):
+        lines = path.read_text("utf-8", errors="replace").splitlines(keepends=True)
+        kept = [line for line in lines if line.endswith("\n") and _step_of(line) <= step]
+    if kept != lines:
+        write_file(path, "".join(kept).encode())
+
+
+def _step_of(line: str) -> float:
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):  # cut short by a power cut
+        return math.inf
 
 
 def _trained(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
@@ -170,17 +235,15 @@ def _save_state(
         for key in ADAM_STATE:
             if parameter in optimizer.state:
                 tensors[f"{key}.{name}"] = optimizer.state[parameter][key]
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / "state.tmp"
     metadata = {"step": str(step), "ema_step": str(ema.optimization_step)}
-    save_file({k: v.detach().contiguous() for k, v in tensors.items()}, partial, metadata)
-    partial.replace(folder / "state.safetensors")
+    with new_file(folder / STATE_FILE) as partial:
+        save_file({k: v.detach().contiguous() for k, v in tensors.items()}, partial, metadata)
 
 
 def _load_state(
     folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, ema: EMAModel
 ) -> int:
-    path = folder / "state.safetensors"
+    path = folder / STATE_FILE
     if not path.exists():
         return 0
     tensors = load_file(path)

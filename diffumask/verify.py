@@ -15,6 +15,7 @@ from diffumask.aside import set_aside
 from diffumask.atomic import writing
 from diffumask.checksums import FILES
 from diffumask.item_check import Checked, Problem, check_files
+from diffumask.lock import locked
 from diffumask.records import (
     IMAGES_FOLDER,
     ITEM_NAME,
@@ -27,10 +28,11 @@ from diffumask.records import (
     is_unicode,
     item_paths,
     parse_line,
+    read_text,
     record_name,
     record_prompt,
 )
-from diffumask.store import locked, read_run, replace_records
+from diffumask.store import read_run, replace_records
 from diffumask.types import BACKGROUND_ID, IGNORE_ID
 
 CHECKED_AHEAD = 256
@@ -94,8 +96,7 @@ def repair(
 
 def count_listed(folder: Path) -> int:
     """Count the lines of metadata.jsonl."""
-    path = folder / METADATA_FILE
-    return path.read_bytes().count(b"\n") if path.is_file() else 0
+    return read_text(folder, METADATA_FILE).count("\n")
 
 
 def _in_threads(check: Callable[[Record], Checked], records: Iterable[Record]) -> Iterator[Checked]:
@@ -125,8 +126,7 @@ def _read_lines(
     problems = []
     lines = Counter()
     for file_name in (JOURNAL_FILE, METADATA_FILE):
-        path = folder / file_name
-        text = path.read_text("utf-8", errors="replace") if path.is_file() else ""
+        text = read_text(folder, file_name)
         for number, line in enumerate(text.removesuffix("\n").split("\n") if text else (), 1):
             where = f"{file_name}:{number}"
             record, wrong = _read_line(line, classes)

@@ -296,7 +296,7 @@ def test_a_line_that_is_written_by_half_is_taken_back(tmp_path):
             return 100
 
     with pytest.raises(OSError, match="No space"):
-        atomic.append(path, Half(b"two"))
+        atomic.append(tmp_path, path.name, Half(b"two"))
     assert path.read_bytes() == b"one\n"
 
 

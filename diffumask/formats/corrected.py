@@ -11,6 +11,7 @@ import numpy as np
 
 from diffumask.augment.source import Source
 from diffumask.errors import InputError
+from diffumask.inside import read_inside
 from diffumask.labelled.coding import BACKGROUND, Classes, name_key
 from diffumask.labelled.names import IGNORE
 from diffumask.labelled.pixels import size_hw
@@ -187,8 +188,8 @@ def _write(originals: Originals, name: str, class_map: ClassMap, store: Store) -
     if not shown.any() and _objects(old.class_map).any():
         originals.emptied.append(name)
     facts |= {"foreground": round(float(shown.mean()), 6), MASK_SOURCE: CORRECTED}
-    maps = source.folder / maps_path(name)
-    kept = maps.read_bytes() if has_maps(source.folder, record) else None
+    has = has_maps(source.folder, record)
+    kept = read_inside(source.folder, maps_path(name)) if has else None
     store.write(name, example, facts, kept)
 
 

@@ -14,8 +14,8 @@ from PIL import Image as PillowImage
 
 from diffumask.draw import shrink, voc_palette
 from diffumask.errors import InputError
-from diffumask.maps import AFFINITY, maps_path, read_maps
-from diffumask.records import DROPPED, KEPT, VERDICT, read_example, record_name
+from diffumask.maps import AFFINITY, read_maps
+from diffumask.records import DROPPED, KEPT, VERDICT, has_maps, read_example, record_name
 from diffumask.types import BACKGROUND_ID, HEAT_LEVELS, ClassMap, GridHeat, Image, Target
 
 QUALITY, FOREGROUND = "quality", "foreground"
@@ -90,7 +90,7 @@ def _heats(
     folder: Path, record: Mapping[str, Any], targets: Sequence[Target], threshold_on: str
 ) -> list[dict[str, Any]]:
     """List the heat map of each target; none where no maps were kept."""
-    if not (folder / maps_path(record_name(record))).is_file():
+    if not has_maps(folder, record):
         return []
     heats, affinities = read_maps(folder, record)
     chosen = {**heats, **affinities} if threshold_on == AFFINITY else heats

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from diffumask.errors import InputError
+from diffumask.inside import leads_out
+from diffumask.parts import RUN_FILE, check_parts
 from diffumask.records import is_unicode
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
@@ -45,6 +47,9 @@ def read_captioned(folder: Path, captions: Path | None = None) -> list[Captioned
         )
     found = (one for one in folder.rglob("*") if one.suffix.lower() in IMAGE_SUFFIXES)
     images = {one.relative_to(folder).as_posix(): one for one in found}
+    if (folder / RUN_FILE).exists():  # a dataset, of which no part is elsewhere
+        check_parts(folder)
+        images = {name: one for name, one in images.items() if not leads_out(folder, one)}
     text = _read(path)
     if path.suffix == ".txt":
         texts = _by_order(path, text, sorted(images))

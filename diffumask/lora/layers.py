@@ -4,7 +4,6 @@ import importlib.util
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -12,7 +11,7 @@ from diffusers import DiffusionPipeline
 from diffusers.utils import convert_state_dict_to_diffusers
 from torch import Tensor, nn
 
-from diffumask.atomic import replace, writing
+from diffumask.atomic import new_file
 from diffumask.errors import InputError
 
 ADAPTER = "diffumask"
@@ -89,14 +88,10 @@ def save_lora(pipe: DiffusionPipeline, path: Path) -> None:
         for name, weights in adapted_weights(pipe).items()
     }
     saving: Any = pipe
-    with writing(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with (
-            TemporaryDirectory(dir=path.parent, prefix=".") as made,
-            TemporaryDirectory(dir=path.parent, prefix=".") as partial,
-        ):
-            saving.save_lora_weights(made, weight_name=path.name, safe_serialization=True, **layers)
-            replace(path, (Path(made) / path.name).read_bytes(), Path(partial))
+    with new_file(path) as partial:
+        saving.save_lora_weights(
+            partial.parent, weight_name=partial.name, safe_serialization=True, **layers
+        )
 
 
 def _published(part: str, key: str) -> str:

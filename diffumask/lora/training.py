@@ -20,7 +20,7 @@ from diffumask.labelled.pixels import read_image
 from diffumask.lora.captioned import Captioned
 from diffumask.lora.layers import lora_added, save_lora
 from diffumask.observe import conditions, encode
-from diffumask.training import Schedule, train
+from diffumask.training import Schedule, folder_held, train
 
 CAPTION_DROPOUT = 0.1  # teaches the domain to the unconditional half of guidance too
 SETTINGS_FILE = "settings.json"
@@ -80,9 +80,12 @@ def train_lora(
     model that does not predict noise, velocity or the image, and for a loss that is not finite.
     """
     loss = _Loss(pipe, images, settings)
-    if folder is not None:
-        _keep_settings(folder, settings, images, identity or {})
-    with lora_added(pipe, settings.rank, settings.text_encoder, settings.seed) as parameters:
+    with (
+        folder_held(folder),
+        lora_added(pipe, settings.rank, settings.text_encoder, settings.seed) as parameters,
+    ):
+        if folder is not None:
+            _keep_settings(folder, settings, images, identity or {})
         # Of the list alone, not of the pipeline: a checkpoint then holds no frozen weights.
         train(nn.ParameterList(parameters), loss, settings.schedule(), folder, on_step=on_step)
         save_lora(pipe, out)

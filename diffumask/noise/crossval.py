@@ -8,18 +8,19 @@ import shutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from itertools import islice
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 from jaxtyping import Float32
 
-from diffumask.atomic import replace, write_file, writing
+from diffumask.atomic import take_over, write_file, writing
 from diffumask.augment.pairs import Pair
 from diffumask.augment.source import Source
+from diffumask.inside import refuse_links
+from diffumask.lock import locked
 from diffumask.noise.items import Item
 from diffumask.noise.quality import METHODS, HeldOut
 from diffumask.noise.trial import Qualities, Trial
+from diffumask.partial import partial_folder
 from diffumask.records import encode_class_map, record_name
 from diffumask.seeds import item_seed
 from diffumask.segmentation import (
@@ -31,7 +32,6 @@ from diffumask.segmentation import (
     new_network,
     save_network,
 )
-from diffumask.store import locked
 
 NETWORK, PARTIAL_NETWORK, PROGRESS = "network", "network.partial", "progress"
 PREDICTED_TOGETHER = 16
@@ -49,6 +49,7 @@ def cross_validate(
     and as `new_network` and `fit` do.
     """
     num_steps = trial.settings.num_steps
+    refuse_links(trial.folder)
     with writing(trial.folder):
         trial.predictions.mkdir(parents=True, exist_ok=True)
     with locked(trial.folder):
@@ -96,6 +97,7 @@ def _network(trial: Trial, fold: int, on_step: Callable[[int], None], device: st
     labels = Labels(trial.source.run["classes"])
     seed = item_seed(settings.seed, "fold", fold)
     if (folder / NETWORK).is_dir():
+        shutil.rmtree(folder / PROGRESS, ignore_errors=True)  # if a kill came before
         return new_network(str(folder / NETWORK), labels, seed, device)
     network = new_network(settings.model, labels, seed, device)
     fit_settings = FitSettings(
@@ -118,7 +120,7 @@ def _judge(trial: Trial, fold: int, network: Network, method: str) -> Qualities:
     items = {item.name: item for item in trial.items}
     qualities: Qualities = {}
     own = _positions(trial, lambda other: other == fold)
-    with writing(trial.folder), TemporaryDirectory(dir=trial.folder, prefix=".") as partial:
+    with writing(trial.folder), partial_folder(trial.folder) as partial:
         for positions in _batches(own, PREDICTED_TOGETHER):
             pairs = [trial.source.read(position) for position in positions]
             predicted = class_probabilities(network, [pair.image for pair in pairs])
@@ -126,8 +128,9 @@ def _judge(trial: Trial, fold: int, network: Network, method: str) -> Qualities:
                 name = record_name(trial.source.records[position])
                 one = _held_out(network.labels, pair, probabilities)
                 qualities[name] = _qualities(trial, items[name], one, method)
-                path = trial.predictions / f"{name}.png"
-                replace(path, encode_class_map(one.predicted), Path(partial))
+                made = partial / f"{name}.png"
+                made.write_bytes(encode_class_map(one.predicted))
+                take_over(made, trial.predictions / made.name)
     return qualities
 
 

@@ -14,9 +14,10 @@ from pathlib import Path
 
 from diffumask.augment.source import Source
 from diffumask.errors import InputError
+from diffumask.inside import refuse_links
 from diffumask.noise.items import Item, digest
+from diffumask.parts import FILTER_FOLDER
 
-FILTER_FOLDER = "filter"
 FORMAT = 1
 
 Qualities = dict[str, dict[str, float]]  # by item and class
@@ -75,7 +76,11 @@ class Trial:
         return self.fold_folder(fold) / f"{method}.json"
 
     def read(self, method: str) -> Qualities:
-        """Read the quality of every item by class. Raises InputError for a damaged file."""
+        """Read the quality of every item by class.
+
+        Raises InputError for a damaged file, and for links in the folder.
+        """
+        refuse_links(self.folder)
         qualities: Qualities = {}
         for fold in range(self.num_folds):
             path = self.quality_file(fold, method)

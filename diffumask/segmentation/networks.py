@@ -1,8 +1,6 @@
 """Networks by name, to be trained from nothing, or pretrained ones by folder or hub id."""
 
 import json
-import os
-import tempfile
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -23,9 +21,10 @@ from transformers import (
     UperNetForSemanticSegmentation,
 )
 
-from diffumask.atomic import writing
+from diffumask.atomic import sync_folder, take_over, writing
 from diffumask.errors import InputError
 from diffumask.models import HUB_ID, find_device, load_trainable, progress_bars_off
+from diffumask.partial import partial_folder
 from diffumask.segmentation.labels import Labels
 from diffumask.segmentation.output import label_logits
 from diffumask.types import IGNORE_ID
@@ -228,10 +227,11 @@ def save_network(network: Network, folder: Path) -> None:
         del preparation["size"]
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".partial") as partial:
+        with partial_folder(folder) as partial:
             with progress_bars_off():
                 network.model.save_pretrained(partial)
             text = json.dumps(preparation, indent=2) + "\n"
-            (Path(partial) / PREPARATION_FILE).write_text(text, encoding="utf-8")
-            for path in sorted(Path(partial).iterdir()):
-                os.replace(path, folder / path.name)
+            (partial / PREPARATION_FILE).write_text(text, encoding="utf-8")
+            for path in sorted(partial.iterdir()):
+                take_over(path, folder / path.name)
+        sync_folder(folder)

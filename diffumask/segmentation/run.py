@@ -17,18 +17,21 @@ from typing import Any
 
 import numpy as np
 
-from diffumask.atomic import PARTIAL_PREFIX, append, write_file, writing
+from diffumask.atomic import write_file, writing
 from diffumask.errors import InputError
+from diffumask.inside import refuse_links
 from diffumask.labelled.folder import Labelled
+from diffumask.lock import LOCK_FILE, locked
 from diffumask.metrics import class_ious, confusion_matrix
+from diffumask.partial import is_partial
 from diffumask.segmentation.fit import FitSettings, Pairs, fit
 from diffumask.segmentation.networks import Network, save_network
 from diffumask.segmentation.predict import class_maps
-from diffumask.store import LOCK_FILE, locked, refuse_changes
+from diffumask.store import refuse_changes
+from diffumask.training import LOG_FILE, log_line
 from diffumask.types import IGNORE_ID
 
 RUN_FILE = "train.json"
-LOG_FILE = "log.jsonl"
 MADE_BY = "diffumask train"
 NO_PART = ("num_workers",)  # settings on which no weight depends
 CHUNK = 64  # images that are predicted and then forgotten
@@ -93,10 +96,11 @@ def check_folder(folder: Path, settings: Mapping[str, Any]) -> None:
     path = folder / RUN_FILE
     if folder.exists() and not folder.is_dir():
         raise InputError(f"expected a folder as -o, got the file {folder}")
+    refuse_links(folder)
     if not path.exists():
         there = sorted(os.listdir(folder)) if folder.exists() else []
         others = (name for name in there if name != LOCK_FILE)
-        found = [name for name in others if not name.startswith(PARTIAL_PREFIX)]
+        found = [name for name in others if not is_partial(name)]
         if found:
             raise InputError(
                 f"expected an empty folder or one of {MADE_BY}, got {folder} with {found[0]!r} in "
@@ -143,9 +147,7 @@ def _keep(network: Network, folder: Path, step: int, validation: Labelled | None
     miou = mean_iou(network, validation)
     if all(miou > one["miou"] for one in earlier):
         save_network(network, folder)
-    line = json.dumps({"step": step, "miou": round(miou, 5)}) + "\n"
-    with writing(folder):
-        append(folder / LOG_FILE, line.encode())
+    log_line(folder, LOG_FILE, {"step": step, "miou": round(miou, 5)})
 
 
 def _validations(folder: Path) -> Sequence[Mapping[str, Any]]:

@@ -18,6 +18,7 @@ from jaxtyping import Float16, Int64, UInt8
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from diffumask.atomic import new_file
 from diffumask.labelled.folder import Labelled
 from diffumask.seeds import item_seed
 from diffumask.segmentator.features import check_size, encode_images, factor_of
@@ -167,10 +168,8 @@ def encode_examples(
         advance(1)
     tensor = torch.stack(latents) if known is None else known
     if path and known is None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".tmp")
-        save_file({"latents": tensor}, partial)
-        partial.replace(path)
+        with new_file(path) as partial:
+            save_file({"latents": tensor}, partial)
     return Examples(labelled, labels, tensor, tuple(views))
 
 

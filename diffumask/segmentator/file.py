@@ -62,14 +62,32 @@ class Segmentator:
 
 def save(one: Segmentator, vae: AutoencoderKL, path: Path) -> None:
     """Write the file and its card. Raises InputError where that cannot be done."""
+    for place, content in _contents(one, vae, path).items():
+        write_file(place, content)
+
+
+def save_new(one: Segmentator, vae: AutoencoderKL, path: Path) -> None:
+    """Write as `save` what is not there yet, as after a kill between the two files.
+
+    Raises InputError also for a file of other content, before anything is written.
+    """
+    contents = _contents(one, vae, path)
+    missing = {place: content for place, content in contents.items() if not place.exists()}
+    for place, content in contents.items():
+        if place not in missing and place.read_bytes() != content:
+            raise InputError(f"expected a free name for the head, got {place}; choose another")
+    for place, content in missing.items():
+        write_file(place, content)
+
+
+def _contents(one: Segmentator, vae: AutoencoderKL, path: Path) -> dict[Path, bytes]:
+    """Return the content of the file and of its card, by where they are."""
     facts = {"format": FORMAT, **asdict(one.facts)}
     tensors = {name: value.cpu().contiguous() for name, value in one.head.state_dict().items()}
-    contents = {
-        path.name: safetensors.torch.save(tensors, {KEY: json.dumps(facts)}),
-        card_path(path).name: _card(one, vae).encode(),
+    return {
+        path: safetensors.torch.save(tensors, {KEY: json.dumps(facts)}),
+        card_path(path): _card(one, vae).encode(),
     }
-    for name, content in contents.items():
-        write_file(path.parent / name, content)
 
 
 def card_path(path: Path) -> Path:

@@ -18,17 +18,27 @@ from diffumask.errors import InputError
 from diffumask.evaluation.compare import compare_network
 from diffumask.evaluation.report import Report, make_report
 from diffumask.labelled.folder import Labelled
+from diffumask.lock import LOCK_FILE
+from diffumask.partial import is_partial
 from diffumask.segmentator.examples import LATENTS_FILE, Examples, encode_examples, held_out
 from diffumask.segmentator.features import decoded_states, factor_of
 from diffumask.segmentator.file import Facts, Segmentator, card_path, save
 from diffumask.segmentator.heads import DEFAULT_HEAD, new_head, reduced
 from diffumask.segmentator.labels import find_labels
 from diffumask.segmentator.predict import Predictor
-from diffumask.training import Schedule, train
+from diffumask.training import (
+    STATE_FILE,
+    Schedule,
+    cut_back,
+    folder_held,
+    log_line,
+    step_reached,
+    train,
+)
 from diffumask.types import IGNORE_ID
 
 SETTINGS_FILE, VALIDATION_FILE = "settings.json", "validation.jsonl"
-CHECKPOINT_FILE, STATE_FILE = "checkpoint.safetensors", "state.safetensors"
+CHECKPOINT_FILE = "checkpoint.safetensors"
 CALIBRATION_IMAGES = 16
 DICE_SMOOTHING = 1.0
 
@@ -92,23 +102,25 @@ def train_segmentator(
     chosen, validating = split(labelled, settings.held_out)
     labels = find_labels(chosen, range(len(chosen)), settings.classes)
     facts = Facts(settings.design, labels, *of_vae, settings.side)
-    _continue(folder, {**asdict(settings), "data": _identity(labelled, facts)})
-    examples = encode_examples(
-        vae, chosen, labels, settings.n_views, settings.side, settings.seed, folder, on_encoded
-    )
-    head = new_head(settings.design, vae, len(labels.ids), settings.seed)
-    head.calibrate(_whole_states(vae, examples))
-    at_checkpoints = _Validation(
-        Segmentator(head, facts), vae, validating, folder, time.perf_counter()
-    )
+    identity = {**asdict(settings), "data": _identity(labelled, facts)}
+    with folder_held(folder):
+        _continue(folder, identity)
+        examples = encode_examples(
+            vae, chosen, labels, settings.n_views, settings.side, settings.seed, folder, on_encoded
+        )
+        head = new_head(settings.design, vae, len(labels.ids), settings.seed)
+        head.calibrate(_whole_states(vae, examples))
+        at_checkpoints = _Validation(
+            Segmentator(head, facts), vae, validating, folder, time.perf_counter()
+        )
 
-    def loss_at(step: int) -> Float[Tensor, ""]:
-        latents, truth = examples.batch(step, settings.batch_size, settings.seed)
-        states = decoded_states(vae, latents.to(vae.device))
-        logits = head(reduced(head, states))
-        return torch.stack([loss(one, truth.to(vae.device)) for one in logits]).mean()
+        def loss_at(step: int) -> Float[Tensor, ""]:
+            latents, truth = examples.batch(step, settings.batch_size, settings.seed)
+            states = decoded_states(vae, latents.to(vae.device))
+            logits = head(reduced(head, states))
+            return torch.stack([loss(one, truth.to(vae.device)) for one in logits]).mean()
 
-    train(head, loss_at, _schedule(settings), folder, at_checkpoints, on_step)
+        train(head, loss_at, _schedule(settings), folder, at_checkpoints, on_step)
     known = at_checkpoints.reports.get(settings.num_steps)
     report = known or validate(at_checkpoints.one, vae, validating)
     facts = replace(facts, training=_training_facts(settings, chosen, validating, report))
@@ -137,13 +149,15 @@ class _Validation:
             "miou": None if report is None else round(report.miou, 5),
             "seconds": round(time.perf_counter() - self.started, 1),
         }
-        with (self.folder / VALIDATION_FILE).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        log_line(self.folder, VALIDATION_FILE, line)
 
 
 def finish(folder: Path) -> None:
-    """Remove what only a training that goes on needs; its settings and figures stay."""
-    for name in (LATENTS_FILE, STATE_FILE, CHECKPOINT_FILE, card_path(Path(CHECKPOINT_FILE)).name):
+    """Remove what only a training that goes on needs; its settings and figures stay.
+
+    The state goes last: as long as it is there, a kill leaves a training that can be finished.
+    """
+    for name in (LATENTS_FILE, CHECKPOINT_FILE, card_path(Path(CHECKPOINT_FILE)).name, STATE_FILE):
         (folder / name).unlink(missing_ok=True)
 
 
@@ -223,9 +237,10 @@ def _continue(folder: Path | None, settings: dict[str, Any]) -> None:
     if folder is None:
         return
     path = folder / SETTINGS_FILE
-    folder.mkdir(parents=True, exist_ok=True)
+    cut_back(folder, VALIDATION_FILE, step_reached(folder))
     if not (folder / STATE_FILE).exists():
-        if not path.exists() and any(folder.iterdir()):
+        there = {one.name for one in folder.iterdir() if not is_partial(one.name)}
+        if not path.exists() and there - {LOCK_FILE}:
             raise InputError(f"expected an empty folder for the training, got {folder}; move it")
         if not path.exists() or json.loads(path.read_bytes()) != json.loads(json.dumps(settings)):
             (folder / LATENTS_FILE).unlink(missing_ok=True)
