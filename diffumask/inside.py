@@ -19,7 +19,7 @@ NOFOLLOW: int = getattr(os, "O_NOFOLLOW", 0)
 ALWAYS: int = NOFOLLOW | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 HAS_DESCRIPTORS = bool(NOFOLLOW) and {os.open, os.mkdir, os.rename, os.unlink} <= os.supports_dir_fd
 LINK_ITSELF = {"follow_symlinks": False} if os.link in os.supports_follow_symlinks else {}
-LEADS_OUT = "a link that leads out of the folder"
+LEADS_OUT = "a link that leads out of it"
 NO_FILE = "what is no plain file"
 SHARED = "a file that has other names too, as a hard link"
 

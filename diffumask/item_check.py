@@ -86,7 +86,7 @@ def _read(folder: Path, path: str, expected: Stamp | None) -> bytes:
     except FileNotFoundError:
         raise InputError(MISSING) from None
     except OSError as error:
-        raise InputError(f"expected a file, got {error.strerror}") from None
+        raise InputError(f"expected a file in the folder, got {error.strerror}") from None
     if expected is not None and is_torn(folder, path, len(content), expected):
         raise InputError(f"expected {expected['bytes']} bytes, got {len(content)}: it is cut short")
     return content

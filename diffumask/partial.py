@@ -23,7 +23,7 @@ def partial_folder(folder: Path) -> Iterator[Path]:
 
     What earlier runs left is removed too, if no run holds it. Raises OSError.
     """
-    _remove_left(folder)
+    remove_left(folder)
     made, lock = _begin(folder)
     try:
         inner = made / INNER
@@ -59,7 +59,8 @@ def _begin(folder: Path) -> tuple[Path, FileLock]:
     raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
 
-def _remove_left(folder: Path) -> None:
+def remove_left(folder: Path) -> None:
+    """Remove what earlier runs left in a folder that is there, if no run holds it."""
     with os.scandir(folder) as entries:
         left = [one for one in entries if is_partial(one.name)]
     for one in left:

@@ -203,7 +203,7 @@ def read_text(folder: Path, name: str) -> str:
         return ""
     except OSError as error:
         raise InputError(
-            f"expected a file as {folder / name}, got {error.strerror}; put it in its place"
+            f"expected {name} as a file in {folder}, got {error.strerror}; put it in its place"
         ) from error
 
 

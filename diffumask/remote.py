@@ -1,33 +1,34 @@
 """Copy a dataset folder to object storage or whatever else fsspec reaches (s3://, gs://, ...)."""
 
+import base64
+import hashlib
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from diffumask.checksums import FILES
 from diffumask.errors import InputError
-from diffumask.records import (
-    METADATA_FILE,
-    Record,
-    parse_line,
-    present_files,
-    read_records,
-    record_name,
-)
+from diffumask.inside import read_inside
+from diffumask.records import METADATA_FILE, Record, present_files, read_records
 from diffumask.store import PREVIEW_FILE, RUN_FILE, read_run
 
 AT_ONCE = 256
+MD5 = re.compile("[0-9a-f]{32}")
+
+Info = Mapping[str, Any]
 
 
 def upload(folder: Path, url: str, sent: Callable[[int], None] = lambda _: None) -> int:
     """Copy the items that the place lacks or has otherwise, then run.json and metadata.jsonl.
 
-    As the lines come last, whoever reads the place finds every listed item whole; an upload that
-    was cut short goes on. Nothing is deleted there. Returns the number of items copied, of which
-    `sent` is told along the way. Raises InputError for a folder that is no dataset, a place with
-    something else or with other settings, and one that is out of reach.
+    Content decides: by the MD5 that the place tells, else, and where that differs, by reading the
+    file there. As the lines come last, whoever reads the place finds every listed item whole; an
+    upload that was cut short goes on. Nothing is deleted there. Returns the number of items copied,
+    of which `sent` is told along the way. Raises InputError for a folder that is no dataset, a
+    place with something else or with other settings, and one that is out of reach.
     """
     run = read_run(folder)
     records = read_records(folder)
@@ -35,8 +36,11 @@ def upload(folder: Path, url: str, sent: Callable[[int], None] = lambda _: None)
         files, root = _opened(url)
         there = _listing(files, root)
         _refuse_others(files, root, there, run, url)
-        known = _known_records(files, root, there)
-        missing = [one for one in records if not _is_there(folder, one, known, there)]
+        with ThreadPoolExecutor() as pool:
+            are_there = pool.map(lambda one: _is_there(folder, one, files, root, there), records)
+            missing = [
+                one for one, is_there in zip(records, are_there, strict=True) if not is_there
+            ]
         for batch in _batches(missing):
             paths = [path for one in batch for path in present_files(folder, one)]
             for part in {path.partition("/")[0] for path in paths}:
@@ -76,14 +80,15 @@ def _opened(url: str) -> tuple[Any, str]:
     return files, root.rstrip("/")
 
 
-def _listing(files: Any, root: str) -> dict[str, int]:
-    """Return the bytes of each file of the place, by its path there."""
+def _listing(files: Any, root: str) -> dict[str, Info]:
+    """Return what the place tells of each of its files, by its path there."""
+    files.invalidate_cache()
     found = files.find(root, detail=True)
-    return {name[len(root) :].lstrip("/"): one["size"] for name, one in found.items()}
+    return {name[len(root) :].lstrip("/"): one for name, one in found.items()}
 
 
 def _refuse_others(
-    files: Any, root: str, there: Mapping[str, int], run: Mapping[str, Any], url: str
+    files: Any, root: str, there: Mapping[str, Info], run: Mapping[str, Any], url: str
 ) -> None:
     if RUN_FILE not in there:
         # Images of an upload that was cut short are there before run.json.
@@ -104,21 +109,29 @@ def _refuse_others(
         )
 
 
-def _known_records(files: Any, root: str, there: Mapping[str, int]) -> dict[str, Record]:
-    if METADATA_FILE not in there:
-        return {}
-    text = files.cat_file(f"{root}/{METADATA_FILE}").decode("utf-8", errors="replace")
-    parsed = (parse_line(line) for line in text.split("\n"))
-    return {record_name(record): record for record in parsed if record is not None}
-
-
 def _is_there(
-    folder: Path, record: Record, known: Mapping[str, Record], there: Mapping[str, int]
+    folder: Path, record: Record, files: Any, root: str, there: Mapping[str, Info]
 ) -> bool:
-    same = FILES in record and known.get(record_name(record), {}).get(FILES) == record[FILES]
-    return same and all(
-        there.get(path) == (folder / path).stat().st_size for path in present_files(folder, record)
-    )
+    """Tell whether the place has all files of an item as they are here."""
+    for path in present_files(folder, record):
+        if path not in there or there[path]["size"] != (folder / path).stat().st_size:
+            return False
+        content = read_inside(folder, path)
+        md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
+        if _md5_of(there[path]) != md5 and files.cat_file(f"{root}/{path}") != content:
+            return False
+    return True
+
+
+def _md5_of(info: Info) -> str | None:
+    """Return the MD5 of a file as S3 or Google's storage tells it, None where it tells none.
+
+    The ETag of S3 is something else for a file that came in parts, and for some that are encrypted.
+    """
+    if isinstance(packed := info.get("md5Hash"), str):
+        return base64.b64decode(packed).hex()
+    etag = str(info.get("ETag", "")).strip('"')
+    return etag if MD5.fullmatch(etag) else None
 
 
 def _batches(records: Sequence[Record]) -> Iterator[list[Record]]:

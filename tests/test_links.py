@@ -101,7 +101,8 @@ def test_no_part_of_a_dataset_may_be_a_link(data, outside, tmp_path, name):
     for words in commands(data, tmp_path):
         result = call(*words)
         assert (result.exit_code, result.stdout) == (2, ""), words
-        assert f"{data / name}" in result.stderr, words
+        assert f"{data}" in result.stderr, words
+        assert name in result.stderr
         assert len(result.stderr.splitlines()) == 1
     for change in (
         lambda: annotate(data, {}),
@@ -128,7 +129,7 @@ def test_a_pipe_in_place_of_an_image_is_no_item(data, tmp_path):
     os.mkfifo(data / "images/Bird_000001.png")
     assert [record_name(one) for one in read_records(data)] == ["Bird_000000", "Bird_000002"]
     (problem,) = verify(data).problems
-    assert problem.message == "expected a file, got what is no plain file"
+    assert problem.message == "expected a file in the folder, got what is no plain file"
     repair(data)
     assert len(read_records(data)) == 2
     assert not verify(data).problems

@@ -105,10 +105,10 @@ def test_a_merged_file_is_a_link_unless_a_copy_is_asked_for(tmp_path):
 
 
 def test_where_links_cannot_be_files_are_copied(tmp_path, monkeypatch):
-    def refuse(*_):
+    def refuse(*_, **__):
         raise OSError("no links here")
 
-    monkeypatch.setattr("diffumask.atomic.os.link", refuse)
+    monkeypatch.setattr("os.link", refuse)
     source = write(tmp_path / "a", ["Bird_000000"])
     out = joined([source], tmp_path / "out")
     assert contents(out) == contents(source)

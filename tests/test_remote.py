@@ -29,25 +29,33 @@ def quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 def url(request, tmp_path):
     """A place of each kind; S3 is a server of moto's on this machine."""
     if request.param == "s3":
-        yield from bucket(request.getfixturevalue("monkeypatch"))
-    else:
-        place = tmp_path / "place" if request.param == "file" else f"/{uuid.uuid4()}"
-        yield f"{request.param}://{place}"
+        return request.getfixturevalue("bucket")
+    place = tmp_path / "place" if request.param == "file" else f"/{uuid.uuid4()}"
+    return f"{request.param}://{place}"
 
 
-def bucket(monkeypatch):
+@pytest.fixture(scope="module")
+def s3_server():
+    """Where a server answers as S3 does."""
     pytest.importorskip("s3fs", reason="s3fs is not installed")
     server = pytest.importorskip("moto.server", reason="moto is not installed")
-    served = server.ThreadedMotoServer(port=0)
+    served = server.ThreadedMotoServer(ip_address="127.0.0.1", port=0)
     served.start()
+    yield "http://{}:{}".format(*served.get_host_and_port())
+    served.stop()
+
+
+@pytest.fixture
+def bucket(s3_server, monkeypatch):
+    """An empty place on that server."""
     for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(key, "test")
-    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://{}:{}".format(*served.get_host_and_port()))
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server)
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    files = fsspec.filesystem("s3", skip_instance_cache=True)
-    files.mkdir("bucket")
-    yield "s3://bucket/birds"
-    served.stop()
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    name = f"bucket-{uuid.uuid4()}"
+    fsspec.filesystem("s3").mkdir(name)
+    return f"s3://{name}/birds"
 
 
 def write(folder: Path, *indices: int, settings=SETTINGS) -> Path:
@@ -91,8 +99,55 @@ def test_an_upload_that_was_cut_short_goes_on(tmp_path):
     upload(folder, f"file://{place}")
     for name in ("metadata.jsonl", "run.json", "images/Bird_000001.png"):
         (place / name).unlink()
-    assert upload(folder, f"file://{place}") == 2
+    assert upload(folder, f"file://{place}") == 1
     assert contents(place) == contents(folder)
+
+
+def same_size(path: Path) -> None:
+    """Change one byte of a file."""
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+def test_what_changed_here_or_there_is_copied_though_its_size_did_not(tmp_path, url):
+    folder = write(tmp_path / "data", 0, 1)
+    upload(folder, url)
+    same_size(folder / "masks/Bird_000000.png")
+    assert upload(folder, url) == 1
+    files, root = fsspec.core.url_to_fs(url)
+    files.pipe_file(
+        f"{root}/images/Bird_000001.png", b"x" * files.size(f"{root}/images/Bird_000001.png")
+    )
+    assert upload(folder, url) == 1
+    assert uploaded(url) == contents(folder)
+    assert upload(folder, url) == 0
+
+
+@pytest.mark.parametrize("etag", ['"0123456789abcdef0123456789abcdef-2"', f'"{"0" * 32}"'])
+def test_where_an_etag_is_no_md5_the_content_decides(tmp_path, bucket, monkeypatch, etag):
+    folder = write(tmp_path / "data", 0, 1)
+    upload(folder, bucket)
+    files, _ = fsspec.core.url_to_fs(bucket)
+    find = files.find
+
+    def with_other_etags(*words, **options):
+        return {name: one | {"ETag": etag} for name, one in find(*words, **options).items()}
+
+    monkeypatch.setattr(files, "find", with_other_etags)
+    assert upload(folder, bucket) == 0
+    same_size(folder / "images/Bird_000001.png")
+    assert upload(folder, bucket) == 1
+
+
+def test_what_the_place_knows_to_be_the_same_is_not_read(tmp_path, bucket, monkeypatch):
+    folder = write(tmp_path / "data", 0, 1)
+    upload(folder, bucket)
+    files, root = fsspec.core.url_to_fs(bucket)
+    read, cat_file = [], files.cat_file
+    monkeypatch.setattr(files, "cat_file", lambda path: read.append(path) or cat_file(path))
+    assert upload(folder, bucket) == 0
+    assert read == [f"{root}/run.json"]
 
 
 def test_a_place_of_something_else_is_refused_and_left_alone(tmp_path):

@@ -137,7 +137,7 @@ def test_a_resumed_training_gives_the_same_head(
         train_segmentator(vae, data, replace(FAST, num_steps=5), OF_VAE, tmp_path / "cut")
     finish(tmp_path / "cut")
     left = {path.name for path in (tmp_path / "cut").iterdir()}
-    assert left == {"settings.json", "validation.jsonl", "log.jsonl"}
+    assert left == {"settings.json", "validation.jsonl", "log.jsonl", ".lock"}
 
 
 def test_a_loss_that_is_not_finite_stops_and_leaves_the_last_head(

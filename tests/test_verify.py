@@ -129,7 +129,7 @@ BROKEN = {
     "folder": (
         lambda data: ((data / IMAGE).unlink(), (data / IMAGE).mkdir()),
         IMAGE,
-        "directory",
+        "no plain file",
     ),
     "other class": (
         lambda data: change_line(data, class_id=8),

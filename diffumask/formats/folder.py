@@ -7,7 +7,7 @@ from pathlib import Path
 
 from diffumask.atomic import writing
 from diffumask.errors import InputError
-from diffumask.partial import partial_folder
+from diffumask.partial import partial_folder, remove_left
 
 
 @contextmanager
@@ -18,6 +18,8 @@ def new_folder(out: Path) -> Iterator[Path]:
     call. Raises InputError for an `out` that holds something and for one that cannot be written.
     """
     with writing(out.parent):
+        if out.parent.is_dir():
+            remove_left(out.parent)
         _refuse_taken(out)
         out.parent.mkdir(parents=True, exist_ok=True)
         with partial_folder(out.parent) as partial:

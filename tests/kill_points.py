@@ -1,0 +1,169 @@
+"""Commands that test_kill_points.py stops before each of their calls that write.
+
+A server: it has all heavy modules loaded and forks a process for each request, of which one is a
+line of JSON on stdin and one on stdout. A call that writes is one that Python audits, or a sync.
+"""
+
+import errno
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from formats_data import class_maps, dataset
+from typer.testing import CliRunner
+
+from diffumask import models
+from diffumask.cli.app import app
+from diffumask.errors import InputError
+from diffumask.scenes.__main__ import write_scenes
+
+KILLED = 137
+CHANGES = ("os.mkdir", "os.rename", "os.link", "os.remove", "os.rmdir", "os.truncate", "os.symlink")
+GROWING = ("open", "os.mkdir", "os.link", "os.fsync")
+WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+SMALL = ("--num-inference-steps", 1, "--height", 16, "--width", 24)
+QUICK = ("--steps", 2, "--batch-size", 2, "--device", "cpu")
+NETWORK = ("--model", "upernet-tiny")
+
+
+def call(*words: object) -> tuple[int, str]:
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    error = result.exception
+    if error is not None and not isinstance(error, SystemExit):
+        return 1, "".join(traceback.format_exception(error))
+    return result.exit_code, result.stderr
+
+
+def generate(out: Path, shared: Path, *words: object) -> tuple[int, str]:
+    model = ("--model", shared / "model", *SMALL, "--n", 2, "--batch-size", 2, "--keep-maps")
+    return call("generate", *model, "--class", "bird", "--class", "cat", "--out", out, *words)
+
+
+def scenes(folder: Path, shared: Path) -> tuple[int, str]:
+    try:
+        write_scenes(folder / "out", 2, ["bird"], "train", 0)
+    except InputError as error:
+        return 2, f"diffumask: {error}"
+    return 0, ""
+
+
+def train(folder: Path, shared: Path) -> tuple[int, str]:
+    more = ("--val", shared / "masks", "--size", "32x40", "--workers", 0)
+    return call("train", shared / "masks", *NETWORK, *QUICK, *more, "-o", folder / "out")
+
+
+def segmentator(folder: Path, shared: Path) -> tuple[int, str]:
+    more = ("--views", 1, "--size", 16, "--held-out", 0.3, "-o", folder / "head.safetensors")
+    where = ("--data", shared / "masks", "--model", shared / "model")
+    return call("segmentator", "train", *where, *QUICK, *more)
+
+
+def filter_apply(folder: Path, shared: Path) -> tuple[int, str]:
+    how = (*NETWORK, *QUICK, "--steps", 1, "--folds", 2)
+    return call("filter", folder / "masks", *how, "--apply", folder / "out")
+
+
+def export(folder: Path, shared: Path) -> tuple[int, str]:
+    code, text = call("export", shared / "data", "--format", "voc", "-o", folder / "out")
+    taken = code == 2 and (folder / "out/ImageSets").is_dir() and "new or empty folder" in text
+    return (0, "") if taken else (code, text)  # what is there is whole
+
+
+SCENARIOS: dict[str, Callable[[Path, Path], tuple[int, str]]] = {
+    "generate": lambda folder, shared: generate(folder / "out", shared),
+    "scenes": scenes,
+    "merge": lambda folder, shared: call(
+        "merge", shared / "first", shared / "second", "-o", folder / "out"
+    ),
+    "remask": lambda folder, shared: call(
+        "remask", shared / "data", "-o", folder / "out", "--threshold", 0.5
+    ),
+    "augment": lambda folder, shared: call("augment", shared / "data", "-o", folder / "out"),
+    "filter": filter_apply,
+    "export": export,
+    "upload": lambda folder, shared: call("upload", shared / "data", f"file://{folder / 'out'}"),
+    "train": train,
+    "segmentator": segmentator,
+}
+
+
+def prepare(shared: Path) -> tuple[int, str]:
+    """Make what the commands read."""
+    dataset(shared / "masks", class_maps(4, (32, 40)))
+    first = generate(shared / "first", shared, "--shard", "1/2")
+    second = generate(shared / "second", shared, "--shard", "2/2")
+    return max(generate(shared / "data", shared), first, second)
+
+
+class Calls:
+    """Counts the calls that write, and ends the process or fills the disk at one of them."""
+
+    def __init__(self, mode: str, nth: int) -> None:
+        self.mode = mode
+        self.nth = nth
+        self.count = 0
+
+    def __call__(self, event: str, args: Sequence[Any]) -> None:
+        if event == "open":
+            path, _, flags = args
+            if isinstance(path, int) or not flags & WRITING or str(path).startswith("/dev/"):
+                return
+        elif event not in (*CHANGES, "os.fsync"):
+            return
+        self.count += 1
+        if self.mode == "kill" and self.count == self.nth:
+            os._exit(KILLED)
+        if self.mode == "full" and self.count >= self.nth and event in GROWING:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def answer(name: str, folder: str, shared: str, mode: str, nth: int) -> dict[str, Any]:
+    """Run a command in a process of its own; return its exit code, what it said, and its calls."""
+    reader, writer = os.pipe()
+    if os.fork() == 0:
+        calls = Calls(mode, nth)
+        try:
+            if name == "prepare":
+                code, text = prepare(Path(shared))
+            else:
+                os.fsync = lambda _: calls("os.fsync", ())  # nobody cuts the power
+                sys.addaudithook(calls)
+                code, text = SCENARIOS[name](Path(folder), Path(shared))
+        except BaseException:
+            code, text = 1, traceback.format_exc()
+        count = calls.count
+        calls.mode = ""
+        told = json.dumps({"code": code, "text": text[-3000:], "count": count})
+        os.write(writer, told.encode())
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as pipe:
+        told = pipe.read()
+    os.wait()
+    return json.loads(told) if told else {"code": KILLED}
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    import diffumask.pipeline
+    import diffumask.segmentation.run
+    import diffumask.segmentator.training  # noqa: F401 - before the forks, not in each
+
+    models.load, models.fingerprint = cache(models.load), cache(models.fingerprint)
+    for line in sys.stdin:
+        request = json.loads(line)
+        if request["name"] == "generate" and request["nth"] == 0:  # the forks have it then
+            spec = models.resolve(str(Path(request["shared"]) / "model"))
+            models.fingerprint(spec)
+            models.load(spec, "auto", "auto")
+        print(json.dumps(answer(**request)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
