@@ -49,6 +49,7 @@ def run(request: Request) -> Result:
     from diffumask.formats.folder import new_folder
     from diffumask.formats.items import SPLITS
     from diffumask.formats.registry import WITHOUT_SPLITS
+    from diffumask.left_out import left_out
 
     name = request.format_name
     write = _writer(request)
@@ -63,8 +64,10 @@ def run(request: Request) -> Result:
     else:
         facts |= counts
         _warn_of_empty(counts, request)
-    text = "\n".join([f"{what} items in {request.out}", *notes])
-    return Result(text, facts | {"notes": list(notes)})
+    missing = left_out(request.folder, request.with_dropped)
+    told = [str(missing)] if missing else []
+    text = "\n".join([f"{what} items in {request.out}", *told, *notes])
+    return Result(text, facts | {"left_out": missing.facts(), "notes": list(notes)})
 
 
 def _writer(request: Request) -> "Write":

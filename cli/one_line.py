@@ -17,13 +17,13 @@ def errors_in_one_line() -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        typer.echo(f"diffumask: {_printable(str(error))}", err=True)
+        typer.echo(f"diffumask: {printable(str(error))}", err=True)
         raise typer.Exit(EXIT_INPUT_ERROR) from None
     except KeyboardInterrupt as interrupt:
         typer.echo(f"diffumask: stopped; {interrupt}".rstrip("; "), err=True)
         raise typer.Exit(EXIT_INTERRUPTED) from None
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Replace what ends a line or steers a terminal, as names in files of others may."""
     return "".join(one if one.isprintable() else " " for one in text)

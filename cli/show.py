@@ -1,10 +1,13 @@
 """`diffumask show`: one HTML page to look through a dataset."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from diffumask.errors import InputError
 
+from .one_line import printable
 from .progress import progress
 from .result import Result
 
@@ -33,15 +36,15 @@ class Request:
 
 
 def run(request: Request) -> Result:
-    """Write the page, and return a line that says where and how large it is.
+    """Write the page, and return lines that say where and how large it is, and what is not on it.
 
-    Raises InputError for a folder that is no dataset or is empty, for an item that is damaged,
-    and for a name that a file of something else has.
+    Raises InputError for a folder that is no dataset or has no whole item, and for a name that a
+    file of something else has.
     """
     import numpy as np
 
-    from diffumask.gallery.items import read_item
     from diffumask.gallery.page import refuse_foreign, render, write_page
+    from diffumask.left_out import left_out
     from diffumask.records import read_records, record_name
     from diffumask.store import read_run
 
@@ -53,15 +56,7 @@ def run(request: Request) -> Result:
     if not records:
         raise InputError(f"expected a dataset with items, got {request.folder} without any")
     picks = np.linspace(0, len(records) - 1, min(request.items, len(records))).round().astype(int)
-    items = []
-    with progress(len(picks), 0) as advance:
-        for pick in picks:
-            items.append(
-                read_item(
-                    request.folder, records[pick], request.thumbnail_px, settings.get("heat", "")
-                )
-            )
-            advance(1)
+    items, wrong = _read(request, [records[pick] for pick in picks], settings.get("heat", ""))
     write_page(out, render(folder.name, settings, items))
     count = (
         f"{len(items)} items"
@@ -69,5 +64,31 @@ def run(request: Request) -> Result:
         else f"{len(items)} of {len(records)} items"
     )
     size = out.stat().st_size
+    missing = left_out(request.folder, with_dropped=True, broken=wrong)
+    told = [*map(printable, wrong.values()), *([str(missing)] if missing else [])]
     facts = {"page": out, "items": len(items), "of": len(records), "bytes": size}
-    return Result(f"{count} in {out} ({size / 1e6:.1f} MB); open it in a browser", facts)
+    text = "\n".join([f"{count} in {out} ({size / 1e6:.1f} MB); open it in a browser", *told])
+    return Result(text, facts | {"left_out": missing.facts()})
+
+
+def _read(
+    request: Request, records: Sequence[Mapping[str, Any]], threshold_on: str
+) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """Return the items, and what is wrong with those that are damaged, by name.
+
+    Raises InputError where all are.
+    """
+    from diffumask.gallery.items import read_item
+    from diffumask.records import record_name
+
+    items, wrong = [], {}
+    with progress(len(records), 0) as advance:
+        for record in records:
+            try:
+                items.append(read_item(request.folder, record, request.thumbnail_px, threshold_on))
+            except InputError as error:
+                wrong[record_name(record)] = str(error)
+                if len(wrong) == len(records):
+                    raise
+            advance(1)
+    return items, wrong

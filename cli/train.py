@@ -15,6 +15,7 @@ from .result import Result
 
 if TYPE_CHECKING:  # they load torch
     from diffumask.labelled.folder import Labelled
+    from diffumask.left_out import LeftOut
     from diffumask.segmentation.fit import FitSettings, Pairs
     from diffumask.segmentation.labels import Labels
     from diffumask.segmentation.sources import InMemory
@@ -98,6 +99,7 @@ def run(request: Request) -> Result:
         f"trained on {len(images)} images, {len(labels.names)} labels{names}; the network of step "
         f"{result.best_step}{reached} is in {request.out}, for evaluate --checkpoint {request.out}"
     )
+    missing = _left_out(request, opened, validation)
     told = {
         "folder": request.out,
         "images": len(images),
@@ -105,8 +107,23 @@ def run(request: Request) -> Result:
         "class_names": named_by or None,
         "step": result.best_step,
         "miou": result.best_miou,
+        "left_out": [one.facts() for one in missing],
     }
+    text = "\n".join([text, *map(str, missing)])
     return Result(text, told, folder=request.out if is_first_process() else None)
+
+
+def _left_out(
+    request: Request, opened: "Sequence[Labelled]", validation: "Labelled | None"
+) -> "list[LeftOut]":
+    """List what is left out of those that are datasets of ours, where that is anything."""
+    from diffumask.labelled.layouts import NATIVE
+    from diffumask.left_out import left_out
+
+    found = [left_out(one.folder, request.use_all) for one in opened if one.layout == NATIVE]
+    if validation is not None and validation.layout == NATIVE:
+        found.append(left_out(validation.folder, with_dropped=True))
+    return [one for one in found if one]
 
 
 def _silent(step: int) -> None:

@@ -123,24 +123,23 @@ class Calls:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def answer(name: str, folder: str, shared: str, mode: str, nth: int) -> dict[str, Any]:
-    """Run a command in a process of its own; return its exit code, what it said, and its calls."""
+def run(name: str, folder: Path, shared: Path, calls: Calls) -> dict[str, Any]:
+    """Run a command; return its exit code, what it said, and how many of its calls wrote."""
+    os.fsync = lambda _: calls("os.fsync", ())  # nobody cuts the power
+    sys.addaudithook(calls)
+    try:
+        code, text = prepare(shared) if name == "prepare" else SCENARIOS[name](folder, shared)
+    except BaseException:
+        code, text = 1, traceback.format_exc()
+    calls.mode = ""  # a hook is there for ever
+    return {"code": code, "text": text[-3000:], "count": calls.count}
+
+
+def run_forked(name: str, folder: Path, shared: Path, calls: Calls) -> dict[str, Any]:
+    """Run a command in a process of its own, that may be killed."""
     reader, writer = os.pipe()
     if os.fork() == 0:
-        calls = Calls(mode, nth)
-        try:
-            if name == "prepare":
-                code, text = prepare(Path(shared))
-            else:
-                os.fsync = lambda _: calls("os.fsync", ())  # nobody cuts the power
-                sys.addaudithook(calls)
-                code, text = SCENARIOS[name](Path(folder), Path(shared))
-        except BaseException:
-            code, text = 1, traceback.format_exc()
-        count = calls.count
-        calls.mode = ""
-        told = json.dumps({"code": code, "text": text[-3000:], "count": count})
-        os.write(writer, told.encode())
+        os.write(writer, json.dumps(run(name, folder, shared, calls)).encode())
         os._exit(0)
     os.close(writer)
     with os.fdopen(reader, "rb") as pipe:
@@ -151,18 +150,12 @@ def answer(name: str, folder: str, shared: str, mode: str, nth: int) -> dict[str
 
 def main() -> None:
     torch.set_num_threads(1)
-    import diffumask.pipeline
-    import diffumask.segmentation.run
-    import diffumask.segmentator.training  # noqa: F401 - before the forks, not in each
-
     models.load, models.fingerprint = cache(models.load), cache(models.fingerprint)
     for line in sys.stdin:
-        request = json.loads(line)
-        if request["name"] == "generate" and request["nth"] == 0:  # the forks have it then
-            spec = models.resolve(str(Path(request["shared"]) / "model"))
-            models.fingerprint(spec)
-            models.load(spec, "auto", "auto")
-        print(json.dumps(answer(**request)), flush=True)
+        name, folder, shared, mode, nth = json.loads(line)
+        # The first time here, so that the forks have all that is loaded and cached along the way.
+        runs = run_forked if nth else run
+        print(json.dumps(runs(name, Path(folder), Path(shared), Calls(mode, nth))), flush=True)
 
 
 if __name__ == "__main__":

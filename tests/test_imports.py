@@ -43,6 +43,7 @@ ARRAYS_ONLY = {
     "inside",
     "item_check",
     "labelled",
+    "left_out",
     "lock",
     "lora.captioned",
     "lora.file",

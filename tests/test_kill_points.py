@@ -19,8 +19,8 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
 TESTS = Path(__file__).parent
 KILLED = 137
-FIRST = 5
-BETWEEN = 4
+FIRST = 4
+BETWEEN = 3
 # Of a training that went on: its pace, and the mean loss since then.
 OWN = re.compile(rb'"(steps_per_s|seconds|loss)": [0-9.]+')
 COMMANDS = [
@@ -47,8 +47,8 @@ class Server:
     def ask(self, name, folder, mode="", nth=0):
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        request = {"name": name, "folder": str(folder), "shared": str(self.shared)}
-        self.process.stdin.write(json.dumps(request | {"mode": mode, "nth": nth}) + "\n")
+        request = [name, str(folder), str(self.shared), mode, nth]
+        self.process.stdin.write(json.dumps(request) + "\n")
         self.process.stdin.flush()
         return json.loads(self.process.stdout.readline())
 
@@ -78,12 +78,16 @@ def new_folder(path, server, name):
 def contents(folder):
     """All files but locks, without what is of one process and the name of the folder."""
     files = [path for path in folder.rglob("*") if path.is_file() and path.name != ".lock"]
-    return {
-        path.relative_to(folder).as_posix(): OWN.sub(
-            b"", path.read_bytes().replace(str(folder).encode(), b"FOLDER")
-        )
-        for path in files
-    }
+    return {path.relative_to(folder).as_posix(): content_of(path, folder) for path in files}
+
+
+def content_of(path, folder):
+    content = path.read_bytes()
+    if path.suffix == ".safetensors":  # its head is in an order that differs from run to run
+        size = 8 + int.from_bytes(content[:8], "little")
+        head = json.dumps(json.loads(content[8:size]), sort_keys=True)
+        return head.encode() + content[size:]
+    return OWN.sub(b"", content.replace(str(folder).encode(), b"FOLDER"))
 
 
 def points(count):
@@ -116,7 +120,7 @@ def test_after_a_kill_before_any_call_the_same_command_ends_as_if_there_was_none
         folder = new_folder(tmp_path / str(nth), server, name)
         told = server.ask(name, folder, "kill", nth)
         assert told["code"] == KILLED, told["text"]
-        told = server.ask(name, folder)
+        told = server.ask(name, folder, "", nth)
         assert told["code"] == 0, (nth, told["text"])
         assert contents(folder) == whole, nth
         shutil.rmtree(folder)
@@ -135,7 +139,7 @@ def test_a_disk_that_is_full_from_any_call_on_is_one_line_and_blocks_nothing(
             assert line.startswith("diffumask: expected to write to "), (nth, line)
             assert "No space left on device; " in line
             assert "run again" in line
-            told = server.ask(name, folder)
+            told = server.ask(name, folder, "", nth)
             assert told["code"] == 0, (nth, told["text"])
         assert contents(folder) == whole, nth
         shutil.rmtree(folder)

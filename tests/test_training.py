@@ -2,6 +2,7 @@
 
 import json
 import math
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from diffumask.errors import InputError
-from diffumask.training import Schedule, train
+from diffumask.training import Schedule, step_reached, train
 
 pytestmark = pytest.mark.numeric
 
@@ -137,3 +138,57 @@ def test_two_processes_share_a_step_as_one_that_accumulates_does(tmp_path):
     assert expected["weight"].abs().max() > 0.1
     for name, value in load_file(two).items():
         assert torch.allclose(value, expected[name], atol=1e-5)
+
+
+def linear():
+    """A model and its loss at a step."""
+    torch.manual_seed(0)
+    model = nn.Linear(3, 1)
+
+    def loss_at(step: int) -> torch.Tensor:
+        inputs = torch.randn(4, 3, generator=torch.Generator().manual_seed(step))
+        return (model(inputs) - inputs.sum(1, keepdim=True)).square().mean()
+
+    return model, loss_at
+
+
+def test_lines_of_a_log_are_not_there_twice_after_a_kill(tmp_path):
+    schedule = Schedule(6, 1e-2, warmup_steps=1, log_every=1, checkpoint_every=2)
+    log = tmp_path / "log.jsonl"
+
+    def killed_at(step):
+        def see(done):
+            if done == step:
+                raise PowerCutError
+
+        return see
+
+    for step in (3, 5, None):
+        try:
+            train(*linear(), schedule, tmp_path, on_step=killed_at(step))
+        except PowerCutError:
+            with log.open("a") as file:
+                file.write('{"step": 9, "lo')
+    assert [json.loads(line)["step"] for line in log.read_text().splitlines()] == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs limits on files")
+def test_a_disk_without_room_for_the_state_is_one_line_and_keeps_the_last(tmp_path):
+    import resource
+
+    schedule = Schedule(4, 1e-2, warmup_steps=1, checkpoint_every=2)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+
+    def fill(step):
+        if step == 3:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (64, limits[1]))
+
+    try:
+        with pytest.raises(InputError, match=r"expected to write to .*, got File too large"):
+            train(*linear(), schedule, tmp_path, on_step=fill)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert step_reached(tmp_path) == 2
+    assert {path.name for path in tmp_path.iterdir()} == {"state.safetensors"}

@@ -24,6 +24,7 @@ from diffumask.store import RUN_FILE, read_run
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 LIST_FILE = "labels.csv"
+NATIVE = "native"
 PLAIN_FOLDERS = (("images", "masks"), ("img_dir", "ann_dir"))
 
 
@@ -133,7 +134,7 @@ def named_folders(images: Path, masks: Path, split: str | None) -> Found:
 
 
 LAYOUTS: dict[str, Layout] = {
-    "native": Layout(
+    NATIVE: Layout(
         "run.json, metadata.jsonl",
         lambda folder: (folder / RUN_FILE).is_file() and (folder / METADATA_FILE).is_file(),
         native,

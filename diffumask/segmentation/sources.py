@@ -15,6 +15,7 @@ from diffumask.augment.pairs import Pair, labels_of
 from diffumask.errors import InputError
 from diffumask.labelled.coding import Wish
 from diffumask.labelled.folder import AUTO, Labelled, open_labelled
+from diffumask.labelled.layouts import NATIVE
 from diffumask.records import is_dropped, record_name, whole_records
 from diffumask.segmentation.fit import Pairs
 from diffumask.segmentation.labels import Labels
@@ -74,7 +75,7 @@ def _has_names(labelled: Labelled) -> bool:
 
 
 def _without_dropped(labelled: Labelled) -> Labelled:
-    if labelled.layout != "native":
+    if labelled.layout != NATIVE:
         return labelled
     records = whole_records(labelled.folder)
     dropped = {record_name(one) for one in records if is_dropped(one)}
