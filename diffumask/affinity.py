@@ -12,7 +12,7 @@ from skimage.filters import threshold_otsu
 from torch import Tensor
 
 from diffumask.aggregate import aggregate
-from diffumask.attention import Attention
+from diffumask.attention import Attention, autocast_off
 from diffumask.defaults import MERGE, WEIGHTS
 from diffumask.errors import InputError
 from diffumask.types import FLAT, Heat
@@ -35,8 +35,9 @@ def propagate(heats: Heats, matrix: Matrix, power: int = POWER) -> Float32[Tenso
     if power < 0:
         raise ValueError(f"expected a power >= 0, got {power}")
     columns = _columns(heats, matrix)
-    for _ in range(power):
-        columns = matrix.float() @ columns
+    with autocast_off(matrix.device):
+        for _ in range(power):
+            columns = matrix.float() @ columns
     return _stretched(columns).mT.unflatten(1, heats.shape[1:])
 
 
@@ -54,7 +55,8 @@ def expand_seeds(
     if max_rounds < 1:
         raise ValueError(f"expected max_rounds >= 1, got {max_rounds}")
     columns = _columns(heats, matrix)
-    grown = [_grown(column, matrix.float(), max_rounds) for column in columns.unbind(1)]
+    with autocast_off(matrix.device):
+        grown = [_grown(column, matrix.float(), max_rounds) for column in columns.unbind(1)]
     return torch.stack(grown).unflatten(1, heats.shape[1:])
 
 

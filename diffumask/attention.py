@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float, Float32, Int64
@@ -16,16 +17,34 @@ Positions = tuple[int, ...]
 
 
 @dataclass(slots=True)
+class Sum:
+    """A running sum over layers, and of how many evaluations of each layer it is.
+
+    A layer may see fewer evaluations than the network, where a cache skips it.
+    """
+
+    total: Float32[Tensor, "image column h w"]
+    counts: dict[str, Float32[Tensor, ""]] = field(default_factory=dict)
+
+    def count_of(self, layer: str) -> Float32[Tensor, ""]:
+        """Return the count of a layer's evaluations, to add to."""
+        return self.counts.setdefault(layer, self.total.new_zeros(()))
+
+    def mean(self) -> Float32[Tensor, "image column h w"]:
+        """Return the mean over all evaluations of layers."""
+        return self.total / torch.stack(list(self.counts.values())).sum()
+
+
+@dataclass(slots=True)
 class Grid:
-    """Running sums over the layers of one resolution, and how many layers add to them."""
+    """Running sums over the layers of one resolution; `heads` by layer where they are kept."""
 
     factor: int
-    total: Float32[Tensor, "image column h w"]
-    spread: Float32[Tensor, "image column h w"] | None = None
-    matrix: Float32[Tensor, "image key h w"] | None = None
-    n_layers: int = 0
+    words: Sum
+    spread: Sum | None = None
+    matrix: Sum | None = None
+    heads: dict[str, Float32[Tensor, "image column _head _h _w"]] = field(default_factory=dict)
     n_heads: int = 0
-    n_self_layers: int = 0
 
 
 class Attention:
@@ -38,8 +57,6 @@ class Attention:
     def __init__(self) -> None:
         self._columns: tuple[dict[str, Positions], ...] = ()
         self._grids: dict[SizeHW, Grid] = {}
-        self._evaluations = torch.zeros(())
-        self._spreads = torch.zeros(())
 
     @property
     def words(self) -> tuple[tuple[str, ...], ...]:
@@ -51,10 +68,22 @@ class Attention:
         """Mean attention by the (height, width) of the layers; empty until the pipeline ran.
 
         A value is the share of a pixel's attention that goes to the column's token, in [0, 1].
+        Each layer counts for each evaluation that it took part in.
+        """
+        return {size: grid.words.mean() for size, grid in self._grids.items()}
+
+    @property
+    def head_maps(
+        self,
+    ) -> Mapping[SizeHW, Mapping[str, Float32[Tensor, "image column head h w"]]]:
+        """Mean attention of each head over the steps, by the size and name of its layer.
+
+        Empty if `capture` was not asked for it.
         """
         return {
-            size: grid.total / (grid.n_layers * self._evaluations)
+            size: {name: heads / grid.words.counts[name] for name, heads in grid.heads.items()}
             for size, grid in self._grids.items()
+            if grid.heads
         }
 
     @property
@@ -63,11 +92,8 @@ class Attention:
 
         Of the resolutions that have self-attention; empty if it was not captured.
         """
-        return {
-            size: grid.spread / (grid.n_self_layers * self._spreads)
-            for size, grid in self._grids.items()
-            if grid.spread is not None
-        }
+        grids = self._grids.items()
+        return {size: grid.spread.mean() for size, grid in grids if grid.spread is not None}
 
     @property
     def self_matrices(self) -> Mapping[SizeHW, Float32[Tensor, "image n n"]]:
@@ -76,17 +102,18 @@ class Attention:
         Pixels run row by row, and each row of a matrix sums to 1. Empty if it was not captured.
         """
         return {
-            size: grid.matrix.flatten(2).mT / (grid.n_self_layers * self._evaluations)
+            size: grid.matrix.mean().flatten(2).mT
             for size, grid in self._grids.items()
             if grid.matrix is not None
         }
 
     @property
-    def sums(self) -> list[Float32[Tensor, "image column _h _w"]]:
+    def sums(self) -> list[Float32[Tensor, "image column *_rest"]]:
         """All tensors that grow with the image and the words."""
         grids = self._grids.values()
-        every = (one for grid in grids for one in (grid.total, grid.spread, grid.matrix))
-        return [one for one in every if one is not None]
+        every = (one for grid in grids for one in (grid.words, grid.spread, grid.matrix))
+        heads = [one for grid in grids for one in grid.heads.values()]
+        return [one.total for one in every if one is not None] + heads
 
     @property
     def factors(self) -> Mapping[SizeHW, int]:
@@ -123,13 +150,15 @@ class Attention:
         """Return the sums of a resolution; zeros if they are new."""
         if size_hw not in self._grids:
             zeros = torch.zeros(*positions.shape, *size_hw, device=positions.device)
-            self._grids[size_hw] = Grid(factor, zeros)
+            self._grids[size_hw] = Grid(factor, Sum(zeros))
         return self._grids[size_hw]
 
-    def count(self, weight: Float32[Tensor, ""]) -> None:
-        """Count an evaluation of the network before its layers add to the sums."""
-        self._spreads = self._spreads + weight * (self._evaluations > 0)
-        self._evaluations = self._evaluations + weight
+
+def autocast_off(device: torch.device) -> AbstractContextManager[object]:
+    """Compute in the precision that is written, also where the caller is under autocast."""
+    if not torch.amp.is_autocast_available(device.type):
+        return nullcontext()
+    return torch.autocast(device.type, enabled=False)
 
 
 def word_attention(
@@ -137,15 +166,15 @@ def word_attention(
     k: Float[Tensor, "image head key channel"],
     positions: Int64[Tensor, "image column"],
     scale: float,
-) -> Float32[Tensor, "image pixel column"]:
-    """Return the softmax attention to the keys at some positions, averaged over heads.
+) -> Float32[Tensor, "image head pixel column"]:
+    """Return the softmax attention to the keys at some positions.
 
     The same as exp(scale q.k_s - logsumexp_j(scale q.k_j)) of the wanted columns s alone, but the
-    fused softmax of all columns takes two thirds of the time, and its mean is small.
+    fused softmax of all columns takes two thirds of the time.
     """
-    logits = q.float() @ (scale * k.float()).mT
-    among_keys = logits.softmax(dim=-1).mean(dim=1)
-    return among_keys.gather(-1, positions[:, None].expand(-1, among_keys.shape[1], -1))
+    with autocast_off(q.device):
+        among_keys = (q.float() @ (scale * k.float()).mT).softmax(dim=-1)
+    return among_keys.gather(-1, positions[:, None, None].expand(-1, *among_keys.shape[1:3], -1))
 
 
 def pixel_attention(
@@ -158,9 +187,10 @@ def pixel_attention(
     Head after head, so that no more than one N x N attention stands beside the mean.
     """
     mean = torch.zeros((), device=q.device)
-    for q_head, k_head in zip(q.unbind(1), k.unbind(1), strict=True):
-        logits = q_head.float() @ (scale * k_head.float()).mT
-        mean = mean + logits.softmax(dim=-1) / q.shape[1]
+    with autocast_off(q.device):
+        for q_head, k_head in zip(q.unbind(1), k.unbind(1), strict=True):
+            logits = q_head.float() @ (scale * k_head.float()).mT
+            mean = mean + logits.softmax(dim=-1) / q.shape[1]
     return mean
 
 
@@ -169,8 +199,8 @@ def attend(
     k: Float[Tensor, "image head key channel"],
     values: Float[Tensor, "image key column"],
     scale: float,
-) -> Float32[Tensor, "image pixel column"]:
-    """Return softmax attention times values, averaged over heads, without the N x N attention.
+) -> Float32[Tensor, "image head pixel column"]:
+    """Return softmax attention times values, without the N x N attention.
 
     The values are padded to the channels of the queries: with another width the fused kernels
     of some devices (flash, and the CPU's) give way to one that writes the attention out.
@@ -178,13 +208,14 @@ def attend(
     n_columns, width = values.shape[-1], q.shape[-1]
     n_chunks = max(1, math.ceil(n_columns / width))
     padded = functional.pad(values.to(q.dtype), (0, n_chunks * width - n_columns))
-    fetched = [
-        functional.scaled_dot_product_attention(
-            q, k, chunk[:, None].expand(-1, q.shape[1], -1, -1), scale=scale
-        ).mean(dim=1, dtype=torch.float32)
-        for chunk in padded.split(width, dim=-1)
-    ]
-    return torch.cat(fetched, dim=-1)[..., :n_columns]
+    with autocast_off(q.device):
+        fetched = [
+            functional.scaled_dot_product_attention(
+                q, k, chunk[:, None].expand(-1, q.shape[1], -1, -1), scale=scale
+            )
+            for chunk in padded.split(width, dim=-1)
+        ]
+    return torch.cat(fetched, dim=-1)[..., :n_columns].float()
 
 
 def halved(latent_hw: SizeHW, factor: int) -> SizeHW:

@@ -13,12 +13,14 @@ from diffusers import (
 from torch import nn
 
 from diffumask.attention import Attention
+from diffumask.calls import before_each_call
 from diffumask.capture_joint import FluxAttention, SD3Attention
 from diffumask.capture_unet import UNetAttention
 from diffumask.defaults import RESOLUTIONS, STEPS, Steps
 from diffumask.errors import InputError
 from diffumask.network import Network
-from diffumask.recording import MatrixRecorder, Recorder, Run, SpreadRecorder, Words
+from diffumask.recorders import HeadsRecorder, MatrixRecorder, Recorder, SpreadRecorder
+from diffumask.recording import Run, Words
 from diffumask.steps import check_steps
 
 NETWORKS: Mapping[type[nn.Module], Callable[..., Network]] = {
@@ -37,6 +39,7 @@ def capture(
     layers: Callable[[str], bool] | None = None,
     resolutions: Collection[int] | None = RESOLUTIONS,
     self_attention: bool | str = False,
+    heads: bool = False,
 ) -> Iterator[Attention]:
     """Average the attention to some words while the pipeline is called once inside the block.
 
@@ -51,10 +54,12 @@ def capture(
     `resolutions` are factors by which layers are coarser than the latents: 1, 2, 4, ...
     `self_attention` fills `Attention.spread_maps` too, or if it is "matrix"
     `Attention.self_matrices`, of the finest grid of at most `MAX_MATRIX_CELLS` cells.
+    `heads` keeps each head of each layer apart in `Attention.head_maps`, as DAAM needs it.
 
-    Raises `InputError` for a capture inside another, for attention processors it does not know,
-    for choices that leave nothing, for a block without a pipeline call, and, from the call of
-    the pipeline, for a word that is not in its prompt or is cut off.
+    Raises `InputError` for a capture inside another, for attention processors and pipelines it
+    does not know, for choices that leave nothing, from the call of the pipeline for a word that
+    is not in its prompt or is cut off, and at the end of the block where there was no call or
+    one whose maps would not be what they say: docs/capture.md lists what is refused.
     """
     if isinstance(words, str):
         raise InputError(f"expected a list of words, got {words!r}; put it in a list")
@@ -62,22 +67,26 @@ def capture(
     module = _denoiser(pipe)
     network = _network(module, pipe)
     run = Run(pipe, network, words, steps)
-    recorders = _recorders(run, _chosen_layers(network, layers, resolutions), self_attention)
+    chosen = _chosen_layers(network, layers, resolutions)
+    recorders = _recorders(run, chosen, self_attention, HeadsRecorder if heads else Recorder)
     run.recorders = list(recorders.values())
+    encode_prompt = run.seeing_prompts(_encode_prompt(pipe))
 
-    with _put_back(pipe, recorders):
+    with _put_back(pipe, network.layers.values()):
         for layer, recorder in recorders.items():
             layer.set_processor(recorder)
-        pipe.encode_prompt = run.seeing_prompts(pipe.encode_prompt)
-        with _before_each_call(module, run.see_evaluation):
+        pipe.encode_prompt = encode_prompt
+        with before_each_call(module, run.see_evaluation):
             yield run.attention
-    if not run.n_evaluations:
-        raise InputError("expected a pipeline call inside the capture, got none; call it there")
+        run.check_whole()
 
 
 @contextmanager
 def _put_back(pipe: DiffusionPipeline, layers: Iterable[Any]) -> Iterator[None]:
-    """Leave the pipeline's `encode_prompt` and the layers' processors as they were."""
+    """Leave the pipeline's `encode_prompt` and the layers' processors as they were.
+
+    Those of all layers, as pipelines that set some of their own leave them after an error.
+    """
     processors = {layer: layer.processor for layer in layers}
     own_encode_prompt = vars(pipe).get("encode_prompt")
     try:
@@ -88,6 +97,16 @@ def _put_back(pipe: DiffusionPipeline, layers: Iterable[Any]) -> Iterator[None]:
             pipe.encode_prompt = own_encode_prompt
         for layer, processor in processors.items():
             layer.set_processor(processor)
+
+
+def _encode_prompt(pipe: Any) -> Callable[..., Any]:
+    """Return the method that encodes the prompt. Refuses pipelines that use it otherwise."""
+    kind = type(pipe).__name__
+    if not hasattr(pipe, "encode_prompt"):
+        raise InputError(f"expected a pipeline with a method encode_prompt, got {kind}")
+    if hasattr(pipe, "get_views"):
+        raise InputError(f"expected a pipeline that sees the whole image, got {kind}")
+    return pipe.encode_prompt
 
 
 def _denoiser(pipe: DiffusionPipeline) -> Any:
@@ -135,12 +154,12 @@ def _chosen_layers(
 
 
 def _recorders(
-    run: Run, text_layers: Mapping[str, Any], self_attention: bool | str
+    run: Run, text_layers: Mapping[str, Any], self_attention: bool | str, kind: type[Recorder]
 ) -> dict[Any, Recorder]:
     """Return what takes the place of the processor of each layer."""
-    network = run.network
+    network, evaluation = run.network, run.evaluation
     recorders: dict[Any, Recorder] = {
-        layer: Recorder(layer.processor, run, layer, network.factor(name))
+        layer: kind(layer.processor, evaluation, layer, name, network.factor(name))
         for name, layer in text_layers.items()
     }
     if not self_attention:
@@ -157,29 +176,6 @@ def _recorders(
         network.check(name, layer)
         if network.factor(name) in factors:
             recorders[layer] = kinds[self_attention](
-                layer.processor, run, layer, network.factor(name)
+                layer.processor, evaluation, layer, name, network.factor(name)
             )
     return recorders
-
-
-@contextmanager
-def _before_each_call(module: nn.Module, see: Callable[..., None]) -> Iterator[None]:
-    """Call `see` before each call of a module, outside of what is compiled."""
-    compiled = module._compiled_call_impl  # set by module.compile(), and it holds the hooks
-    if compiled is None:
-        hook = module.register_forward_pre_hook(see, with_kwargs=True)
-        try:
-            yield
-        finally:
-            hook.remove()
-        return
-
-    def seeing(*args: Any, **kwargs: Any) -> Any:
-        see(module, args, kwargs)
-        return compiled(*args, **kwargs)
-
-    module._compiled_call_impl = seeing
-    try:
-        yield
-    finally:
-        module._compiled_call_impl = compiled

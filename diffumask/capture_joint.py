@@ -12,12 +12,13 @@ from diffusers import DiffusionPipeline
 from diffusers.models.attention_processor import JointAttnProcessor2_0
 from diffusers.models.embeddings import apply_rotary_emb
 from diffusers.models.transformers.transformer_flux import FluxAttnProcessor
-from jaxtyping import Float32
+from jaxtyping import Float, Float32
 from torch import Tensor, nn
 
 from diffumask.attention import Positions, SizeHW, attend
 from diffumask.errors import InputError
 from diffumask.network import (
+    HeadWeights,
     ImagePositions,
     Inputs,
     Projections,
@@ -82,7 +83,8 @@ class SD3Attention(JointAttention):
         """Read the arguments of the transformer."""
         latents, patch = kwargs["hidden_states"], self.patch_size
         h, w = latents.shape[-2] // patch, latents.shape[-1] // patch
-        return Inputs(len(latents), (h, w), kwargs["timestep"], latents.device)
+        text = kwargs["encoder_hidden_states"]
+        return Inputs(len(latents), (h, w), kwargs["timestep"], text, latents.device)
 
     def positions(self, text: str, word: str, arguments: Mapping[str, Any]) -> Positions:
         """Return where a word stands for CLIP, and for T5 where the pipeline has it."""
@@ -95,7 +97,7 @@ class SD3Attention(JointAttention):
 
     def word_attention(
         self, layer: Any, made: Projections, rotary: Rotary | None, positions: ImagePositions
-    ) -> Weights:
+    ) -> HeadWeights:
         """Return the attention of all pixels to some positions of the text."""
         assert made.k_text is not None
         q, k = _normed(layer.norm_q, made.q), _normed(layer.norm_k, made.k)
@@ -117,17 +119,14 @@ class FluxAttention(JointAttention):
 
     def inputs(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Inputs:
         """Read the arguments of the transformer, whose timesteps are in [0, 1]."""
-        tokens = kwargs["hidden_states"]
+        tokens, text = kwargs["hidden_states"], kwargs["encoder_hidden_states"]
         if self.latent_hw is None:  # once, as this waits for the device
-            h, w = (kwargs["img_ids"][:, 1:].amax(dim=0) + 1).long().tolist()
-            if h * w != tokens.shape[1]:
-                raise InputError(
-                    f"expected the {h} x {w} tokens of one image, got {tokens.shape[1]}:"
-                    " images as input cannot be captured"
-                )
-            self.latent_hw = (h, w)
+            self.latent_hw = _one_image(kwargs["img_ids"])
+        h, w = self.latent_hw
+        if h * w != tokens.shape[1]:
+            raise InputError(f"expected the {h} x {w} tokens of one image, got {tokens.shape[1]}")
         timestep = 1000 * kwargs["timestep"].float()
-        return Inputs(len(tokens), self.latent_hw, timestep, tokens.device)
+        return Inputs(len(tokens), self.latent_hw, timestep, text, tokens.device)
 
     def positions(self, text: str, word: str, arguments: Mapping[str, Any]) -> Positions:
         """Return where a word stands for T5."""
@@ -136,7 +135,7 @@ class FluxAttention(JointAttention):
 
     def word_attention(
         self, layer: Any, made: Projections, rotary: Rotary | None, positions: ImagePositions
-    ) -> Weights:
+    ) -> HeadWeights:
         """Return the attention of all pixels to some positions of the text."""
         assert self.latent_hw is not None
         n_pixels = self.latent_hw[0] * self.latent_hw[1]
@@ -148,6 +147,22 @@ class FluxAttention(JointAttention):
             q = _rotated(q, (cos[-n_pixels:], sin[-n_pixels:]))
             k = _rotated(k, (cos, sin))
         return attend(q, k, unit_values(positions, k.shape[2]), layer.head_dim**-0.5)
+
+
+def _one_image(ids: Float[Tensor, "token 3"]) -> SizeHW:
+    """Return the rows and columns of the pixels' ids. Raises `InputError` if not of one image.
+
+    A transposed second image may give as many pixels as one of the larger sides would have.
+    """
+    h, w = (ids[:, 1:].amax(dim=0) + 1).long().tolist()
+    rows, columns = torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij")
+    expected = torch.stack([torch.zeros(h, w), rows, columns], dim=-1).flatten(0, 1)
+    if not torch.equal(expected.to(ids), ids):
+        raise InputError(
+            f"expected the pixels of one image of {h} x {w} tokens, got {len(ids)} otherwise:"
+            " images as input cannot be captured"
+        )
+    return h, w
 
 
 def _rotated(x: Tensor, rotary: Any) -> Tensor:

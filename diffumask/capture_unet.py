@@ -16,6 +16,7 @@ from torch import nn
 from diffumask.attention import Positions, attend, pixel_attention, word_attention
 from diffumask.errors import InputError
 from diffumask.network import (
+    HeadWeights,
     ImagePositions,
     Inputs,
     Projections,
@@ -27,6 +28,7 @@ from diffumask.network import (
 )
 
 KNOWN_PROCESSORS = (AttnProcessor, AttnProcessor2_0, SlicedAttnProcessor)
+KNOWN_TEXT_PROJECTIONS = (None, "text_proj")  # others put images among the words
 UNKNOWN_PARTS = ("norm_q", "norm_k", "norm_cross", "group_norm", "spatial_norm")
 
 
@@ -35,6 +37,11 @@ class UNetAttention:
 
     def __init__(self, pipe: DiffusionPipeline, unet: UNet2DConditionModel) -> None:
         self.pipe: Any = pipe
+        if unet.config.encoder_hid_dim_type not in KNOWN_TEXT_PROJECTIONS:
+            raise InputError(
+                "expected a UNet that attends to text alone, got one with"
+                f" {unet.config.encoder_hid_dim_type}; unload what set it, such as an IP-Adapter"
+            )
         self.n_blocks = len(unet.down_blocks)
         self.layers = attention_layers(unet)
 
@@ -68,24 +75,33 @@ class UNetAttention:
 
     def inputs(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Inputs:
         """Read the arguments of the UNet."""
-        given = dict(zip(("sample", "timestep"), args, strict=False)) | dict(kwargs)
-        sample = given["sample"]
+        names = ("sample", "timestep", "encoder_hidden_states")
+        given = dict(zip(names, args, strict=False)) | dict(kwargs)
+        sample, timestep = given["sample"], torch.as_tensor(given["timestep"])
         h, w = sample.shape[-2:]
-        return Inputs(len(sample), (h, w), torch.as_tensor(given["timestep"]), sample.device)
+        text = given["encoder_hidden_states"]
+        return Inputs(len(sample), (h, w), timestep, text, sample.device)
 
     def positions(self, text: str, word: str, arguments: Mapping[str, Any]) -> Positions:
-        """Return where a word stands for the text encoder; SDXL's two share the positions."""
-        return text_positions(self.pipe, self.pipe.tokenizer, text, word)
+        """Return where a word stands for the text encoders; the two of SDXL see the same."""
+        own = (getattr(self.pipe, name, None) for name in ("tokenizer", "tokenizer_2"))
+        found = {text_positions(self.pipe, one, text, word) for one in own if one is not None}
+        if len(found) != 1:
+            raise InputError(
+                f"expected text encoders for which {word!r} stands in one place, got {len(found)}"
+                " places; capture another pipeline"
+            )
+        return found.pop()
 
     def word_attention(
         self, layer: Attention, made: Projections, rotary: Rotary | None, positions: ImagePositions
-    ) -> Weights:
+    ) -> HeadWeights:
         """Return the attention of all pixels to some positions of the text."""
         return word_attention(made.q, made.k, positions, layer.scale)
 
     def self_attention(self, layer: Attention, made: Projections, values: Weights) -> Weights:
         """Return the attention of all pixels to each other, times values."""
-        return attend(made.q, made.k, values, layer.scale)
+        return attend(made.q, made.k, values, layer.scale).mean(dim=1)
 
     def self_matrix(self, layer: Attention, made: Projections) -> Weights:
         """Return the attention of all pixels to each of them."""

@@ -7,6 +7,7 @@ import torch
 from diffusers.loaders import TextualInversionLoaderMixin
 from jaxtyping import Float, Float32, Int64
 from torch import Tensor, nn
+from transformers import CLIPTokenizer, T5Tokenizer
 
 from diffumask.attention import Positions, SizeHW
 from diffumask.errors import InputError
@@ -15,14 +16,17 @@ from diffumask.tokens import word_positions
 Rotary = tuple[Tensor, Tensor]
 ImagePositions = Int64[Tensor, "image column"]
 Weights = Float32[Tensor, "image pixel column"]
+HeadWeights = Float32[Tensor, "image head pixel column"]
+KNOWN_TOKENIZERS = (CLIPTokenizer, T5Tokenizer)  # of those that do not tell characters
 
 
 class Inputs(NamedTuple):
-    """What one evaluation is given: images of all passes, the finest grid, and its timestep."""
+    """What one evaluation is given: images of all passes, the finest grid, text and timestep."""
 
     batch_size: int
     latent_hw: SizeHW
     timestep: Tensor
+    text: Tensor
     device: torch.device
 
 
@@ -36,7 +40,12 @@ class Projections(NamedTuple):
 
 @runtime_checkable
 class Network(Protocol):
-    """A kind of network: where its attention to the text is, and its formula there."""
+    """A kind of network: where its attention to the text is, and its formula there.
+
+    `layers` are all that have a processor, by its name.
+    """
+
+    layers: dict[str, nn.Module]
 
     def text_layers(self) -> dict[str, nn.Module]:
         """Return the layers whose pixels attend to the text, by the name of their processor."""
@@ -64,8 +73,8 @@ class Network(Protocol):
 
     def word_attention(
         self, layer: Any, made: Projections, rotary: Rotary | None, positions: ImagePositions
-    ) -> Weights:
-        """Return one layer's attention to the keys at some positions, averaged over heads."""
+    ) -> HeadWeights:
+        """Return one layer's attention to the keys at some positions."""
         ...
 
     def self_attention(
@@ -109,8 +118,18 @@ class Projecting:
         self.k_text = self.layer.add_k_proj(text)
         return self.k_text
 
-    def take(self, n_images: int) -> Projections:
-        """Return the projections of the last images of the batch, those that see the prompt."""
+    def take(self, n_images: int, batch_size: int) -> Projections:
+        """Return the projections of the last images of the batch, those that see the prompt.
+
+        Raises `InputError` where the layer was not given the batch of the network.
+        """
+        if self.q is None or self.k is None:
+            raise InputError("expected a layer that projects its queries and keys, got none")
+        if len(self.q) != batch_size or len(self.k) != batch_size:
+            raise InputError(
+                f"expected layers to see the batch of {batch_size}, got {len(self.q)}:"
+                " a cache that leaves out guidance cannot be captured; disable it"
+            )
         k_text = None if self.k_text is None else heads_apart(self.k_text[-n_images:], self.heads)
         made = Projections(
             heads_apart(self.q[-n_images:], self.heads),
@@ -144,12 +163,31 @@ def check_processor(name: str, processor: object, known: tuple[type, ...], advic
 def text_positions(
     pipe: Any, tokenizer: Any, text: str, word: str, max_length: int | None = None
 ) -> Positions:
-    """Return where a word stands for one of the pipeline's tokenizers."""
+    """Return where a word stands for one of the pipeline's tokenizers.
 
-    def spelled(part: str) -> str:
-        """Write a token of textual inversion that stands for several as the pipeline does."""
-        if isinstance(pipe, TextualInversionLoaderMixin):
-            (part,) = pipe.maybe_convert_prompt([part], tokenizer)
-        return part
+    Raises `InputError` as `word_positions` does, and for a tokenizer whose sequence is unknown.
+    """
+    check_tokenizer(tokenizer)
+    text, word = spelled(pipe, tokenizer, text), spelled(pipe, tokenizer, word)
+    return word_positions(tokenizer, text, word, max_length)
 
-    return word_positions(tokenizer, spelled(text), spelled(word), max_length)
+
+def spelled(pipe: Any, tokenizer: Any, text: str) -> str:
+    """Write a token of textual inversion that stands for several as the pipeline does."""
+    if isinstance(pipe, TextualInversionLoaderMixin):
+        (text,) = pipe.maybe_convert_prompt([text], tokenizer)
+    return text
+
+
+def check_tokenizer(tokenizer: Any) -> None:
+    """Raise `InputError` for a tokenizer that pads on the left or that nothing is known of."""
+    name = type(tokenizer).__name__
+    if tokenizer.padding_side != "right":
+        raise InputError(
+            f"expected a tokenizer that pads on the right, got {name}, which pads on the"
+            f" {tokenizer.padding_side}; use a model with CLIP or T5"
+        )
+    if not tokenizer.is_fast and not isinstance(tokenizer, KNOWN_TOKENIZERS):
+        raise InputError(
+            f"expected the tokenizer of CLIP or T5, got {name}; use a model with one of these"
+        )

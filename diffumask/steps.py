@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from diffumask.defaults import Steps
 from diffumask.errors import InputError
 
+ROUNDING = 2**-7  # of timesteps that a pipeline rounds to bfloat16, scales and rounds again
+
 
 def check_steps(steps: Steps) -> None:
     """Raise `InputError` for a share that is none."""
@@ -31,3 +33,19 @@ def are_chosen(steps: Steps, timesteps: Sequence[float]) -> list[bool]:
     if not chosen:
         raise InputError(f"expected steps={steps} to keep a step, got none of {n}; keep more")
     return [timestep in chosen for timestep in timesteps]
+
+
+def check_trajectory(seen: Sequence[float], timesteps: Sequence[float]) -> None:
+    """Raise `InputError` unless the network saw timesteps of a scheduler in order, each once.
+
+    Some may be left out, as before the strength of an image or after an end. A second look at one
+    timestep is a guidance, or another view of the image, of its own.
+    """
+    rest = iter(timesteps)
+    for i, timestep in enumerate(seen):
+        if not any(abs(timestep - one) <= ROUNDING * abs(one) for one in rest):
+            raise InputError(
+                f"expected one evaluation for each step of the scheduler, got timestep"
+                f" {timestep:g} as evaluation {i + 1} besides; several passes or views per step"
+                " cannot be captured"
+            )

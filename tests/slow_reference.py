@@ -9,6 +9,7 @@ import pytest
 import torch
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from torch import Tensor
+from torch.nn import functional
 
 from diffumask.attention import Attention
 from diffumask.capture import capture
@@ -86,7 +87,9 @@ class SlowReference:
                 projected.to(dtype).unflatten(-1, (layer.heads, -1)).transpose(1, 2)
                 for projected in (layer.to_q(hidden), layer.to_k(hidden if text is None else text))
             )
-            probabilities = (q @ k.mT * layer.scale).softmax(-1)
+            as_network = self.dtype is None and torch.is_autocast_enabled(q.device.type)
+            with torch.autocast(q.device.type, enabled=as_network):
+                probabilities = (q @ k.mT * layer.scale).softmax(-1)
             self.kept.append(Kept(name, self.timestep, self.size_hw, probabilities))
 
         return see
@@ -111,6 +114,28 @@ class SlowReference:
             if kept.size_hw == size_hw and counts(kept)
         ]
         return torch.stack(maps).mean(0).unflatten(0, size_hw)
+
+
+def daam(
+    slow: SlowReference, positions: Sequence[int], size_hw: tuple[int, int], entry: int = -1
+) -> Tensor:
+    """Return the heat of a word as Tang et al. 2023 define it, with a peak of 1.
+
+    Each head of each layer of the blocks that go down and up is summed over the steps, resized
+    bicubically and clipped at 0; the heat is their mean, and that of the tokens of the word.
+    """
+    sums: dict[tuple[str, int], Tensor] = {}
+    for kept in slow.kept:
+        if kept.layer.startswith(("down_blocks.", "up_blocks.")):
+            for head, probabilities in enumerate(kept.probabilities[entry].float()):
+                maps = probabilities[:, list(positions)].mT.unflatten(-1, kept.size_hw)
+                sums[kept.layer, head] = sums.get((kept.layer, head), 0) + maps
+    resized = [
+        functional.interpolate(one[:, None], size_hw, mode="bicubic").clamp(min=0)[:, 0]
+        for one in sums.values()
+    ]
+    heat = torch.stack(resized).mean(0).mean(0)
+    return heat / heat.max()
 
 
 def largest_error(

@@ -21,11 +21,10 @@ def attention_of(
     """Build what a capture of one step would hold; a layer of two heads per size, 1, 2, 4, ..."""
     attention = Attention()
     of_columns = attention.expect(positions)
-    attention.count(torch.tensor(1.0))
     for depth, (size_hw, of_size) in enumerate(maps.items()):
         grid = attention.grid(size_hw, 2**depth, of_columns)
-        grid.total.add_(of_size)
-        grid.n_layers += 1
+        grid.words.total.add_(of_size)
+        grid.words.count_of("layer").add_(1)
         grid.n_heads += 2
     return attention
 
@@ -180,8 +179,13 @@ def test_weights_that_leave_nothing_are_refused(weights: dict[int, float]) -> No
 
 
 def test_a_capture_that_saw_nothing_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"resolutions \[\]"):
+    with pytest.raises(InputError, match="expected attention of a pipeline call, got none"):
         aggregate(Attention(), SIZE_HW)
+
+
+def test_daam_needs_each_head() -> None:
+    with pytest.raises(InputError, match=r"of each head .* capture\(\.\.\., heads=True\)"):
+        aggregate(one_word(blob((2, 3), 0, 0)), SIZE_HW, preset="daam")
 
 
 def test_attention_that_is_not_finite_is_refused() -> None:

@@ -11,12 +11,14 @@ import torch
 from conftest import WORDS, random_vae, text_config
 from diffusers import (
     FlowMatchEulerDiscreteScheduler,
+    FluxKontextPipeline,
     FluxPipeline,
     FluxTransformer2DModel,
     PixArtTransformer2DModel,
     SD3Transformer2DModel,
     StableDiffusion3Pipeline,
 )
+from diffusers.hooks import FirstBlockCacheConfig, MagCacheConfig, TaylorSeerCacheConfig
 from diffusers.models.transformers.transformer_flux import FluxIPAdapterAttnProcessor
 from slow_reference import BIRD, HALVES, PLANE, run
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
@@ -145,7 +147,8 @@ def all_probabilities(n_keys: int) -> Iterator[list[Tensor]]:
 
     def seen(query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         if query.shape[2] == key.shape[2] == n_keys:
-            logits = query.float() @ key.float().mT * query.shape[-1] ** -0.5
+            with torch.autocast("cpu", enabled=False):
+                logits = query.float() @ key.float().mT * query.shape[-1] ** -0.5
             kept.append(logits.softmax(-1).detach())
         return fused(query, key, value, *args, **kwargs)
 
@@ -300,6 +303,79 @@ def test_steps_are_chosen_alike(flux: FluxPipeline) -> None:
 def test_a_second_guidance_is_refused(flux: FluxPipeline) -> None:
     with pytest.raises(InputError, match="without true_cfg_scale"), capture(flux, ["bird"]):
         run(flux, BIRD, 1, true_cfg_scale=2.0, negative_prompt="snow")
+
+
+def test_kontext_without_an_image_is_captured_and_a_transposed_one_refused(
+    flux: FluxPipeline,
+) -> None:
+    pipe = FluxKontextPipeline(**flux.components)
+    options: dict[str, Any] = {"prompt": BIRD, "height": 64, "width": 32, "max_area": 64 * 32}
+    options |= {"num_inference_steps": 1, "max_sequence_length": N_T5, "_auto_resize": False}
+    with capture(pipe, ["bird"]) as attention:
+        pipe(**options)
+    assert set(attention.maps) == {(4, 2)}
+    # 4 x 2 and 2 x 4 tokens are as many as one image of 4 x 4 has.
+    with (
+        pytest.raises(InputError, match=r"one image of 4 x 4 tokens.*images as input cannot"),
+        capture(pipe, ["bird"]),
+    ):
+        pipe(image=torch.rand(1, 3, 32, 64), **options)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        FirstBlockCacheConfig(threshold=1e6),
+        TaylorSeerCacheConfig(cache_interval=2, disable_cache_before_step=1),
+        MagCacheConfig(
+            threshold=1e6, num_inference_steps=4, retention_ratio=0, mag_ratios=[1.0] * 4
+        ),
+    ],
+)
+def test_maps_are_means_of_what_a_cache_leaves(flux: FluxPipeline, config: Any) -> None:
+    def run_cached() -> None:
+        flux.transformer.enable_cache(config)
+        run(flux, BIRD, 4, max_sequence_length=N_T5)
+        flux.transformer.disable_cache()
+
+    with all_probabilities(N_T5 + 12) as kept:
+        run_cached()
+    with capture(flux, ["bird"]) as attention:
+        run_cached()
+    assert 0 < len(kept) < 4 * 4
+    mean = torch.stack(kept).mean(0)[-1].mean(0)[N_T5:]
+    places = list(word_positions(flux.tokenizer_2, BIRD, "bird"))
+    got = attention.maps[4, 3][0, list(attention.columns(0, "bird"))].flatten(1).mT
+    assert (got - mean[:, places]).abs().max() < 1e-5
+
+
+# The network itself warns of norms whose weights stay in single precision.
+@pytest.mark.filterwarnings("ignore:Mismatch dtype")
+def test_autocast_rounds_no_more_than_half_precision_does(
+    flux: FluxPipeline, tokenizer: CLIPTokenizer
+) -> None:
+    bound = 2**-8
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        check(
+            flux,
+            WANTED,
+            TWO,
+            slice(N_T5, None),
+            lambda text, word: list(word_positions(flux.tokenizer_2, text, word)),
+            n_keys=N_T5 + 12,
+            per_evaluation=4,
+            bound=bound,
+        )
+        check(
+            sd3(tokenizer, (None, None), qk_norm="rms_norm"),
+            WANTED,
+            TWO,
+            slice(0, 12),
+            lambda text, word: [12 + p for p in word_positions(tokenizer, text, word)],
+            n_keys=12 + N_CLIP + N_T5,
+            per_evaluation=2,
+            bound=bound,
+        )
 
 
 def test_an_ip_adapter_is_refused_by_name(flux: FluxPipeline) -> None:

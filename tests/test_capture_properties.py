@@ -8,7 +8,7 @@ from conftest import TEXT_WIDTH, random_unet
 from diffusers import StableDiffusionPipeline
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from slow_reference import BIRD, HALVES, PLANE, SlowReference, largest_error, run
+from slow_reference import BIRD, HALVES, PLANE, SlowReference, daam, largest_error, run
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -103,24 +103,27 @@ def test_half_precision(tiny_random_folder: Any, dtype: str, bound: float) -> No
     assert largest_error(half, attention, own, text) <= bound
 
 
-def test_daam_is_the_sum_over_heads_layers_and_steps(pipe: StableDiffusionPipeline) -> None:
+@pytest.mark.parametrize("size_hw", [(8, 6), (64, 48)])
+def test_daam_is_as_it_was_defined(pipe: StableDiffusionPipeline, size_hw: tuple[int, int]) -> None:
     words = ["aeroplane", "potted plant"]
     slow = SlowReference(pipe)
-    with slow.watching(), capture(pipe, words) as attention:
+    with slow.watching(), capture(pipe, words, heads=True) as attention:
         run(pipe, PLANE, 2)
-    (heats,) = aggregate(attention, (64, 48), preset="daam")
-
+    (heats,) = aggregate(attention, size_hw, preset="daam")
     for word in words:
-        positions = list(word_positions(pipe.tokenizer, PLANE, word))
-        total = torch.zeros(64, 48)
-        for kept in slow.kept:
-            for head in kept.probabilities[-1]:
-                of_word = head[:, positions].mean(-1).unflatten(0, kept.size_hw)
-                total += torch.nn.functional.interpolate(
-                    of_word[None, None], (64, 48), mode="bicubic"
-                )[0, 0]
-        expected = (total.clamp(min=0) / total.max()).numpy()
-        assert abs(heats[word] - expected).max() < 1e-5
+        expected = daam(slow, word_positions(pipe.tokenizer, PLANE, word), size_hw)
+        assert (torch.from_numpy(heats[word]) - expected).abs().max() < 1e-5
+
+
+def test_heads_are_kept_by_layer_and_their_mean_is_the_map(pipe: StableDiffusionPipeline) -> None:
+    with capture(pipe, ["bird"], heads=True) as attention:
+        run(pipe, BIRD, 2)
+    with capture(pipe, ["bird"]) as without:
+        run(pipe, BIRD, 2)
+    assert without.head_maps == {}
+    for size, layers in attention.head_maps.items():
+        mean = torch.cat(list(layers.values()), dim=2).mean(dim=2)
+        assert (mean - without.maps[size]).abs().max() < 1e-6
 
 
 def test_self_attention_spreads_the_maps_of_the_steps_before(
@@ -171,7 +174,7 @@ def test_values_are_attended_to_without_a_matrix_of_all_pairs(n_columns: int) ->
     expected = (q @ k.mT * 0.5).softmax(-1).mean(1) @ values
 
     with LargestTensor() as largest:
-        got = attend(q, k, values, 0.5)
+        got = attend(q, k, values, 0.5).mean(1)
     assert got.shape == expected.shape
     assert n_columns == 0 or (got - expected).abs().max() < 1e-5
     assert largest.numel < n_pixels * n_pixels
@@ -181,4 +184,4 @@ def test_the_normaliser_holds_for_large_logits() -> None:
     q = torch.tensor([[[[300.0, 0.0]]]])
     k = torch.tensor([[[[1.0, 0.0], [0.0, 1.0]]]])
     weights = word_attention(q, k, torch.tensor([[0, 1]]), scale=1.0)
-    assert weights[0, 0].tolist() == pytest.approx([1.0, 0.0], abs=1e-6)
+    assert weights[0, :, 0].tolist() == [pytest.approx([1.0, 0.0], abs=1e-6)]
