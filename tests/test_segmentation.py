@@ -1,5 +1,6 @@
 """Labels without gaps, batches that follow from the step, training that resumes, predictions."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -291,6 +292,23 @@ def test_probabilities_have_the_size_of_each_image(make):
     alone = class_probabilities(network, images[1:2])[0]
     assert found[1] == pytest.approx(alone, abs=1e-5)
     assert class_maps(network, []) == []
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_predicting_leaves_each_module_in_its_mode(monkeypatch, fails):
+    network = small_segformer().train()
+    frozen = next(one for one in network.modules() if isinstance(one, torch.nn.BatchNorm2d))
+    frozen.eval()
+    before = [module.training for module in network.modules()]
+
+    def fail(pixels):
+        raise KeyboardInterrupt
+
+    if fails:
+        monkeypatch.setattr(network, "logits", fail)
+    with pytest.raises(KeyboardInterrupt) if fails else nullcontext():
+        class_maps(network, [squares(1)[0].image])
+    assert [module.training for module in network.modules()] == before
 
 
 def test_scores_of_queries_are_summed_as_a_loop_would():

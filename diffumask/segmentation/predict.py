@@ -1,11 +1,13 @@
 """What a network sees in images."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import groupby
 
 import numpy as np
 import torch
 from jaxtyping import Float32, UInt8
+from torch import nn
 from torch.nn import functional
 
 from diffumask.segmentation.networks import Network
@@ -43,10 +45,20 @@ def _batches(images: Sequence[AnyImage], batch_size: int) -> Iterator[list[AnyIm
         yield from (rest[start : start + batch_size] for start in range(0, len(rest), batch_size))
 
 
+@contextmanager
+def in_evaluation(network: nn.Module) -> Iterator[None]:
+    """Put a network into evaluation mode; each of its modules has its own mode back on exit."""
+    training = [module for module in network.modules() if module.training]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
 @torch.no_grad()
 def _predict(network: Network, images: list[AnyImage]) -> Float32[np.ndarray, "b c h w"]:
-    was_training = network.training
-    network.eval()
     pixels = torch.from_numpy(np.stack(images)).to(network.device)
     pixels = pixels.permute(0, 3, 1, 2).float() / 255
     size_hw = (pixels.shape[2], pixels.shape[3])
@@ -54,8 +66,8 @@ def _predict(network: Network, images: list[AnyImage]) -> Float32[np.ndarray, "b
         scale = network.shorter_side_px / min(size_hw)
         small_hw = tuple(round(side * scale) for side in size_hw)
         pixels = functional.interpolate(pixels, small_hw, mode="bilinear", antialias=True)
-    logits = network.logits(pixels)
+    with in_evaluation(network):
+        logits = network.logits(pixels)
     if logits.shape[2:] != size_hw:
         logits = functional.interpolate(logits, size_hw, mode="bilinear")
-    network.train(was_training)
     return logits.softmax(1).cpu().numpy()
