@@ -40,7 +40,8 @@ def check(source: str, segmentator: Path | None) -> None:
 
 
 def with_prompted(options: Chosen, settings: "MaskSettings", device: str) -> "MaskSettings":
-    """Return the settings with the network that is asked for objects, if one was named."""
+    """Return the settings on a device, with the network that is asked for objects, if any."""
+    settings = replace(settings, device=device)
     if not parse_source(options.source).is_prompted:
         return settings
     from diffumask.prompted import find_prompted

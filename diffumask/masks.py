@@ -37,6 +37,7 @@ class MaskSettings:
     `uncertain_band` is how far, in heat, a threshold could be wrong: pixels whose label changes
     within it become 255. `min_area` is the share of the image below which a component
     (4-connected) becomes background. `source` sees objects beside attention, or in its place.
+    `device` is that of a refiner with a model.
     """
 
     heat: Literal["attention", "affinity"] = "affinity"
@@ -46,6 +47,7 @@ class MaskSettings:
     uncertain_band: float = 0.02
     min_area: float = 0.002
     source: MaskSource | None = None
+    device: str = "auto"
 
     def __post_init__(self) -> None:
         if not 0 <= self.uncertain_band < 1:
@@ -78,8 +80,9 @@ def make_class_map(sample: Sample, settings: MaskSettings) -> Masked:
     """
     targets = sample.prompt.targets
     heats, thresholds, rough = _seen(sample, settings)
-    refined = refine(settings.refiner, sample.image, rough).argmax(1).astype(np.uint8)
-    labels = np.stack([_without_specks(one, settings.min_area) for one in refined])
+    refined = refine(settings.refiner, sample.image, rough, settings.device)
+    labelled = refined.argmax(1).astype(np.uint8)
+    labels = np.stack([_without_specks(one, settings.min_area) for one in labelled])
 
     ids = np.array([BACKGROUND_ID, *(target.class_id for target in targets)], np.uint8)
     class_map = ids[labels[0]]

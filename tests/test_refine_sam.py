@@ -8,6 +8,7 @@ import torch
 from transformers import SamConfig, SamModel
 
 from diffumask.errors import InputError
+from diffumask.models import load_sam_model
 from diffumask.refine import find_refiner, from_labels, refine
 from diffumask.refine.sam import _prompt, load_sam
 
@@ -95,6 +96,19 @@ def test_candidates_do_not_see_each_other(folder, image):
 
 def test_one_model_serves_many_images(folder):
     assert find_refiner(f"sam:{folder}") is find_refiner(f"sam:{folder}")
+
+
+def test_a_model_is_on_the_device_that_was_asked_for(folder, image, monkeypatch):
+    asked = []
+
+    def loaded(folder, device, kind):
+        asked.append(device)
+        return load_sam_model(folder, "cpu", kind)
+
+    monkeypatch.setattr("diffumask.refine.sam.load_sam_model", loaded)
+    for device in ("cuda:1", "cuda:1", "cpu"):
+        refine(f"sam:{folder}", image, planes_of_boxes(), device)
+    assert asked == ["cuda:1", "cpu"]
 
 
 def test_prompt_is_the_box_and_the_deepest_pixel():

@@ -93,8 +93,9 @@ def load_sam_model(folder: Path, device: str = "auto", kind: str = "sam") -> Pre
     """
     if not (folder / "config.json").is_file():
         raise InputError(f"expected a SAM folder with config.json, got {str(folder)!r}")
+    torch_device = find_device(device)
     network, types = SAM_MODELS[kind]
-    return load_whole(str(folder), network, types, "SAM").to(find_device(device))
+    return load_whole(str(folder), network, types, "SAM").to(torch_device)
 
 
 def load_clipseg(model: str, device: str = "auto") -> tuple[PreTrainedModel, CLIPTokenizer]:

@@ -40,35 +40,39 @@ REFINERS: dict[str, Refiner] = {
 
 
 @lru_cache(maxsize=1)  # a model is loaded once for many images
-def _sam(kind: str, folder: str) -> Refiner:
+def _sam(kind: str, folder: str, device: str) -> Refiner:
     from diffumask.refine.sam import load_sam
 
-    return load_sam(Path(folder), kind)
+    return load_sam(Path(folder), kind, device)
 
 
-# These need the folder of a model: "sam:FOLDER" names the refiner that this makes of FOLDER.
-MODEL_REFINERS: dict[str, Callable[[str], Refiner]] = {
+# These need the folder of a model, and a device: "sam:FOLDER" names what this makes of FOLDER.
+MODEL_REFINERS: dict[str, Callable[[str, str], Refiner]] = {
     kind: partial(_sam, kind) for kind in ("sam", "sam2")
 }
 
 
-def find_refiner(name: str) -> Refiner:
+def find_refiner(name: str, device: str = "auto") -> Refiner:
     """Return the refiner of a name: one of `REFINERS`, "sam:FOLDER" or "sam2:FOLDER".
 
-    Raises `ValueError` for an unknown name and `InputError` for a folder that holds no such
-    model.
+    Models are on the device, "auto" being the first of cuda, mps and cpu that is there. Raises
+    `ValueError` for an unknown name and `InputError` for a folder that holds no such model, or a
+    device that cannot be had.
     """
     kind, _, folder = name.partition(":")
     if name in REFINERS:
         return REFINERS[name]
     if kind in MODEL_REFINERS and folder:
-        return MODEL_REFINERS[kind](folder)
+        return MODEL_REFINERS[kind](folder, device)
     names = [*REFINERS, *(f"{kind}:FOLDER" for kind in MODEL_REFINERS)]
     raise ValueError(f"expected a refiner of {', '.join(names)}; got {name!r}")
 
 
 def refine(
-    name: str, image: Image, probabilities: Float32[np.ndarray, "candidate label rows columns"]
+    name: str,
+    image: Image,
+    probabilities: Float32[np.ndarray, "candidate label rows columns"],
+    device: str = "auto",
 ) -> Float32[np.ndarray, "candidate label rows columns"]:
     """Refine all candidates of one image with the refiner of that name; see `find_refiner`.
 
@@ -76,7 +80,7 @@ def refine(
     and a single label stays certain. Raises `ValueError` where the size of the image differs, or
     where a probability is not finite.
     """
-    refiner = find_refiner(name)
+    refiner = find_refiner(name, device)
     if image.shape[:2] != probabilities.shape[2:]:
         sizes = f"{image.shape[:2]} and {probabilities.shape[2:]}"
         raise ValueError(f"expected an image and probabilities of one size, got {sizes}")

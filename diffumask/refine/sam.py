@@ -91,9 +91,9 @@ class SamRefiner:
         return torch.from_numpy(pixels).to(self.model.device)
 
 
-def load_sam(folder: Path, kind: str = "sam") -> SamRefiner:
+def load_sam(folder: Path, kind: str = "sam", device: str = "auto") -> SamRefiner:
     """Make a refiner of the SAM in a local folder; raises `InputError` as `load_sam_model` does."""
-    return SamRefiner(load_sam_model(folder, kind=kind))
+    return SamRefiner(load_sam_model(folder, device, kind))
 
 
 def _prompt(mask: Mask) -> tuple[Float32[np.ndarray, "4"], Float32[np.ndarray, "2"]]:
