@@ -134,7 +134,7 @@ class _Maker:
             plan.vocabulary.negative_prompt,
             affinity=True,
         )
-        images, attention = sample_attention(self._get("pipe"), prompts, seeds, settings)
+        images, attention, _ = sample_attention(self._get("pipe"), prompts, seeds, settings)
         oracle = self._seen_by_oracle(images, entry.class_id)
         return _items(prompts, seeds, images, attention, oracle, oracle)
 

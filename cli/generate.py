@@ -57,6 +57,7 @@ def run(request: Request) -> Result:
             request.masks.calibration.of(name)
 
     from diffumask.models import fingerprint, resolve
+    from diffumask.pipeline import VAE_DTYPE
     from diffumask.store import PREVIEW_FILE, open_store
 
     if request.dry_run:
@@ -80,12 +81,15 @@ def run(request: Request) -> Result:
         with open_store(out, identity, source.class_ids, notes) as store:
             done, stopped = _make(maker, source, request, store, settings)
             empty = sum(record["foreground"] == 0 for record in store.records.values())
+            upcast = sum(VAE_DTYPE in record for record in store.records.values())
 
     total = sum(1 for _ in _items(request, source, settings))
     if stopped:
         raise KeyboardInterrupt(f"{done} of {total} items are in {out}; run again to go on")
     remark = f", {empty} of them with an empty mask" if empty else ""
-    facts = {"folder": out, "items": total, "empty_masks": empty}
+    if upcast:
+        remark += f", {upcast} of them decoded in float32 as the VAE overflowed"
+    facts = {"folder": out, "items": total, "empty_masks": empty, "decoded_in_float32": upcast}
     return Result(f"{total} items in {out}{remark}; look at {out / PREVIEW_FILE}", facts, out)
 
 

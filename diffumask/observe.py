@@ -1,7 +1,6 @@
 """Images and their captions to heat maps: what a model attends to in pictures it did not make."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from diffumask.attention import Attention
 from diffumask.capture import capture
+from diffumask.decoding import in_single_precision
 from diffumask.errors import InputError
 from diffumask.recording import ALL_STEPS
 from diffumask.sample import heat_maps
@@ -127,7 +127,7 @@ def encode(
     """Return the mode of the latents as the UNet takes them, in single precision."""
     config = pipe.vae.config
     pixels = torch.from_numpy(images).to(pipe.device).permute(0, 3, 1, 2).float() / 127.5 - 1
-    with _in_single_precision(pipe.vae):  # in half precision the VAE of SDXL overflows
+    with in_single_precision(pipe.vae):  # in half precision the VAE of SDXL overflows
         mode = pipe.vae.encode(pixels).latent_dist.mode()
     if config.latents_mean is not None and config.latents_std is not None:
         mean, std = (
@@ -136,16 +136,6 @@ def encode(
         )
         return (mode - mean) / std * config.scaling_factor
     return (mode - (config.shift_factor or 0)) * config.scaling_factor
-
-
-@contextmanager
-def _in_single_precision(module: Any) -> Iterator[None]:
-    dtype = module.dtype
-    module.to(torch.float32)
-    try:
-        yield
-    finally:
-        module.to(dtype)
 
 
 def _noise(

@@ -31,6 +31,7 @@ from diffumask.types import Example, Prompt, Sample
 PREVIEW_ITEMS = 24
 PREVIEW_COLUMNS = 4
 PREVIEW_SIDE_PX = 256
+VAE_DTYPE = "vae_dtype"  # of an image that overflowed in the dtype of the run
 SAMPLING_FACTS = ("index", "model", "num_inference_steps", "guidance_scale")
 
 
@@ -56,8 +57,8 @@ def generate(
 
     An item is the same whatever batch it is made in, up to float rounding. The masks of a batch
     are made while the next one is sampled.
-    Raises InputError when memory does not suffice or the folder cannot be written; what was
-    finished before stays.
+    Raises InputError when memory does not suffice, the folder cannot be written, or attention,
+    latents or an image are not finite; what was finished before stays.
     """
     missing = (item for item in items if item.name not in store.records)
     batches = iter(lambda: list(islice(missing, settings.batch_size)), [])
@@ -87,6 +88,8 @@ def remask(source: Path, store: Store, masks: MaskSettings) -> Iterator[Example]
         image = read_image(source, record)
         one = Sample(record_prompt(record), record["seed"], image, heats, affinities)
         kept = {key: record[key] for key in SAMPLING_FACTS}
+        if VAE_DTYPE in record:
+            kept[VAE_DTYPE] = record[VAE_DTYPE]
         example, facts = annotate(one, masks)
         store.write(name, example, kept | facts, encode_maps(one))
         yield example
@@ -131,6 +134,8 @@ def make_item(item: Item, one: Sample, settings: GenerateSettings) -> tuple[Exam
         "num_inference_steps": settings.sampling.num_inference_steps,
         "guidance_scale": settings.sampling.guidance_scale,
     }
+    if one.upcast:
+        made[VAE_DTYPE] = "float32"
     maps = encode_maps(one) if settings.keep_maps else None
     return example, encode_item(item.name, example, made | facts, maps)
 

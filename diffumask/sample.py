@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from diffumask.affinity import propagated
 from diffumask.aggregate import aggregate, localizing_weights
 from diffumask.attention import Attention
 from diffumask.capture import capture
+from diffumask.decoding import finite_decoding
 from diffumask.defaults import MERGE
 from diffumask.errors import InputError
 from diffumask.types import HEAT_LEVELS, GridHeat, Image, Prompt, Sample
@@ -59,20 +60,29 @@ def sample(
     """Sample one image for each prompt and seed, in one batch, with the heat maps of its targets.
 
     Each image starts from its own seed on the CPU, so that it does not depend on the rest of the
-    batch or on the device, up to rounding.
+    batch or on the device, up to rounding. Raises `InputError` for latents, attention and images
+    that are not finite; an image that overflows in half precision is decoded in float32.
     """
     if len(prompts) != len(seeds):
         raise ValueError(f"expected a seed per prompt, got {len(seeds)} for {len(prompts)}")
     if not prompts:
         return []
-    images, attention = sample_attention(pipe, prompts, seeds, settings)
-    maps = heat_maps(attention, settings.merge, settings.weights)
+    sampled = sample_attention(pipe, prompts, seeds, settings)
+    maps = heat_maps(sampled.attention, settings.merge, settings.weights)
     return [
-        Sample(prompt, seed, image, heats, affinities)
-        for prompt, seed, image, (heats, affinities) in zip(
-            prompts, seeds, images, maps, strict=True
+        Sample(prompt, seed, image, heats, affinities, upcast=i in sampled.upcast)
+        for i, (prompt, seed, image, (heats, affinities)) in enumerate(
+            zip(prompts, seeds, sampled.images, maps, strict=True)
         )
     ]
+
+
+class Sampled(NamedTuple):
+    """A batch; `upcast` are the numbers of the images that had to be decoded in float32."""
+
+    images: list[Image]
+    attention: Attention
+    upcast: set[int]
 
 
 def sample_attention(
@@ -80,12 +90,16 @@ def sample_attention(
     prompts: Sequence[Prompt],
     seeds: Sequence[int],
     settings: SampleSettings,
-) -> tuple[list[Image], Attention]:
+) -> Sampled:
     """Sample as `sample` does, at least one image, and leave the attention as it was captured."""
     words = [[target.word for target in prompt.targets] for prompt in prompts]
     negative = settings.negative_prompt
     call: Any = pipe  # the base class leaves __call__ to its subclasses
-    with capture(pipe, words, self_attention="matrix" if settings.affinity else False) as attention:
+    self_attention = "matrix" if settings.affinity else False
+    with (
+        finite_decoding(call.vae) as upcast,
+        capture(pipe, words, self_attention=self_attention) as attention,
+    ):
         images = call(
             [prompt.text for prompt in prompts],
             # None, not "": SDXL then takes the zeros it was trained with
@@ -96,7 +110,7 @@ def sample_attention(
             guidance_scale=settings.guidance_scale,
             generator=[torch.Generator("cpu").manual_seed(seed) for seed in seeds],
         ).images
-    return [np.array(image) for image in images], attention
+    return Sampled([np.array(image) for image in images], attention, upcast)
 
 
 @contextmanager

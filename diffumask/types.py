@@ -62,7 +62,8 @@ class Sample:
 
     `affinities` are the heat maps after propagation to alike pixels, on a grid of their own;
     empty if that was not asked for. `objects` is what a mask source saw while the image was made
-    (see `diffumask.sources`), if one did.
+    (see `diffumask.sources`), if one did. `upcast` tells of an image that overflowed in half
+    precision and was decoded in float32.
     """
 
     prompt: Prompt
@@ -71,6 +72,7 @@ class Sample:
     heats: Mapping[str, GridHeat]
     affinities: Mapping[str, GridHeat] = field(default_factory=dict)
     objects: Objects | None = None
+    upcast: bool = False
 
 
 @dataclass(frozen=True, slots=True)

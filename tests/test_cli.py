@@ -1,6 +1,7 @@
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -198,6 +199,25 @@ def test_masks_are_made_again_from_kept_maps(make, tmp_path):
     assert [record["thresholds"] for record in read_records(again)] == [[0.9]] * 2
     assert read_run(again)["settings"]["threshold"] == "0.9"
     assert all(path.stat().st_size <= 32_000 for path in (made / "maps").iterdir())
+
+
+def test_images_that_were_decoded_in_float32_are_counted(make, tmp_path, monkeypatch):
+    def overflown(*arguments):
+        return [replace(one, upcast=True) for one in sample(*arguments)]
+
+    monkeypatch.setattr(pipeline, "sample", overflown)
+    result = make("--n", 2)
+    assert "2 of them decoded in float32 as the VAE overflowed" in result.stdout
+    assert [record["vae_dtype"] for record in read_records(tmp_path / "out")] == ["float32"] * 2
+
+
+def test_the_device_reaches_a_refiner_with_a_model(make, tmp_path):
+    make("--n", 1, "--keep-maps")
+    (tmp_path / "config.json").write_text("{}")
+    words = ["--refiner", f"sam:{tmp_path}", "--device", "nowhere"]
+    result = call("remask", tmp_path / "out", "--out", tmp_path / "again", *words)
+    assert result.exit_code == 2
+    assert "expected a device of this machine, got 'nowhere'" in result.stderr
 
 
 def test_remask_refuses_what_it_cannot_do(make, tmp_path):

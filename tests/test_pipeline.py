@@ -1,3 +1,4 @@
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -198,6 +199,20 @@ def test_without_kept_maps_masks_cannot_be_made_again(tmp_path, stubbed):
     make(tmp_path / "made")
     with opened(tmp_path / "again") as store, pytest.raises(InputError, match="--keep-maps"):
         list(remask(tmp_path / "made", store, PLAIN))
+
+
+def test_a_record_tells_of_an_image_that_was_decoded_in_float32(tmp_path, monkeypatch):
+    def overflown(pipe, prompts, seeds, sampling):
+        first, *others = stub_sample(pipe, prompts, seeds, sampling)
+        return [replace(first, upcast=True), *others]
+
+    monkeypatch.setattr(pipeline, "sample", overflown)
+    make(tmp_path / "made", n=1, keep_maps=True)
+    with opened(tmp_path / "again") as store:
+        list(remask(tmp_path / "made", store, PLAIN))
+    for folder in ("made", "again"):
+        told = [record.get("vae_dtype") for record in read_records(tmp_path / folder)]
+        assert told == ["float32", None]
 
 
 @pytest.mark.parametrize(

@@ -42,8 +42,10 @@ class SegmentatorSource:
         seen: list[Objects] = []
         with hidden_states(pipe.vae, head.reduce) as reading:
             yield seen
+        # What overflows is decoded twice; the last states are those of the images.
+        states = [None if one is None else one[-len(prompts) :] for one in reading.states()]
         with torch.no_grad():
-            planes = probabilities(head(reading.states())).cpu().numpy()
+            planes = probabilities(head(states)).cpu().numpy()
         for of_one, prompt in zip(planes, prompts, strict=True):
             seen.append(objects_of(of_one, labels, prompt.targets))
 

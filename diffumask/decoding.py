@@ -1,0 +1,75 @@
+"""Decoding of latents to images that are finite: NaN would become a black image without a word."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from diffumask.errors import InputError
+
+
+@contextmanager
+def in_single_precision(module: Any) -> Iterator[None]:
+    """Have a module compute in float32; its own dtype comes back on exit."""
+    dtype = module.dtype
+    module.to(torch.float32)
+    try:
+        yield
+    finally:
+        module.to(dtype)
+
+
+@contextmanager
+def finite_decoding(vae: Any) -> Iterator[set[int]]:
+    """Decode again in float32 what an autoencoder in half precision makes nan or infinity of.
+
+    That of Stable Diffusion XL overflows in float16. Yields the numbers of the images that this
+    was done for, in the batch that is decoded. The autoencoder is as before on exit, also where
+    the pipeline had changed its dtype. Raises `InputError` from the call for latents that are not
+    finite, and for images that are not in float32 either.
+    """
+    own, dtype, decode = vars(vae).get("decode"), vae.dtype, vae.decode
+    again: set[int] = set()
+
+    def finite(latents: Tensor, *args: Any, **kwargs: Any) -> Any:
+        if not latents.isfinite().all():
+            raise InputError(
+                "expected finite latents after the last step, got nan or infinity; try dtype"
+                " float32"
+            )
+        made = decode(latents, *args, **kwargs)
+        broken = _broken(made[0])
+        if broken.any():
+            again.update(broken.nonzero().flatten().tolist())
+            made[0][broken] = _in_float32(vae, decode, latents, args, kwargs)[broken].to(made[0])
+        return made
+
+    vae.decode = finite
+    try:
+        yield again
+    finally:
+        vars(vae).pop("decode")
+        if own is not None:
+            vae.decode = own
+        if vae.dtype != dtype:
+            vae.to(dtype)
+
+
+def _in_float32(vae: Any, decode: Any, latents: Tensor, args: Any, kwargs: Any) -> Tensor:
+    """Decode the whole batch, so that whoever reads the decoder sees it whole as well."""
+    before = vae.dtype
+    if before != torch.float32:
+        with in_single_precision(vae):
+            images = decode(latents.float(), *args, **kwargs)[0]
+        if not _broken(images).any():
+            return images
+    where = "float32" if before == torch.float32 else f"{str(before)[6:]} (overflow) and in float32"
+    raise InputError(
+        f"expected finite images, got nan or infinity from the VAE in {where}; use another VAE"
+    )
+
+
+def _broken(images: Tensor) -> Tensor:
+    return ~images.flatten(1).isfinite().all(dim=1)
