@@ -58,7 +58,7 @@ def score(
     scores: Scores = defaultdict(list)
     words = [[target.word for target in prompt.targets] for prompt in prompts]
     for share, steps in SHARES.items():
-        with capture(pipe, words, steps=steps, resolutions=None) as attention:
+        with capture(pipe, words, steps=steps, resolutions=None, heads=True) as attention:
             images = pipe(
                 [prompt.text for prompt in prompts],
                 height=spec.height,

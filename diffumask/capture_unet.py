@@ -37,10 +37,12 @@ class UNetAttention:
 
     def __init__(self, pipe: DiffusionPipeline, unet: UNet2DConditionModel) -> None:
         self.pipe: Any = pipe
-        if unet.config.encoder_hid_dim_type not in KNOWN_TEXT_PROJECTIONS:
+        config: Any = unet.config
+        projection = config.encoder_hid_dim_type  # what loaders set is an attribute, no item
+        if projection not in KNOWN_TEXT_PROJECTIONS:
             raise InputError(
-                "expected a UNet that attends to text alone, got one with"
-                f" {unet.config.encoder_hid_dim_type}; unload what set it, such as an IP-Adapter"
+                f"expected a UNet that attends to text alone, got one with {projection};"
+                " unload what set it, such as an IP-Adapter"
             )
         self.n_blocks = len(unet.down_blocks)
         self.layers = attention_layers(unet)

@@ -212,8 +212,11 @@ class Run:
 
 def _check_count(recorder: Recorder, count: float, counted: float) -> None:
     """Refuse a layer that saw nothing, or more than the network did; a cache may skip some."""
-    least = 0 if isinstance(recorder, SpreadRecorder) and counted == 1 else 1
-    if not least <= count <= counted:
+    if counted == 1 and isinstance(recorder, SpreadRecorder):
+        raise InputError(
+            "expected two steps that count for self_attention=True, got one; keep more"
+        )
+    if not 1 <= count <= counted:
         raise InputError(
             f"expected attention at {recorder.name} at most once in each of {counted:.0f}"
             f" evaluations, and in one at least, got it {count:.0f} times; disable what skips"

@@ -156,7 +156,7 @@ def test_the_refiner_of_xl_has_one_text_encoder(xl_pipe: StableDiffusionXLPipeli
         "addition_time_embed_dim": 8,
         "projection_class_embeddings_input_dim": 5 * 8 + TEXT_WIDTH,
     }
-    parts = xl_pipe.components | {"text_encoder": None, "tokenizer": None}
+    parts: dict[str, Any] = xl_pipe.components | {"text_encoder": None, "tokenizer": None}
     parts["unet"] = random_unet(form)
     refiner = StableDiffusionXLImg2ImgPipeline(**parts, requires_aesthetics_score=True)
     options: dict[str, Any] = {"image": image(), "strength": 0.5}
@@ -248,6 +248,14 @@ def test_an_end_before_the_steps_that_count_is_refused(xl_pipe: Any, steps: Any)
         capture(xl_pipe, ["bird"], steps=steps),
     ):
         xl_pipe(BIRD, num_inference_steps=4, denoising_end=0.5, output_type="latent", **SIZE)
+
+
+def test_one_step_has_nothing_to_spread(own: Any) -> None:
+    with (
+        pytest.raises(InputError, match="expected two steps that count"),
+        capture(own, ["bird"], self_attention=True),
+    ):
+        run(own, BIRD, 1)
 
 
 @pytest.mark.parametrize(
