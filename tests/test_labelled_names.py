@@ -125,9 +125,7 @@ def test_folders_of_whatever_name_are_matched_by_stem(tmp_path):
 def test_images_and_masks_in_one_folder_are_told_apart(tmp_path):
     folders.plain(tmp_path, filled(1), filled(2), "all", "all")
     one, two = open_labelled(tmp_path / "all", masks=tmp_path / "all")
-    assert [
-        pair.image.suffix for pair in open_labelled(tmp_path / "all", masks=tmp_path / "all").pairs
-    ] == [".jpg"] * 2
+    assert len(np.unique(one.image)) > 2  # the noise of the JPEG, not the mask
     assert np.array_equal(one.class_map, filled(1))
     assert np.array_equal(two.class_map, filled(2))
     folders.write_image(tmp_path / "all" / "a.webp")

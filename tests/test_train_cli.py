@@ -96,7 +96,8 @@ def test_exports_with_all_masks_in_one_file_are_learned_from(tmp_path, format_na
     (opened,) = open_sources([Where(tmp_path / "out", split="train")], Wish())
     kept = InMemory([opened])
     assert 0 < len(kept) < 6
-    for pair, one in zip(kept, opened, strict=True):
+    for index, one in enumerate(opened):
+        pair = kept[index]
         assert np.array_equal(pair.class_map % 255, class_maps(6, (32, 40))[one.name] % 255)
         assert pair.image.shape == (32, 40, 3)
 
