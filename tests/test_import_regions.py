@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 from formats_data import class_maps, dataset
+from labelled_folders import write_mask
 from typer.testing import CliRunner
 
 from diffumask.augment.source import open_source
@@ -178,11 +179,8 @@ def test_json_and_json_min_with_polygons_and_brushes_are_the_same(data, tmp_path
     assert read("label-studio", tmp_path / "none.json", data)[0] == {}
 
 
-@pytest.mark.parametrize("unlabelled", [brush(square()), region(kind="polygon", points=PERCENT)])
+@pytest.mark.parametrize("unlabelled", [brush(~square()), region(kind="polygon", points=PERCENT)])
 def test_a_region_without_a_label_is_refused(data, tmp_path, unlabelled):
-    path = tasks(tmp_path / "a.json", [brush(square(), "bird"), unlabelled])
-    if "points" not in unlabelled["value"]:
-        unlabelled["value"]["rle"] = encode_mask(~square())
     path = tasks(tmp_path / "a.json", [brush(square(), "bird"), unlabelled])
     for one in (path, as_min(tmp_path / "min.json", path)):
         with pytest.raises(InputError, match=f"one label for each region of {NAME}, got a region"):
@@ -321,8 +319,6 @@ def test_xml_that_declares_what_is_to_be_expanded_is_refused(data, tmp_path, dec
 
 
 def test_ids_of_a_folder_of_masks_are_matched_by_the_names_beside_it(data, tmp_path):
-    from labelled_folders import write_mask
-
     folder = tmp_path / "mine"
     write_mask(folder / "masks" / f"{NAME}.png", np.where(square(), 1, 255))
     (folder / "classes.json").write_text('{"cat": 1, "cow": 2}')

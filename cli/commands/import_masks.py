@@ -9,7 +9,9 @@ from ..result import Result
 
 
 def import_masks(
-    masks: Annotated[Path, typer.Argument(help="Corrected masks: a folder, zip or JSON file.")],
+    masks: Annotated[
+        Path, typer.Argument(help="Corrected masks: a folder, zip, JSON or XML file.")
+    ],
     format_name: Annotated[str, typer.Option("--format", help="cvat, label-studio, coco or png.")],
     data: Annotated[Path, typer.Option(help="Dataset that the masks are of; stays as it is.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the new dataset.")],
