@@ -7,6 +7,7 @@ line of JSON on stdin and one on stdout. A call that writes is one that Python a
 import errno
 import json
 import os
+import shutil
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -87,6 +88,7 @@ SCENARIOS: dict[str, Callable[[Path, Path], tuple[int, str]]] = {
     "augment": lambda folder, shared: call("augment", shared / "data", "-o", folder / "out"),
     "filter": filter_apply,
     "export": export,
+    "verify": lambda folder, shared: call("verify", folder / "broken", "--repair"),
     "upload": lambda folder, shared: call("upload", shared / "data", f"file://{folder / 'out'}"),
     "train": train,
     "segmentator": segmentator,
@@ -98,7 +100,11 @@ def prepare(shared: Path) -> tuple[int, str]:
     dataset(shared / "masks", class_maps(4, (32, 40)))
     first = generate(shared / "first", shared, "--shard", "1/2")
     second = generate(shared / "second", shared, "--shard", "2/2")
-    return max(generate(shared / "data", shared), first, second)
+    made = max(generate(shared / "data", shared), first, second)
+    shutil.copytree(shared / "data", shared / "broken")
+    (shared / "broken/images/Bird_000001.png").write_bytes(b"torn")
+    (shared / "broken/masks/Stray_000001.png").write_bytes(b"stray")
+    return made
 
 
 class Calls:

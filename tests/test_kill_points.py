@@ -25,7 +25,7 @@ BETWEEN = 3
 OWN = re.compile(rb'"(steps_per_s|seconds|loss)": [0-9.]+')
 COMMANDS = [
     *("generate", "scenes", "merge", "remask", "augment", "filter", "export", "upload"),
-    *("train", "segmentator"),
+    *("verify", "train", "segmentator"),
 ]
 
 
@@ -68,16 +68,17 @@ def server(tmp_path_factory, tiny_random_folder):
 
 
 def new_folder(path, server, name):
-    """A folder to work in; `filter` writes its verdicts into what it reads, so it gets a copy."""
+    """A folder to work in, with a copy of what a command changes."""
     path.mkdir()
-    if name == "filter":
-        shutil.copytree(server.shared / "masks", path / "masks")
+    for source in {"filter": ["masks"], "verify": ["broken"]}.get(name, []):
+        shutil.copytree(server.shared / source, path / source)
     return path
 
 
 def contents(folder):
     """All files but locks, without what is of one process and the name of the folder."""
     files = [path for path in folder.rglob("*") if path.is_file() and path.name != ".lock"]
+    files = [path for path in files if ".broken" not in path.parts]  # one folder for each repair
     return {path.relative_to(folder).as_posix(): content_of(path, folder) for path in files}
 
 
