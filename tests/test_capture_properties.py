@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from diffumask.aggregate import aggregate
 from diffumask.attention import attend, word_attention
 from diffumask.capture import capture
+from diffumask.errors import InputError
 from diffumask.models import load, resolve
 from diffumask.tokens import word_positions
 
@@ -113,6 +114,16 @@ def test_daam_is_as_it_was_defined(pipe: StableDiffusionPipeline, size_hw: tuple
     for word in words:
         expected = daam(slow, word_positions(pipe.tokenizer, PLANE, word), size_hw)
         assert (torch.from_numpy(heats[word]) - expected).abs().max() < 1e-5
+
+
+def test_daam_needs_a_layer_outside_the_middle_block(pipe: StableDiffusionPipeline) -> None:
+    def is_middle(name: str) -> bool:
+        return name.startswith("mid_block")
+
+    with capture(pipe, ["bird"], heads=True, layers=is_middle) as attention:
+        run(pipe, BIRD, 1)
+    with pytest.raises(InputError, match="layers outside the middle block"):
+        aggregate(attention, (64, 48), preset="daam")
 
 
 def test_heads_are_kept_by_layer_and_their_mean_is_the_map(pipe: StableDiffusionPipeline) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import random_vae
-from diffusers import AutoencoderKL, StableDiffusionPipeline
+from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
 from diffumask.decoding import finite_decoding
@@ -62,7 +62,7 @@ def test_what_overflows_is_decoded_in_float32_and_the_rest_stays(half: Any) -> N
 
 def test_a_real_overflow_is_decoded_in_float32() -> None:
     torch.manual_seed(0)
-    vae = random_vae().eval()
+    vae: Any = random_vae().eval()
     with torch.no_grad():
         vae.decoder.conv_in.weight.mul_(1e5)
         latents = torch.randn(2, 4, 3, 5)
@@ -95,7 +95,7 @@ def test_in_float32_there_is_nothing_to_try(pipe: Any) -> None:
 
 
 def test_a_dtype_that_the_pipeline_left_after_an_error_is_put_back(half: Any) -> None:
-    def upcast_and_fail(vae: AutoencoderKL) -> None:
+    def upcast_and_fail(vae: Any) -> None:
         with finite_decoding(vae):
             vae.to(torch.float32)
             raise KeyboardInterrupt
