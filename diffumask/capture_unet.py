@@ -52,11 +52,11 @@ class UNetAttention:
         return {name: layer for name, layer in self.layers.items() if _crosses(layer)}
 
     def self_layers(self) -> dict[str, nn.Module]:
-        """Return the self-attention of the transformer blocks."""
+        """Return the self-attention of the transformer blocks; a fuser adds boxes to the pixels."""
         return {
             name: layer
             for name, layer in self.layers.items()
-            if not _crosses(layer) and ".transformer_blocks." in name
+            if not _crosses(layer) and ".transformer_blocks." in name and ".fuser." not in name
         }
 
     def check(self, name: str, layer: Attention) -> None:

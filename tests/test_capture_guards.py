@@ -13,6 +13,7 @@ from diffusers import (
     ControlNetModel,
     HeunDiscreteScheduler,
     StableDiffusionControlNetPipeline,
+    StableDiffusionGLIGENPipeline,
     StableDiffusionImg2ImgPipeline,
     StableDiffusionPAGPipeline,
     StableDiffusionPipeline,
@@ -157,6 +158,26 @@ def test_a_control_net_is_no_obstacle(pipe: Any) -> None:
     net = ControlNetModel.from_unet(pipe.unet, conditioning_embedding_out_channels=(4, 4, 4, 4))
     own = with_parts(pipe, StableDiffusionControlNetPipeline, controlnet=net)
     check(own, BIRD, ["bird"], image=image(), **SIZE)
+
+
+@pytest.mark.parametrize("self_attention", [False, "matrix"])
+def test_layers_for_boxes_are_no_self_attention(pipe: Any, self_attention: bool | str) -> None:
+    torch.manual_seed(0)
+    form = {
+        "down_block_types": ["CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"],
+        "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"],
+        "attention_head_dim": 2,
+        "cross_attention_dim": TEXT_WIDTH,
+        "attention_type": "gated",
+    }
+    parts: dict[str, Any] = {**pipe.components, "unet": random_unet(form)}
+    del parts["image_encoder"]
+    own = StableDiffusionGLIGENPipeline(**parts, requires_safety_checker=False)
+    boxes: dict[str, Any] = {"gligen_phrases": ["a bird"], "gligen_boxes": [[0.1, 0.1, 0.5, 0.5]]}
+    slow = SlowReference(own)
+    with slow.watching(), capture(own, ["bird"], self_attention=self_attention) as attention:
+        run(own, BIRD, 2, **boxes)
+    assert largest_error(own, attention, slow, [BIRD]) < 1e-5
 
 
 # Evaluations
