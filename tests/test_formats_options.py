@@ -11,9 +11,9 @@ from formats_data import CLASSES, class_maps, dataset, values_of
 from PIL import Image as PillowImage
 from typer.testing import CliRunner
 
+from diffumask import extra
 from diffumask.cli.app import app
 from diffumask.errors import InputError
-from diffumask.formats import extra
 from diffumask.formats.items import select, split_of, stratified_splits
 from diffumask.records import read_records
 

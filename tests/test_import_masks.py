@@ -447,6 +447,8 @@ def test_bad_options_change_nothing(data, tmp_path):
 
 def test_export_says_how_many_items_each_split_has(data, tmp_path):
     line = done("export", data, "--format", "png", "-o", tmp_path / "out", "--split", "1")
-    assert line == f"3 train and 0 val items in {tmp_path / 'out'}\n"
+    assert line == (
+        f"3 train and 0 val items in {tmp_path / 'out'}\nleft out of {data}: 1 dropped by filter\n"
+    )
     line = done("export", data, "--format", "cvat", "-o", tmp_path / "all", "--all")
     assert line == f"4 items in {tmp_path / 'all'}\n"
