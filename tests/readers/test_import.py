@@ -1,5 +1,7 @@
 """What datumaro writes as CVAT and COCO, masks, polygons and boxes, as import reads it."""
 
+from importlib import import_module
+
 import numpy as np
 import pytest
 from formats_data import dataset
@@ -16,8 +18,6 @@ LABELS = [*CLASSES, "ignore"]
 
 def drawn(datumaro, name, class_map):
     """An item with a mask for each class, a polygon above them, and a box."""
-    from datumaro.components.media import Image
-
     regions = [
         datumaro.Mask(class_map == value, label=LABELS.index(label), z_order=0)
         for label, value in [*CLASSES.items(), ("ignore", 255)]
@@ -25,7 +25,8 @@ def drawn(datumaro, name, class_map):
     ]
     regions.append(datumaro.Polygon(SQUARE, label=LABELS.index("cat"), z_order=1))
     regions.append(datumaro.Bbox(1, 1, 5, 5, label=0))
-    image = Image.from_numpy(data=np.zeros((*class_map.shape, 3), np.uint8))
+    media = import_module("datumaro.components.media")
+    image = media.Image.from_numpy(data=np.zeros((*class_map.shape, 3), np.uint8))
     return datumaro.DatasetItem(id=name, media=image, annotations=regions)
 
 
