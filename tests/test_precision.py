@@ -22,10 +22,10 @@ def bare_machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A CPU whose kernels refuse long sequences of less than 32 bits."""
     attend = functional.scaled_dot_product_attention
 
-    def refuse(query: torch.Tensor, *others: torch.Tensor) -> torch.Tensor:
+    def refuse(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
         if query.dtype != torch.float32 and query.shape[-2] >= 64:
             raise RuntimeError("pack_vnni2 is only supported when avx512 is supported")
-        return attend(query, *others)
+        return attend(query, key, value)
 
     monkeypatch.setattr(functional, "scaled_dot_product_attention", refuse)
     precision.computes_in.cache_clear()
@@ -48,8 +48,9 @@ def test_what_a_machine_claims_to_compute_in_it_does() -> None:
         pytest.skip("no kernels for bfloat16")
     assert find_dtype("bfloat16", CPU) == _dtype("bfloat16", CPU) == torch.bfloat16
     x = torch.rand(2, 4, 300, 40, requires_grad=True)
+    half = x.bfloat16()
     with autocast_bfloat16(CPU):
-        attended = functional.scaled_dot_product_attention(*(one.bfloat16() for one in (x, x, x)))
+        attended = functional.scaled_dot_product_attention(half, half, half)
     attended.sum().backward()
     assert attended.dtype == torch.bfloat16
 
