@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKL, DiffusionPipeline, UNet2DConditionModel
 
-from diffumask.checkpoint import UNUSED_PARTS, check_whole, read_index, reason
+from diffumask.checkpoint import UNUSED_PARTS, check_whole, part_class, read_index, reason
 from diffumask.errors import InputError
 from diffumask.models.devices import find_device, find_dtype, progress_bars_off
 from diffumask.models.registry import ModelSpec, model_folder
@@ -47,7 +47,7 @@ def load_autoencoder(spec: ModelSpec, device: str = "auto") -> AutoencoderKL:
     """
     torch_device = find_device(device)
     folder = model_folder(spec)
-    kind = read_index(folder).get("vae", (None, None))[1]
+    kind = part_class(read_index(folder), "vae")
     if kind != "AutoencoderKL":
         raise InputError(f"expected a model with an AutoencoderKL, got {kind} in {folder}")
     try:
