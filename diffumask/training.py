@@ -64,8 +64,9 @@ def train(
     one after the other. With a folder, continues from `folder/state.safetensors` if there and
     appends to `folder/log.jsonl`, which is first cut back to the step of the state; of several
     processes that train together only one `writes`. `on_checkpoint` sees the averaged weights,
-    `on_step` the number of steps done. Raises InputError when the loss is not finite, and where
-    the folder cannot be written; the last state stays.
+    `on_step` the number of steps done. Raises InputError when the loss is not finite, where the
+    folder cannot be written, and for a state that is damaged or of another model; the last state
+    stays.
     """
     model.train()
     wanted = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -147,9 +148,7 @@ def step_reached(folder: Path) -> int:
         with safe_open(path, "pt") as file:
             return int(file.metadata()["step"])
     except (OSError, SafetensorError, TypeError, KeyError, ValueError) as error:
-        raise InputError(
-            f"expected the state of a training in {path}, got a damaged file; delete it"
-        ) from error
+        raise _damaged(path, error) from error
 
 
 def _backward(
@@ -246,7 +245,31 @@ def _load_state(
     path = folder / STATE_FILE
     if not path.exists():
         return 0
-    tensors = load_file(path)
+    try:
+        tensors = load_file(path)
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+        _put_state(tensors, model, optimizer, ema)
+        ema.optimization_step = int(metadata["ema_step"])
+        return int(metadata["step"])
+    except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> InputError:
+    what = " ".join(str(error).split())[:200]
+    return InputError(
+        f"expected the state of this training in {path}, got another or a damaged one ({what}); "
+        "take it out to begin anew"
+    )
+
+
+def _put_state(
+    tensors: Mapping[str, Tensor],
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    ema: EMAModel,
+) -> None:
     model.load_state_dict({name: tensors[f"model.{name}"] for name in model.state_dict()})
     with torch.no_grad():
         for (name, parameter), shadow in zip(_trained(model), ema.shadow_params, strict=True):
@@ -255,7 +278,3 @@ def _load_state(
                 optimizer.state[parameter] = {
                     key: tensors[f"{key}.{name}"].to(parameter.device) for key in ADAM_STATE
                 }
-    with safe_open(path, "pt") as file:
-        metadata = file.metadata()
-    ema.optimization_step = int(metadata["ema_step"])
-    return int(metadata["step"])

@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from diffumask.atomic import write_file
 from diffumask.errors import InputError
+from diffumask.json_kinds import parse
 from diffumask.labelled.pixels import read_image
 from diffumask.lora.captioned import Captioned
 from diffumask.lora.layers import lora_added, save_lora
@@ -23,7 +24,7 @@ from diffumask.observe import conditions, encode
 from diffumask.training import Schedule, folder_held, train
 
 CAPTION_DROPOUT = 0.1  # teaches the domain to the unconditional half of guidance too
-SETTINGS_FILE = "settings.json"
+SETTINGS_FILE, STATE_FILE = "settings.json", "state.safetensors"
 MAX_WARMUP_STEPS = 100
 SIZE_STEP = 8
 
@@ -183,15 +184,17 @@ def _keep_settings(
     shown = [[one.name, one.caption, one.path.stat().st_size] for one in images]
     wanted = json.loads(json.dumps({**identity, **asdict(settings), "images": shown}))
     path = folder / SETTINGS_FILE
-    if not path.exists():
+    if not path.exists() and not (folder / STATE_FILE).exists():
         write_file(path, json.dumps(wanted, indent=1).encode())
         return
     try:
-        earlier = json.loads(path.read_bytes())
-    except ValueError:
+        earlier = parse(path.read_bytes())
+    except (OSError, ValueError):
         earlier = None
     if not isinstance(earlier, dict):
-        raise InputError(f"expected the settings of a training in {path}, got something else")
+        raise InputError(
+            f"expected the settings of a training in {path}, got something else; choose another -o"
+        )
     changed = [key for key in wanted if wanted[key] != earlier.get(key)]
     if changed:
         raise InputError(

@@ -20,6 +20,7 @@ import numpy as np
 from diffumask.atomic import write_file, writing
 from diffumask.errors import InputError
 from diffumask.inside import refuse_links
+from diffumask.json_kinds import is_number, parse
 from diffumask.labelled.folder import Labelled
 from diffumask.lock import LOCK_FILE, locked
 from diffumask.metrics import class_ious, confusion_matrix
@@ -108,11 +109,11 @@ def check_folder(folder: Path, settings: Mapping[str, Any]) -> None:
             )
         return
     try:
-        begun = json.loads(path.read_bytes())
+        begun = parse(path.read_bytes())
         made_by, earlier = begun["made_by"], begun["settings"]
     except (OSError, ValueError, KeyError, TypeError):
         made_by, earlier = None, {}
-    if made_by != MADE_BY:
+    if made_by != MADE_BY or not isinstance(earlier, dict):
         raise InputError(f"expected {path} of {MADE_BY}, got another; choose another folder")
     refuse_changes(folder, earlier, settings)
 
@@ -153,16 +154,19 @@ def _keep(network: Network, folder: Path, step: int, validation: Labelled | None
 def _validations(folder: Path) -> Sequence[Mapping[str, Any]]:
     """Read the mIoU at each step that was validated, the last one of a step."""
     path = folder / LOG_FILE
-    lines = path.read_text("utf-8").splitlines() if path.exists() else []
+    lines = path.read_text("utf-8", errors="replace").splitlines() if path.exists() else []
     found = {one["step"]: one for one in map(_parsed, lines) if "miou" in one}
     return [found[step] for step in sorted(found)]
 
 
 def _parsed(line: str) -> Mapping[str, Any]:
+    """Read a line of the log; nothing of one that a power cut has cut short."""
     try:
-        return json.loads(line)
-    except ValueError:  # cut short by a power cut
+        told = parse(line)
+    except ValueError:
         return {}
+    is_whole = isinstance(told, dict) and type(told.get("step")) is int
+    return told if is_whole and is_number(told.get("miou", 0)) else {}
 
 
 def _best(folder: Path, num_steps: int) -> Result:

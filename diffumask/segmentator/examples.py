@@ -15,10 +15,12 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL
 from jaxtyping import Float16, Int64, UInt8
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from diffumask.atomic import new_file
+from diffumask.errors import InputError
 from diffumask.labelled.folder import Labelled
 from diffumask.seeds import item_seed
 from diffumask.segmentator.features import check_size, encode_images, factor_of
@@ -149,10 +151,11 @@ def encode_examples(
 ) -> Examples:
     """Encode some views of every image, or read what an earlier run left in the folder.
 
-    Raises InputError for an image smaller than the factor of the autoencoder.
+    Raises InputError for an image smaller than the factor of the autoencoder, and for damaged
+    encodings.
     """
     path = folder / LATENTS_FILE if folder else None
-    known = load_file(path)["latents"] if path and path.exists() else None
+    known = _read_latents(path) if path and path.exists() else None
     views, latents = [], []
     for index, pair in enumerate(labelled.pairs):
         if known is not None:
@@ -171,6 +174,17 @@ def encode_examples(
         with new_file(path) as partial:
             save_file({"latents": tensor}, partial)
     return Examples(labelled, labels, tensor, tuple(views))
+
+
+def _read_latents(path: Path) -> Tensor:
+    try:
+        return load_file(path)["latents"]
+    except (OSError, SafetensorError, KeyError) as error:
+        what = (str(error).splitlines() or [""])[0]
+        raise InputError(
+            f"expected the encodings of a training in {path}, got: {what}; take it out to make "
+            "them again"
+        ) from error
 
 
 def _encoded(

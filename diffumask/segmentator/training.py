@@ -17,6 +17,7 @@ from diffumask.atomic import write_file
 from diffumask.errors import InputError
 from diffumask.evaluation.compare import compare_network
 from diffumask.evaluation.report import Report, make_report
+from diffumask.json_kinds import parse
 from diffumask.labelled.folder import Labelled
 from diffumask.lock import LOCK_FILE
 from diffumask.partial import is_partial
@@ -242,11 +243,16 @@ def _continue(folder: Path | None, settings: dict[str, Any]) -> None:
         there = {one.name for one in folder.iterdir() if not is_partial(one.name)}
         if not path.exists() and there - {LOCK_FILE}:
             raise InputError(f"expected an empty folder for the training, got {folder}; move it")
-        if not path.exists() or json.loads(path.read_bytes()) != json.loads(json.dumps(settings)):
+        if _read_settings(path) != json.loads(json.dumps(settings)):
             (folder / LATENTS_FILE).unlink(missing_ok=True)
         write_file(path, json.dumps(settings).encode())
         return
-    earlier = json.loads(path.read_bytes())
+    earlier = _read_settings(path)
+    if earlier is None:
+        raise InputError(
+            f"expected the settings of a training in {path}, got none that are whole; choose "
+            "another -o"
+        )
     settings = json.loads(json.dumps(settings))  # as it was written
     changed = sorted(key for key in settings if settings[key] != earlier.get(key))
     if changed:
@@ -254,6 +260,14 @@ def _continue(folder: Path | None, settings: dict[str, Any]) -> None:
             f"expected the settings that {folder} was begun with, got another "
             f"{', '.join(changed)}; repeat the old ones or choose another -o"
         )
+
+
+def _read_settings(path: Path) -> dict[str, Any] | None:
+    try:
+        found = parse(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _training_facts(
