@@ -33,7 +33,7 @@ from diffumask.masks import MaskSettings, make_class_map
 from diffumask.metrics import boundary_f, boundary_tolerance_px, iou
 from diffumask.models import load_autoencoder, resolve, vae_fingerprint
 from diffumask.prompted import find_prompted
-from diffumask.records import read_image, read_records, record_prompt
+from diffumask.records import read_image, read_records
 from diffumask.scenes import load_catalog
 from diffumask.scenes.__main__ import write_scenes
 from diffumask.segmentator import (
@@ -95,11 +95,11 @@ def kept_samples(folder: Path, per_class: int) -> list[Sample]:
     """Read the first items of each class of a dataset, with their heat maps."""
     samples = []
     for record in read_records(folder):
-        if record["index"] < per_class and record["class"] in CLASS_IDS:
+        if (record.index or 0) < per_class and record.class_name in CLASS_IDS:
             heats, affinities = read_maps(folder, record)
             image = read_image(folder, record)
-            prompt = record_prompt(record)
-            samples.append(Sample(prompt, record["seed"], image, heats, affinities))
+            prompt = record.prompt
+            samples.append(Sample(prompt, record.seed, image, heats, affinities))
     return samples
 
 

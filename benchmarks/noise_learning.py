@@ -30,7 +30,7 @@ import torch
 from jaxtyping import Float64
 
 from diffumask.metrics import iou
-from diffumask.records import item_name, read_records, record_name
+from diffumask.records import item_name, read_records
 from diffumask.scenes import load_catalog, render_scene
 from diffumask.scores import score
 from diffumask.seeds import item_seed
@@ -177,7 +177,7 @@ def _children_cpu_s() -> float:
 
 def stored(folder: Path, key: str) -> dict[str, float]:
     """Read a number of each item."""
-    return {record_name(record): record[key] for record in read_records(folder)}
+    return {record.name: record.fields[key] for record in read_records(folder)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +196,7 @@ def measure(folder: Path, words: Sequence[str], seed: int) -> tuple[Times, dict[
     again = filtered(folder, *words, "--alpha", "0.5")
     other = filtered(folder, *words, "--method", "confident-learning")
     scores["confident learning (cleanlab)"] = stored(folder, "quality")
-    of_items = {record_name(record): record["scores"] for record in read_records(folder)}
+    of_items = {record.name: record.scores for record in read_records(folder)}
     for name in next(iter(of_items.values())):
         scores[f"score {name}"] = {item: one[name] for item, one in of_items.items()}
     rng = np.random.default_rng(seed)

@@ -22,8 +22,8 @@ from proof_world import (
 
 from diffumask.augment.compose import AugmentSettings, augment_item
 from diffumask.augment.pairs import Pair
+from diffumask.item_record import Record
 from diffumask.metrics import class_ious, confusion_matrix
-from diffumask.records import Record
 from diffumask.segmentation.fit import FitSettings, fit
 from diffumask.segmentation.labels import Labels
 from diffumask.segmentation.networks import Network, new_network
@@ -108,10 +108,10 @@ def kept(records: Sequence[Record], alpha: float) -> list[Record]:
     An item that could not be judged, for its mask is empty, has none and counts as the lowest.
     """
     chosen: list[Record] = []
-    for class_name in sorted({record["class"] for record in records}):
-        of_class = [record for record in records if record["class"] == class_name]
+    for class_name in sorted({record.class_name for record in records}):
+        of_class = [record for record in records if record.class_name == class_name]
         if alpha:
-            of_class.sort(key=lambda record: record["quality"] or 0.0, reverse=True)
+            of_class.sort(key=lambda record: record.quality or 0.0, reverse=True)
         chosen += of_class[: round((1 - alpha) * len(of_class))]
     return chosen
 
@@ -123,7 +123,7 @@ def synthetic_pairs(work: Path, wanted: Synthetic) -> list[Pair]:
     if wanted.annotation:
         masks = annotated(folder, wanted.annotation, wanted.per_class, work, workers=1)
     records = first_records(folder, wanted.per_class)
-    records = [record for record in records if record["class"] in wanted.classes]
+    records = [record for record in records if record.class_name in wanted.classes]
     return [read_pair(folder, record, masks) for record in kept(records, wanted.alpha)]
 
 

@@ -20,18 +20,16 @@ import numpy as np
 from PIL import Image as PillowImage
 
 from diffumask.augment.pairs import Pair
+from diffumask.item_record import Record
 from diffumask.maps import read_maps
 from diffumask.masks import MaskSettings
 from diffumask.pipeline import annotate
 from diffumask.prompts.vocabulary import load_vocabulary
 from diffumask.records import (
-    Record,
     encode_class_map,
     read_example,
     read_image,
     read_records,
-    record_name,
-    record_prompt,
 )
 from diffumask.scenes import load_catalog, render_scene
 from diffumask.scenes.catalog import Split
@@ -124,8 +122,8 @@ def fewer_sub_classes(count: int) -> str:
 
 def first_records(folder: Path, per_class: int) -> list[Record]:
     """Return the records of the first items of each class, in the order of their names."""
-    records = (record for record in read_records(folder) if record["index"] < per_class)
-    return sorted(records, key=record_name)
+    records = (record for record in read_records(folder) if (record.index or 0) < per_class)
+    return sorted(records, key=lambda record: record.name)
 
 
 def annotated(folder: Path, annotation: str, per_class: int, work: Path, workers: int) -> Path:
@@ -133,21 +131,21 @@ def annotated(folder: Path, annotation: str, per_class: int, work: Path, workers
     masks = work / "annotations" / annotation.replace(" ", "-")
     masks.mkdir(parents=True, exist_ok=True)
     records = first_records(folder, per_class)
-    missing = [one for one in records if not (masks / f"{record_name(one)}.png").exists()]
+    missing = [one for one in records if not (masks / f"{one.name}.png").exists()]
     if missing:
         make: Callable[[Record], bytes] = partial(_annotate, folder, annotation)
         with ProcessPoolExecutor(workers, get_context("spawn")) as processes:
             for record, made in zip(
                 missing, processes.map(make, missing, chunksize=8), strict=True
             ):
-                (masks / f"{record_name(record)}.png").write_bytes(made)
+                (masks / f"{record.name}.png").write_bytes(made)
     return masks
 
 
 def _annotate(folder: Path, annotation: str, record: Record) -> bytes:
     heats, affinities = read_maps(folder, record)
     image = read_image(folder, record)
-    one = Sample(record_prompt(record), record["seed"], image, heats, affinities)
+    one = Sample(record.prompt, record.seed, image, heats, affinities)
     example, _ = annotate(one, ANNOTATIONS[annotation])
     return encode_class_map(example.class_map)
 
@@ -157,5 +155,5 @@ def read_pair(folder: Path, record: Record, masks: Path | None = None) -> Pair:
     example = read_example(folder, record)
     if masks is None:
         return Pair(example.image, example.class_map)
-    with PillowImage.open(masks / f"{record_name(record)}.png") as picture:
+    with PillowImage.open(masks / f"{record.name}.png") as picture:
         return Pair(example.image, np.array(picture))

@@ -84,7 +84,7 @@ def write(folder: Path, n: int) -> None:
     with open(folder / "metadata.jsonl", "w", encoding="utf-8") as lines:
         for index in range(n):
             paths = item_paths(item_name("bird", index))
-            lines.write(to_line({**template.record, **paths, "index": index}))
+            lines.write(to_line(template.record.changed({**paths, "index": index})))
             if index % LINKS == 0:
                 originals = [f"{folder}/{path}" for path in paths.values()]
                 for path, content in zip(originals, template.files.values(), strict=True):

@@ -50,7 +50,7 @@ FILTER = ("--model", MODEL, "--steps", "400", "--learning-rate", str(LEARNING_RA
 def prepare(work: Path, ablations: bool, workers: int) -> None:
     """Generate the pools, judge the largest by noise learning, and make its other masks."""
     folder = make_pool(work, "all")
-    if not all("quality" in record for record in read_records(folder)):
+    if not all("quality" in record.fields for record in read_records(folder)):
         diffumask("filter", str(folder), "--alpha", "0", *FILTER)
     if not ablations:
         return

@@ -38,17 +38,17 @@ def run(request: Request) -> Result:
     from diffumask.store import read_run
 
     run = read_run(request.data)
-    if not run["settings"].get("keep_maps"):
+    if not run.keeps_maps:
         raise InputError(
             f"expected a dataset made with --keep-maps, got {request.data}; make it so"
         )
     for name in request.classes:
-        if name not in run["classes"]:
-            known = ", ".join(run["classes"])
+        if name not in run.classes:
+            known = ", ".join(run.classes)
             raise InputError(f"expected classes of {request.data} ({known}), got {name!r}")
     if request.out.exists() and not request.out.is_dir():
         raise InputError(f"expected a folder as --out, got the file {request.out}")
-    items = list(read_items(request.data, request.classes or tuple(run["classes"])))
+    items = list(read_items(request.data, request.classes or tuple(run.classes)))
 
     from diffumask.affinity_net import AffinitySettings, save, train_affinity
     from diffumask.models import find_device
@@ -81,7 +81,7 @@ def read_items(
     from diffumask.records import read_image, read_records
 
     for record in read_records(folder):
-        if record["class"] in class_names:
+        if record.class_name in class_names:
             heats, _ = read_maps(folder, record)
-            of_classes = {one["class"]: heats[one["word"]] for one in record["targets"]}
+            of_classes = {one.class_name: heats[one.word] for one in record.prompt.targets}
             yield read_image(folder, record), of_classes

@@ -42,7 +42,7 @@ def run(
 
     n = n or len(source)
     notes = {"augmented_of": str(folder)}
-    with open_store(out, identity(source, settings, seed), source.run["classes"], notes) as store:
+    with open_store(out, identity(source, settings, seed), source.run.classes, notes) as store:
         done = min(n, len(store.records))
         with progress(n, done) as advance:
             for _ in augment(source, store, n, settings, seed):

@@ -129,26 +129,26 @@ def _measure_kept(request: Request, folder: Path) -> Measured:
     """Compare the kept heat maps of a dataset with the reference."""
     from diffumask.calibration.cases import ATTENTION, gather, kept_cases, kept_combinations
     from diffumask.calibration.references import Known, find_reference
-    from diffumask.records import read_records, record_name
+    from diffumask.records import read_records
     from diffumask.store import read_run
 
     run = read_run(folder)
-    settings, class_ids = run["settings"], run["classes"]
-    if not settings.get("keep_maps"):
+    class_ids, model = run.classes, run.setting("model")
+    if not run.keeps_maps:
         raise InputError(f"expected a dataset made with --keep-maps, got {folder}; make it so")
-    aliases = _aliases(request, settings["vocabulary"], class_ids)
+    aliases = _aliases(request, run.setting("vocabulary"), class_ids)
     for name in aliases:
         if name not in class_ids:
             raise InputError(f"expected classes of {folder} ({', '.join(class_ids)}), got {name!r}")
-    items = frozenset(map(record_name, read_records(folder)))
+    items = frozenset(record.name for record in read_records(folder))
     known = Known(class_ids, aliases, items, request.device)
     reference = find_reference(request.reference, known)
-    ways = kept_combinations(settings)
+    ways = kept_combinations(run)
     if request.reference == AFFINITY:  # would favour itself
         ways = [way for way in ways if way.heat == ATTENTION]
     cases = kept_cases(folder, ways, list(aliases), request.n)
     gathered = gather(cases, reference, list(aliases))
-    return Measured(settings["model"], settings["checkpoint"], gathered)
+    return Measured(model, run.setting("checkpoint"), gathered)
 
 
 def _aliases(

@@ -90,10 +90,9 @@ def _size(figure: "Figure", count: int) -> str:
 
 def _made(out: Path) -> tuple[int, int]:
     """Return the items of a folder that tell their sizes, and how many bytes these have."""
-    from diffumask.checksums import FILES
     from diffumask.records import read_records
 
-    told = [record[FILES] for record in read_records(out) if FILES in record]
+    told = [record.files for record in read_records(out) if record.files]
     return len(told), sum(one["bytes"] for files in told for one in files.values())
 
 

@@ -92,7 +92,7 @@ def run(request: Request) -> Result:
     items = read_items(source)
     gated = stopped(items, gates)
     eligible = [item for item in items if item.name not in gated]
-    rule = _rule(request, list(source.run["classes"]), eligible)
+    rule = _rule(request, list(source.run.classes), eligible)
     trial = _trial(source, eligible, settings)
     found = gated | prune(_judged(trial, request), rule, request.method)
     verdicts = overrule(found, marks)
@@ -118,8 +118,8 @@ def _marks(request: Request) -> dict[str, str]:
 def _apply_marks(request: Request) -> Result:
     """Give the marked items the verdict of their mark, and leave all other verdicts."""
     from diffumask.gallery.marks import ACCEPTED
+    from diffumask.item_record import DROPPED, KEPT, VERDICT
     from diffumask.noise.by_hand import REASONS
-    from diffumask.records import DROPPED, KEPT, VERDICT
     from diffumask.store import annotate
 
     marks = _marks(request)
@@ -224,7 +224,7 @@ def _apply(request: Request, trial: "Trial", rule: "Rule", facts: "Facts") -> st
     how["method"] = request.method
     settings = view_settings(source, records, how)
     notes = {"filtered_of": str(source.folder), "source_items": len(source)}
-    with open_store(request.apply, settings, source.run["classes"], notes) as store:
+    with open_store(request.apply, settings, source.run.classes, notes) as store:
         link_items(source, records, store)
         write_preview(store)
     return f"{len(records)} items in {request.apply}"

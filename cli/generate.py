@@ -80,8 +80,8 @@ def run(request: Request) -> Result:
         notes = _notes(request, source, settings, maker.device)
         with open_store(out, identity, source.class_ids, notes) as store:
             done, stopped = _make(maker, source, request, store, settings)
-            empty = sum(record["foreground"] == 0 for record in store.records.values())
-            upcast = sum(VAE_DTYPE in record for record in store.records.values())
+            empty = sum(record.foreground == 0 for record in store.records.values())
+            upcast = sum(VAE_DTYPE in record.fields for record in store.records.values())
 
     total = sum(1 for _ in _items(request, source, settings))
     if stopped:
@@ -129,7 +129,7 @@ def _refuse_items(out: Path) -> None:
 def _known_ids(out: Path) -> dict[str, int]:
     from diffumask.store import RUN_FILE, read_run
 
-    return read_run(out)["classes"] if (out / RUN_FILE).is_file() else {}
+    return dict(read_run(out).classes) if (out / RUN_FILE).is_file() else {}
 
 
 def _make(
@@ -166,9 +166,9 @@ def _estimate(
     request: Request, out: Path, source: PromptSource, settings: "GenerateSettings"
 ) -> Result:
     from diffumask.cost import Work
-    from diffumask.records import read_records, record_name
+    from diffumask.records import read_records
 
-    there = set(map(record_name, read_records(out)))
+    there = {record.name for record in read_records(out)}
     names = [item.name for item in _items(request, source, settings)]
     sampling = settings.sampling
     work = Work(

@@ -14,8 +14,8 @@ def run(masks: Path, format_name: str, data: Path, out: Path) -> Result:
     for what the user can mend.
     """
     from diffumask.augment.source import open_source
-    from diffumask.formats.archive import open_archive
-    from diffumask.formats.corrected import CORRECTED, MASK_SOURCE, Originals, correct
+    from diffumask.formats.archive import justified_bytes, open_archive
+    from diffumask.formats.corrected import CORRECTED, Originals, correct
     from diffumask.formats.folder import new_folder
     from diffumask.formats.registry import reader
     from diffumask.pipeline import write_preview
@@ -26,15 +26,16 @@ def run(masks: Path, format_name: str, data: Path, out: Path) -> Result:
     source = open_source(data, with_dropped=True)
     source.check()
     originals = Originals(source)
-    settings = source.run["settings"] | {"masks_from": format_name}
+    settings = {**source.run.settings, "masks_from": format_name}
     notes = {"masks_of": str(data), "corrected_masks": str(masks)}
-    with new_folder(out) as folder, open_archive(masks) as archive:
+    max_bytes = justified_bytes(len(source), source.size_hw)
+    with new_folder(out) as folder, open_archive(masks, max_bytes) as archive:
         with open_store(folder, settings, originals.class_ids, notes) as store:
             with progress(len(source), 0) as advance:
                 for _ in correct(originals, read(archive, originals), store):
                     advance(1)
             write_preview(store)
-        n_corrected = sum(record.get(MASK_SOURCE) == CORRECTED for record in store.records.values())
+        n_corrected = sum(record.mask_source == CORRECTED for record in store.records.values())
     text = (
         f"{len(source)} items in {out}, {n_corrected} with corrected masks; "
         f"look at {out / PREVIEW_FILE}"

@@ -1,9 +1,9 @@
 """`diffumask remask`: other masks for the images and heat maps of a dataset."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from diffumask.errors import InputError
 
@@ -15,6 +15,7 @@ from .result import Result
 if TYPE_CHECKING:
     from diffumask.calibration.file import Thresholds
     from diffumask.masks import MaskSettings
+    from diffumask.run_record import Run
 
 
 def run(
@@ -37,17 +38,17 @@ def run(
         raise InputError(f"expected another folder for the new masks, got {out}; choose one")
     run = read_run(folder)
     records = read_records(folder)
-    settings, classes = run["settings"], run["classes"]
-    if not settings.get("keep_maps"):
+    settings, classes = run.settings, run.classes
+    if not run.keeps_maps:
         raise InputError(f"expected a dataset made with --keep-maps, got {folder}; make it so")
-    if options.wants_self_attention and settings["affinity"] != SELF_ATTENTION:
+    if options.wants_self_attention and run.setting("affinity") != SELF_ATTENTION:
         options = replace(options, affinity=NONE)
     if options.calibration:
-        _check(options.calibration, settings, list(classes))
+        _check(options.calibration, run, list(classes))
 
-    masks = _with_source(options, model or settings["model"], list(classes), device)
+    masks = _with_source(options, model or run.setting("model"), list(classes), device)
     notes = {"masks_of": str(folder)}
-    with open_store(out, settings | identity(options, masks), classes, notes) as store:
+    with open_store(out, {**settings, **identity(options, masks)}, classes, notes) as store:
         with progress(len(records), len(store.records)) as advance:
             for _ in remask(folder, store, masks):
                 advance(1)
@@ -70,16 +71,12 @@ def _with_source(
     return mask_source.bound(options, masks, load_autoencoder(spec, device), spec)
 
 
-def _check(
-    calibration: "Thresholds", settings: Mapping[str, Any], class_names: Sequence[str]
-) -> None:
+def _check(calibration: "Thresholds", run: "Run", class_names: Sequence[str]) -> None:
     """Refuse thresholds that were found on heat maps of another kind."""
-    from diffumask.calibration.cases import kept_weights
-
-    calibration.check_model(settings["model"], settings["checkpoint"])
+    calibration.check_model(run.setting("model"), run.setting("checkpoint"))
     for name in class_names:
         calibration.of(name)
-    made = {"merge": settings["merge"], "weights": kept_weights(settings)}
+    made = {"merge": run.setting("merge"), "weights": run.weights()}
     found = {"merge": calibration.merge, "weights": calibration.weights}
     if made != found:
         raise InputError(

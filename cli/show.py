@@ -1,15 +1,18 @@
 """`diffumask show`: one HTML page to look through a dataset."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from diffumask.errors import InputError
 
 from .one_line import printable
 from .progress import progress
 from .result import Result
+
+if TYPE_CHECKING:  # it loads numpy
+    from diffumask.item_record import Record
 
 THUMBNAILS_PX = range(16, 2049)
 
@@ -45,14 +48,14 @@ def run(request: Request) -> Result:
 
     from diffumask.gallery.page import refuse_foreign, render, write_page
     from diffumask.left_out import left_out
-    from diffumask.records import read_records, record_name
+    from diffumask.records import read_records
     from diffumask.store import read_run
 
     folder = request.folder.resolve()
     out = request.out or folder.with_name(f"{folder.name}.html")
     refuse_foreign(out)
-    settings = read_run(request.folder)["settings"]
-    records = sorted(read_records(request.folder), key=record_name)
+    settings = read_run(request.folder).settings
+    records = sorted(read_records(request.folder), key=lambda record: record.name)
     if not records:
         raise InputError(f"expected a dataset with items, got {request.folder} without any")
     picks = np.linspace(0, len(records) - 1, min(request.items, len(records))).round().astype(int)
@@ -72,14 +75,13 @@ def run(request: Request) -> Result:
 
 
 def _read(
-    request: Request, records: Sequence[Mapping[str, Any]], threshold_on: str
+    request: Request, records: Sequence["Record"], threshold_on: str
 ) -> tuple[list[dict[str, Any]], dict[str, str]]:
     """Return the items, and what is wrong with those that are damaged, by name.
 
     Raises InputError where all are.
     """
     from diffumask.gallery.items import read_item
-    from diffumask.records import record_name
 
     items, wrong = [], {}
     with progress(len(records), 0) as advance:
@@ -87,7 +89,7 @@ def _read(
             try:
                 items.append(read_item(request.folder, record, request.thumbnail_px, threshold_on))
             except InputError as error:
-                wrong[record_name(record)] = str(error)
+                wrong[record.name] = str(error)
                 if len(wrong) == len(records):
                     raise
             advance(1)

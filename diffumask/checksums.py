@@ -7,9 +7,8 @@ Folders that were made before there were any are read without.
 
 import hashlib
 import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from diffumask.inside import leads_out, open_inside
 
@@ -17,7 +16,12 @@ FILES = "files"
 DIGEST_BYTES = 16
 PNG_END = b"IEND\xaeB`\x82"
 
-Stamp = dict[str, Any]
+
+class Stamp(TypedDict):
+    """The size of a file, and its BLAKE2b checksum in hex digits."""
+
+    bytes: int
+    blake2b: str
 
 
 def stamp(content: bytes) -> Stamp:
@@ -26,13 +30,6 @@ def stamp(content: bytes) -> Stamp:
         "bytes": len(content),
         "blake2b": hashlib.blake2b(content, digest_size=DIGEST_BYTES).hexdigest(),
     }
-
-
-def stamp_of(record: Mapping[str, Any], kind: str) -> Stamp | None:
-    """Return the stamp of a file of an item, None where its record has none."""
-    stamps = record.get(FILES)
-    kept = stamps.get(kind) if isinstance(stamps, dict) else None
-    return kept if isinstance(kept, dict) and set(kept) == {"bytes", "blake2b"} else None
 
 
 def is_torn(folder: Path, path: str, size: int, expected: Stamp | None) -> bool:

@@ -1,24 +1,22 @@
 """Check the files of one item against its record."""
 
-import io
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image as PillowImage
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
-from diffumask.checksums import FILES, Stamp, is_torn, stamp, stamp_of
+from diffumask.checksums import FILES, Stamp, is_torn, stamp
 from diffumask.errors import InputError
 from diffumask.inside import read_inside
-from diffumask.records import IMAGE, MAPS, MASK, Record, file_paths, record_name
+from diffumask.item_record import IMAGE, MAPS, MASK, Record, file_paths
+from diffumask.picture_files import PNG, opened
 
 MODES = {IMAGE: ("RGB",), MASK: ("P", "L")}  # of Pillow
 MISSING = "expected a file, got none"
 CHANGED = "expected the file as it was written, got other content; --accept takes it"
-UNREADABLE = (OSError, SyntaxError, ValueError, SafetensorError, PillowImage.DecompressionBombError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +48,8 @@ def check_files(folder: Path, labels: Collection[int], accept: bool, record: Rec
     wrong: dict[str, str] = {}
     arrays: dict[str, np.ndarray] = {}
     stamps: dict[str, Stamp] = {}
-    for kind, path in file_paths(record_name(record)).items():
-        expected = stamp_of(record, kind)
+    for kind, path in file_paths(record.name).items():
+        expected = record.files.get(kind)
         if kind == MAPS and expected is None:
             continue
         try:
@@ -69,15 +67,15 @@ def check_files(folder: Path, labels: Collection[int], accept: bool, record: Rec
 def _result(
     record: Record, wrong: Mapping[str, str], stamps: Mapping[str, Stamp] | None
 ) -> Checked:
-    paths = file_paths(record_name(record))
+    paths = file_paths(record.name)
     if wrong == {MAPS: MISSING}:
-        rest = {kind: one for kind, one in record[FILES].items() if kind != MAPS}
-        return Checked((Problem(paths[MAPS], MISSING),), record | {FILES: stamps or rest})
+        rest = {kind: one for kind, one in record.files.items() if kind != MAPS}
+        return Checked((Problem(paths[MAPS], MISSING),), record.changed({FILES: stamps or rest}))
     if wrong:
         aside = tuple(paths.values())
         problems = (Problem(paths[kind], message, aside) for kind, message in wrong.items())
         return Checked(tuple(problems), None)
-    return Checked((), record if stamps is None else record | {FILES: stamps})
+    return Checked((), record if stamps is None else record.changed({FILES: stamps}))
 
 
 def _read(folder: Path, path: str, expected: Stamp | None) -> bytes:
@@ -98,11 +96,13 @@ def _decode(kind: str, content: bytes) -> dict[str, np.ndarray]:
         if kind == MAPS:
             load(content)
             return {}
-        with PillowImage.open(io.BytesIO(content), formats=["PNG"]) as picture:
+    except SafetensorError:
+        raise InputError("expected a whole safetensors file, got damaged content") from None
+    try:
+        with opened(content, PNG) as picture:
             mode, pixels = picture.mode, np.array(picture)
-    except UNREADABLE:
-        name = "safetensors file" if kind == MAPS else "PNG"
-        raise InputError(f"expected a whole {name}, got damaged content") from None
+    except InputError:
+        raise InputError("expected a whole PNG, got damaged content") from None
     if mode not in MODES[kind]:
         raise InputError(f"expected a PNG of {' or '.join(MODES[kind])}, got {mode}")
     return {kind: pixels}

@@ -5,7 +5,6 @@ maps/Bird_000012.safetensors   uint8, "heat:WORD" and "affinity:WORD", 255 the p
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
@@ -13,7 +12,7 @@ from safetensors.numpy import load, save
 
 from diffumask.errors import InputError
 from diffumask.inside import read_inside
-from diffumask.records import MAPS, file_paths, record_name
+from diffumask.item_record import MAPS, Record, file_paths
 from diffumask.types import HEAT_LEVELS, GridHeat, Sample
 
 HEAT, AFFINITY = "heat", "affinity"
@@ -37,13 +36,13 @@ def maps_path(name: str) -> str:
 
 
 def read_maps(
-    folder: Path, record: Mapping[str, Any]
+    folder: Path, record: Record
 ) -> tuple[Mapping[str, GridHeat], Mapping[str, GridHeat]]:
     """Read the heat maps and affinities of an item, by word.
 
-    Raises InputError where they were not kept or are damaged.
+    Raises InputError where they were not kept, are damaged or lack a word of the prompt.
     """
-    name = maps_path(record_name(record))
+    name = maps_path(record.name)
     path = folder / name
     try:
         tensors = load(read_inside(folder, name))
@@ -56,7 +55,12 @@ def read_maps(
     heats: dict[str, dict[str, GridHeat]] = {HEAT: {}, AFFINITY: {}}
     for key, levels in tensors.items():
         kind, _, word = key.partition(":")
-        if kind not in heats or levels.dtype != np.uint8 or levels.ndim != 2:
-            raise InputError(f"expected heat maps in {path}, got {key!r} of {levels.dtype}")
+        if kind not in heats or levels.dtype != np.uint8 or levels.ndim != 2 or not levels.size:
+            size = "x".join(map(str, levels.shape))
+            raise InputError(f"expected heat maps in {path}, got {key!r} of {size} {levels.dtype}")
         heats[kind][word] = (levels / HEAT_LEVELS).astype(np.float32)
+    for target in record.prompt.targets:
+        for kind, of_kind in heats.items():
+            if target.word not in of_kind and (of_kind or kind == HEAT):
+                raise InputError(f"expected heat of {target.word!r} in {path}, got none of {kind}")
     return heats[HEAT], heats[AFFINITY]

@@ -5,13 +5,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from diffumask.checksums import FILES
 from diffumask.errors import InputError
-from diffumask.records import Record, read_records, record_name
+from diffumask.item_record import Record
+from diffumask.records import read_records
+from diffumask.run_record import SHARD
 from diffumask.shards import Shard, parse_shard
 from diffumask.store import Store, read_run
 
-SHARD = "shard"  # of the notes of a run
 LISTED_AT_ONCE = 1024
 
 
@@ -24,18 +24,18 @@ def merged_run(folders: Sequence[Path]) -> tuple[dict[str, Any], dict[str, int],
     if not folders:
         raise InputError("expected folders to merge, got none")
     runs = [read_run(folder) for folder in folders]
-    settings, classes = runs[0]["settings"], {}
+    settings, classes = runs[0].settings, dict[str, int]()
     for folder, run in zip(folders, runs, strict=True):
-        _refuse_others(folders[0], settings, folder, run["settings"], "settings")
-        both = classes.keys() & run["classes"].keys()
-        known = {name: run["classes"][name] for name in both}
+        _refuse_others(folders[0], settings, folder, run.settings, "settings")
+        both = classes.keys() & run.classes.keys()
+        known = {name: run.classes[name] for name in both}
         _refuse_others(folders[0], {n: classes[n] for n in both}, folder, known, "class ids")
-        classes |= run["classes"]
+        classes |= run.classes
     notes: list[Any] = []
     for run in runs:
-        told = ({k: v for k, v in one.items() if k != SHARD} for one in run["runs"])
+        told = ({k: v for k, v in one.items() if k != SHARD} for one in run.runs)
         notes += [one for one in told if one not in notes]
-    return settings, classes, notes
+    return dict(settings), classes, notes
 
 
 def merge(folders: Sequence[Path], store: Store, copy: bool = False) -> Iterator[int]:
@@ -48,7 +48,7 @@ def merge(folders: Sequence[Path], store: Store, copy: bool = False) -> Iterator
     wanted: dict[str, tuple[Path, Record]] = {}
     for folder in (store.folder, *folders):
         for record in read_records(folder):
-            name = record_name(record)
+            name = record.name
             owner, known = wanted.setdefault(name, (folder, record))
             if not _same(known, record):
                 raise InputError(
@@ -57,7 +57,7 @@ def merge(folders: Sequence[Path], store: Store, copy: bool = False) -> Iterator
                 )
     for folder in folders:
         ours = (record for owner, record in wanted.values() if owner == folder)
-        missing = (record for record in ours if record_name(record) not in store.records)
+        missing = (record for record in ours if record.name not in store.records)
         while batch := list(islice(missing, LISTED_AT_ONCE)):
             store.adopt(folder, batch, copy)
             yield len(batch)
@@ -65,15 +65,15 @@ def merge(folders: Sequence[Path], store: Store, copy: bool = False) -> Iterator
 
 def missing_shards(folders: Sequence[Path]) -> list[Shard]:
     """List the shards that the runs of some folders leave open."""
-    notes = [one for folder in folders for one in read_run(folder)["runs"]]
+    notes = [one for folder in folders for one in read_run(folder).runs]
     there = {parse_shard(one[SHARD]) for one in notes if SHARD in one}
     whole = {Shard(i + 1, k) for k in {one.count for one in there} for i in range(k)}
     return sorted(whole - there, key=lambda one: (one.count, one.index))
 
 
 def _same(one: Record, other: Record) -> bool:
-    if FILES in one and FILES in other:
-        return one[FILES] == other[FILES]
+    if one.files and other.files:
+        return one.files == other.files
     return one == other
 
 

@@ -11,6 +11,8 @@ import numpy as np
 from diffusers import DiffusionPipeline
 
 from diffumask.draw import contact_sheet, overlay, shrink
+from diffumask.errors import InputError
+from diffumask.item_record import Record
 from diffumask.maps import encode_maps, read_maps
 from diffumask.masks import MaskSettings, make_class_map
 from diffumask.plan import Item
@@ -20,8 +22,6 @@ from diffumask.records import (
     read_example,
     read_image,
     read_records,
-    record_name,
-    record_prompt,
 )
 from diffumask.sample import SampleSettings, enough_memory, sample
 from diffumask.sources import watching
@@ -78,21 +78,29 @@ def remask(source: Path, store: Store, masks: MaskSettings) -> Iterator[Example]
     """Write the items of a folder that kept its maps to another, with masks made anew.
 
     Yields each item once it is on disk; those that are there already are passed over. Raises
-    InputError for an item without maps.
+    InputError for an item without maps, and for one that was not sampled.
     """
     for record in read_records(source):
-        name = record_name(record)
-        if name in store.records:
+        if record.name in store.records:
             continue
         heats, affinities = read_maps(source, record)
         image = read_image(source, record)
-        one = Sample(record_prompt(record), record["seed"], image, heats, affinities)
-        kept = {key: record[key] for key in SAMPLING_FACTS}
-        if VAE_DTYPE in record:
-            kept[VAE_DTYPE] = record[VAE_DTYPE]
+        one = Sample(record.prompt, record.seed, image, heats, affinities)
+        kept = _sampling_facts(record)
         example, facts = annotate(one, masks)
-        store.write(name, example, kept | facts, encode_maps(one))
+        store.write(record.name, example, kept | facts, encode_maps(one))
         yield example
+
+
+def _sampling_facts(record: Record) -> dict[str, Any]:
+    lacking = [key for key in SAMPLING_FACTS if key not in record.fields]
+    if lacking:
+        raise InputError(
+            f"expected {', '.join(lacking)} in the line of {record.name}, got none; generate the "
+            "dataset again"
+        )
+    kept = (*SAMPLING_FACTS, *({VAE_DTYPE} & set(record.fields)))
+    return {key: record.fields[key] for key in kept}
 
 
 def annotate(one: Sample, settings: MaskSettings) -> tuple[Example, dict[str, Any]]:

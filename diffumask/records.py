@@ -1,4 +1,4 @@
-"""One item of the native folder: its name, its files and its line in metadata.jsonl."""
+"""One item of the native folder: how it is written, listed and read back."""
 
 import gc
 import io
@@ -14,21 +14,29 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image as PillowImage
 
-from diffumask.checksums import FILES, file_sizes, is_torn, stamp, stamp_of
+from diffumask.checksums import FILES, file_sizes, is_torn, stamp
 from diffumask.draw import voc_palette
 from diffumask.errors import InputError
 from diffumask.inside import leads_out, read_inside
-from diffumask.types import ClassMap, Example, Image, Prompt, Target
+from diffumask.item_record import (
+    IMAGE,
+    IMAGES_FOLDER,
+    MAPS,
+    MAPS_FOLDER,
+    MASK,
+    MASKS_FOLDER,
+    Record,
+    file_paths,
+    item_paths,
+    named_item,
+)
+from diffumask.json_kinds import parse
+from diffumask.picture_files import PNG, opened
+from diffumask.types import ClassMap, Example, Image, Prompt
 
 METADATA_FILE = "metadata.jsonl"
 JOURNAL_FILE = ".journal.jsonl"  # the lines of the batch that is being listed
-IMAGES_FOLDER, MASKS_FOLDER, MAPS_FOLDER = "images", "masks", "maps"
-IMAGE, MASK, MAPS = "image", "mask", "maps"
-ITEM_NAME = re.compile(r"[A-Z0-9][A-Za-z0-9]*_[0-9]{6,}")
-BROKEN_IMAGE = (OSError, SyntaxError, ValueError, EOFError, PillowImage.DecompressionBombError)
-VERDICT, KEPT, DROPPED = "verdict", "kept", "dropped"  # of `diffumask filter`
-
-Record = dict[str, Any]
+ADVICE = "see what diffumask verify says"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,18 +66,19 @@ def item_name(class_name: str, index: int) -> str:
 
 
 def make_record(name: str, example: Example, facts: Mapping[str, Any]) -> Record:
-    """Describe an item as JSON: where its files are, what it shows, and further `facts`."""
-    return {
+    """Describe an item: where its files are, what it shows, and further `facts`."""
+    fields = {
         **item_paths(name),
         **prompt_facts(example.prompt),
         "seed": example.seed,
         **facts,
         "scores": dict(example.scores),
     }
+    return Record.from_json(fields)
 
 
-def prompt_facts(prompt: Prompt) -> Record:
-    """Describe a prompt as JSON, which `record_prompt` reads.
+def prompt_facts(prompt: Prompt) -> dict[str, Any]:
+    """Describe a prompt as JSON.
 
     `class` and `class_id` are those of the first target, for which the item was made.
     """
@@ -96,49 +105,23 @@ def encode_item(
     stamps = {kind: stamp(content) for kind, content in contents.items()}
     paths = file_paths(name)
     return EncodedItem(
-        {**make_record(name, example, facts), FILES: stamps},
+        make_record(name, example, facts).changed({FILES: stamps}),
         {paths[kind]: content for kind, content in contents.items()},
     )
 
 
-def record_name(record: Mapping[str, Any]) -> str:
-    """Return the item name of a record."""
-    return _stem(record["file_name"])
-
-
-def is_dropped(record: Mapping[str, Any]) -> bool:
-    """Tell whether `diffumask filter` found an item unfit; without a verdict it is not."""
-    return record.get(VERDICT) == DROPPED
-
-
-def item_paths(name: str) -> dict[str, str]:
-    """Return the two files of an item, relative to the folder, by their keys in the record."""
-    paths = file_paths(name)
-    return {"file_name": paths[IMAGE], "mask_file_name": paths[MASK]}
-
-
-def file_paths(name: str) -> dict[str, str]:
-    """Return where the files of an item are, or would be, relative to the folder, by their kind."""
-    if not ITEM_NAME.fullmatch(name):
-        raise ValueError(f"expected a name made by item_name, got {name!r}")
-    return {
-        IMAGE: f"{IMAGES_FOLDER}/{name}.png",
-        MASK: f"{MASKS_FOLDER}/{name}.png",
-        MAPS: f"{MAPS_FOLDER}/{name}.safetensors",
-    }
-
-
-def to_line(record: Mapping[str, Any]) -> str:
+def to_line(record: Record) -> str:
     """Write a record as a line of metadata.jsonl."""
-    return json.dumps(record, ensure_ascii=False) + "\n"
+    return json.dumps(record.to_json(), ensure_ascii=False) + "\n"
 
 
 def read_records(folder: Path) -> list[Record]:
     """List the finished items whose files are there and not cut short.
 
-    Of several lines for one item the last counts. A line that is no record, such as a last
+    Of several lines for one item the last counts. A line that names no item, such as a last
     line torn by a power cut, is skipped, so that its item will be made again. Heat maps may have
-    been deleted.
+    been deleted. Raises InputError for a line that names an item but tells something else of it
+    than a `Record` does.
     """
     return list(scan_records(folder)[0].values())
 
@@ -184,12 +167,28 @@ def _collector_paused() -> Iterator[None]:
 
 
 def listed_records(folder: Path) -> dict[str, Record]:
-    """Read the lines of metadata.jsonl that are records, by item name, whatever their files."""
-    lines: list[str] = []
-    for name in (JOURNAL_FILE, METADATA_FILE):  # what is in both may have been annotated since
-        lines += read_text(folder, name).split("\n")
-    parsed = [record for record in map(parse_line, lines) if record is not None]
-    return {record_name(record): record for record in parsed}
+    """Read the lines of metadata.jsonl that are of items, by item name, whatever their files.
+
+    Raises as `read_records`.
+    """
+    trees: dict[str, Any] = {}
+    for file_name in (JOURNAL_FILE, METADATA_FILE):  # what is in both may have been annotated since
+        for line in read_text(folder, file_name).split("\n"):
+            tree = _parsed(line)
+            name = named_item(tree)
+            if name is not None:
+                trees[name] = tree
+    return {name: _record(folder, name, tree) for name, tree in trees.items()}
+
+
+def _record(folder: Path, name: str, tree: Any) -> Record:
+    try:
+        return Record.from_json(tree)
+    except InputError as error:
+        raise InputError(
+            f"{error} in the line of {name} in {folder / METADATA_FILE}; see what diffumask "
+            f"verify {folder} says"
+        ) from error
 
 
 def read_text(folder: Path, name: str) -> str:
@@ -216,53 +215,48 @@ def found_files(folder: Path) -> dict[str, int]:
     }
 
 
-def present_files(folder: Path, record: Mapping[str, Any]) -> list[str]:
+def present_files(folder: Path, record: Record) -> list[str]:
     """Return the paths of the files of an item, with that of its heat maps if they were kept."""
-    paths = file_paths(record_name(record))
     kept = has_maps(folder, record)
-    return [path for kind, path in paths.items() if kind != MAPS or kept]
+    return [path for kind, path in file_paths(record.name).items() if kind != MAPS or kept]
 
 
-def has_maps(folder: Path, record: Mapping[str, Any]) -> bool:
+def has_maps(folder: Path, record: Record) -> bool:
     """Tell whether the heat maps of an item were kept in the folder."""
-    path = folder / file_paths(record_name(record))[MAPS]
+    path = folder / file_paths(record.name)[MAPS]
     return path.is_file() and not leads_out(folder, path)
 
 
 def _torn_files(
-    folder: Path, paths: Mapping[str, str], record: Mapping[str, Any], found: Mapping[str, int]
+    folder: Path, paths: Mapping[str, str], record: Record, found: Mapping[str, int]
 ) -> list[str]:
     """Return the paths of those `found` files of an item that were cut short."""
-    if FILES not in record:
-        return []
     return [
         path
         for kind, path in paths.items()
-        if path in found and is_torn(folder, path, found[path], stamp_of(record, kind))
+        if path in found and is_torn(folder, path, found[path], record.files.get(kind))
     ]
 
 
-def read_example(folder: Path, record: Mapping[str, Any]) -> Example:
-    """Read the item of a record back."""
-    paths = file_paths(record_name(record))
-    return Example(
-        record_prompt(record),
-        record["seed"],
-        _pixels(folder / paths[IMAGE]),
-        _pixels(folder / paths[MASK]),
-        record["scores"],
-    )
+def read_example(folder: Path, record: Record) -> Example:
+    """Read the item of a record back.
+
+    Raises InputError for a file that is damaged, an image that is not RGB and a mask that is not
+    one label a pixel of it.
+    """
+    image, path = read_image(folder, record), file_paths(record.name)[MASK]
+    class_map = _pixels(folder, path, "P", "L")
+    if class_map.shape != image.shape[:2]:
+        raise InputError(
+            f"expected the size of the image, {image.shape[:2]}, in {folder / path}, got "
+            f"{class_map.shape}; {ADVICE}"
+        )
+    return Example(record.prompt, record.seed, image, class_map, record.scores)
 
 
-def record_prompt(record: Mapping[str, Any]) -> Prompt:
-    """Return the prompt of an item."""
-    targets = (Target(one["word"], one["class"], one["class_id"]) for one in record["targets"])
-    return Prompt(record["prompt"], tuple(targets), record["sub_class"], record["context"])
-
-
-def read_image(folder: Path, record: Mapping[str, Any]) -> Image:
-    """Read the image of an item."""
-    return _pixels(folder / file_paths(record_name(record))[IMAGE])
+def read_image(folder: Path, record: Record) -> Image:
+    """Read the image of an item. Raises InputError for a damaged file, and one that is not RGB."""
+    return _pixels(folder, file_paths(record.name)[IMAGE], "RGB")
 
 
 def encode_image(image: Image) -> bytes:
@@ -282,40 +276,32 @@ def encode_class_map(class_map: ClassMap) -> bytes:
 
 
 def parse_line(line: str) -> Record | None:
-    """Read a line of metadata.jsonl; None for one that is no record of files in the folder."""
+    """Read a line of metadata.jsonl; None for one that names no files in the folder.
+
+    Raises InputError for an item of which it tells something else than a `Record` does.
+    """
+    tree = _parsed(line)
+    return None if named_item(tree) is None else Record.from_json(tree)
+
+
+def _parsed(line: str) -> Any:
     try:
-        record = json.loads(line)
-    except (ValueError, RecursionError):
+        return parse(line)
+    except ValueError:
         return None
-    if "\\u" in line and not is_unicode(record):
-        return None
-    file_name = record.get("file_name") if isinstance(record, dict) else None
-    name = _stem(file_name) if isinstance(file_name, str) else ""
-    if not ITEM_NAME.fullmatch(name):
-        return None
-    paths = item_paths(name)
-    return record if all(record.get(key, path) == path for key, path in paths.items()) else None
 
 
-def is_unicode(tree: Any) -> bool:
-    """Tell whether all text of what JSON held can be written: it may have halves of characters."""
+def _pixels(folder: Path, name: str, *modes: str) -> UInt8[np.ndarray, "h w *channels"]:
+    path = folder / name
     try:
-        json.dumps(tree, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _stem(file_name: str) -> str:
-    return file_name.rpartition("/")[2].rpartition(".")[0]
-
-
-def _pixels(path: Path) -> UInt8[np.ndarray, "h w *channels"]:
-    try:
-        with PillowImage.open(path) as picture:
-            return np.array(picture)
-    except BROKEN_IMAGE as error:
-        what = getattr(error, "strerror", None) or " ".join(str(error).split())
+        content = read_inside(folder, name)
+    except OSError as error:
         raise InputError(
-            f"expected a whole image file, got {path}: {what}; see what diffumask verify says"
+            f"expected a whole PNG file, got {path}: {error.strerror}; {ADVICE}"
         ) from error
+    with opened(content, PNG, ADVICE, name=str(path)) as picture:
+        if picture.mode not in modes:
+            raise InputError(
+                f"expected a PNG of {' or '.join(modes)}, got {path} of {picture.mode}; {ADVICE}"
+            )
+        return np.array(picture)

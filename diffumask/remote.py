@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +11,10 @@ from typing import Any
 
 from diffumask.errors import InputError
 from diffumask.inside import read_inside
-from diffumask.records import METADATA_FILE, Record, present_files, read_records
+from diffumask.item_record import Record
+from diffumask.json_kinds import parse
+from diffumask.records import METADATA_FILE, present_files, read_records
+from diffumask.run_record import Run
 from diffumask.store import PREVIEW_FILE, RUN_FILE, read_run
 
 AT_ONCE = 256
@@ -87,9 +89,7 @@ def _listing(files: Any, root: str) -> dict[str, Info]:
     return {name[len(root) :].lstrip("/"): one for name, one in found.items()}
 
 
-def _refuse_others(
-    files: Any, root: str, there: Mapping[str, Info], run: Mapping[str, Any], url: str
-) -> None:
+def _refuse_others(files: Any, root: str, there: Mapping[str, Info], run: Run, url: str) -> None:
     if RUN_FILE not in there:
         # Images of an upload that was cut short are there before run.json.
         foreign = [path for path in there if not path.startswith(("images/", "masks/", "maps/"))]
@@ -99,9 +99,15 @@ def _refuse_others(
                 "it; choose another"
             )
         return
-    settings = json.loads(files.cat_file(f"{root}/{RUN_FILE}"))["settings"]
-    keys = {*settings, *run["settings"]}
-    other = sorted(key for key in keys if settings.get(key) != run["settings"].get(key))
+    try:
+        settings = Run.from_json(parse(files.cat_file(f"{root}/{RUN_FILE}"))).settings
+    except ValueError as error:
+        raise InputError(
+            f"expected a {RUN_FILE} of diffumask in {url}, got another ({error}); choose another "
+            "place"
+        ) from error
+    keys = {*settings, *run.settings}
+    other = sorted(key for key in keys if settings.get(key) != run.settings.get(key))
     if other:
         raise InputError(
             f"expected a dataset of the same settings in {url}, got another {', '.join(other)}; "

@@ -27,28 +27,24 @@ from diffumask.aside import set_aside
 from diffumask.atomic import append, link_or_copy, replace, sync_folder, writing
 from diffumask.errors import InputError
 from diffumask.inside import make_folder, read_inside, remove, rename
+from diffumask.item_record import IMAGES_FOLDER, MASKS_FOLDER, Record
+from diffumask.json_kinds import parse
 from diffumask.lock import LOCK_FILE, locked
 from diffumask.partial import is_partial
 from diffumask.parts import PARTIAL_FOLDER, PREVIEW_FILE, RUN_FILE, check_parts
 from diffumask.records import (
-    IMAGES_FOLDER,
     JOURNAL_FILE,
-    MASKS_FOLDER,
     METADATA_FILE,
     EncodedItem,
-    Record,
     encode_item,
-    is_unicode,
     present_files,
-    record_name,
     scan_records,
     to_line,
 )
-from diffumask.types import BACKGROUND_ID, IGNORE_ID, Example, Image
+from diffumask.run_record import FORMAT, Run
+from diffumask.types import Example, Image
 
 PREVIEW_QUALITY = 90
-FORMAT = 1
-RUN_KINDS = {"format": int, "settings": dict, "classes": dict, "runs": list}
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +106,7 @@ class Store:
             append(self.folder, METADATA_FILE, lines)
         finally:
             remove(self.folder, JOURNAL_FILE)
-        self.records.update((record_name(record), record) for record in records)
+        self.records.update((record.name, record) for record in records)
 
     def write_preview(self, sheet: Image) -> None:
         """Write the contact sheet."""
@@ -119,11 +115,11 @@ class Store:
         with writing(self.folder):
             self._replace(PREVIEW_FILE, encoded.getvalue())
 
-    def _begin(self, run: Mapping[str, Any]) -> None:
+    def _begin(self, run: Run) -> None:
         with writing(self.folder):
             make_folder(self.folder, PARTIAL_FOLDER)
             # First: a folder with anything else and no run.json would be refused as foreign.
-            self._replace(RUN_FILE, (json.dumps(run, indent=2) + "\n").encode())
+            self._replace(RUN_FILE, (json.dumps(run.to_json(), indent=2) + "\n").encode())
             sync_folder(self.folder)
             for name in (IMAGES_FOLDER, MASKS_FOLDER):
                 make_folder(self.folder, name)
@@ -180,8 +176,7 @@ def open_store(
     with locked(folder):
         records, torn = scan_records(folder)
         store = Store(folder, records)
-        settings = json.loads(json.dumps(settings))  # as it will be read back
-        run = {"format": FORMAT, "settings": settings, "classes": classes, "runs": list(notes)}
+        run = _new_run(settings, classes, notes)
         if (folder / RUN_FILE).exists():
             earlier = read_run(folder)
             run = _continued(folder, earlier, run) if store.records else run
@@ -202,7 +197,7 @@ def annotate(folder: Path, facts: Mapping[str, Mapping[str, Any]]) -> None:
     with locked(folder):
         records, torn = scan_records(folder)
         for name, fields in facts.items():
-            records[name] |= fields
+            records[name] = records[name].changed(fields)
         with _written(Store(folder, records), run, torn):
             pass
 
@@ -212,14 +207,14 @@ def replace_records(folder: Path, records: Sequence[Record]) -> None:
 
     Raises as `annotate`.
     """
-    store = Store(folder, {record_name(record): record for record in records})
+    store = Store(folder, {record.name: record for record in records})
     with _written(store, read_run(folder)):
         pass
 
 
 @contextmanager
 def _written(
-    store: Store, run: Mapping[str, Any], torn: Iterable[str] = (), in_order: bool = False
+    store: Store, run: Run, torn: Iterable[str] = (), in_order: bool = False
 ) -> Iterator[None]:
     """Bring a folder that is locked in order: run.json, its lines, nothing torn or partial."""
     try:
@@ -233,32 +228,19 @@ def _written(
         shutil.rmtree(store.folder / PARTIAL_FOLDER, ignore_errors=True)
 
 
-def read_run(folder: Path) -> dict[str, Any]:
+def read_run(folder: Path) -> Run:
     """Read run.json. Raises InputError when it is missing or not as this version writes it."""
     check_parts(folder)
     path = folder / RUN_FILE
     try:
-        run = json.loads(read_inside(folder, RUN_FILE))
+        return Run.from_json(parse(read_inside(folder, RUN_FILE)))
     except OSError as error:
         raise InputError(f"expected a dataset with {path}, got {error.strerror}") from error
-    except (ValueError, RecursionError):
-        run = {}
-    if not _is_run(run):
+    except ValueError as error:  # InputError is one
         raise InputError(
-            f"expected {path} in format {FORMAT}, got something else; choose another folder"
-        )
-    return run
-
-
-def _is_run(run: Any) -> bool:
-    if not isinstance(run, dict) or set(run) != set(RUN_KINDS) or run["format"] != FORMAT:
-        return False
-    return (
-        all(isinstance(run[key], kind) for key, kind in RUN_KINDS.items())
-        and all(type(i) is int and BACKGROUND_ID < i < IGNORE_ID for i in run["classes"].values())
-        and all(isinstance(notes, dict) for notes in run["runs"])
-        and is_unicode(run)
-    )
+            f"expected {path} in format {FORMAT}, got something else ({error}); choose another "
+            "folder"
+        ) from error
 
 
 def _refuse_foreign(folder: Path) -> None:
@@ -271,14 +253,27 @@ def _refuse_foreign(folder: Path) -> None:
         )
 
 
-def _continued(folder: Path, earlier: Mapping[str, Any], run: Mapping[str, Any]) -> dict[str, Any]:
+def _new_run(
+    settings: Mapping[str, Any], classes: Mapping[str, int], notes: Sequence[Mapping[str, Any]]
+) -> Run:
+    """Return a run as it will be read back. Raises InputError for what could not be."""
+    told = {"format": FORMAT, "settings": settings, "classes": classes, "runs": notes}
+    try:
+        return Run.from_json(parse(json.dumps(told)))
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(f"expected settings and notes that JSON can hold, got: {error}") from error
+
+
+def _continued(folder: Path, earlier: Run, run: Run) -> Run:
     """Add a run to those that made the folder so far, if its settings are theirs."""
-    known = earlier["classes"]
-    classes = {**known, **run["classes"]}
-    refuse_changes(folder, earlier["settings"], run["settings"])
+    known = earlier.classes
+    classes = {**known, **run.classes}
+    refuse_changes(folder, earlier.settings, run.settings)
     refuse_changes(folder, known, {name: classes[name] for name in known})
-    runs = [*earlier["runs"], *(notes for notes in run["runs"] if notes not in earlier["runs"])]
-    return {**run, "classes": classes, "runs": runs}
+    runs = [*earlier.runs, *(notes for notes in run.runs if notes not in earlier.runs)]
+    return Run(run.settings, classes, tuple(runs))
 
 
 def refuse_changes(folder: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:

@@ -1,6 +1,5 @@
 """Check a dataset folder against what was written, and set aside what is broken."""
 
-import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -13,25 +12,20 @@ from typing import Any
 
 from diffumask.aside import set_aside
 from diffumask.atomic import writing
-from diffumask.checksums import FILES
+from diffumask.errors import InputError
 from diffumask.item_check import Checked, Problem, check_files
-from diffumask.lock import locked
-from diffumask.records import (
+from diffumask.item_record import (
     IMAGES_FOLDER,
     ITEM_NAME,
-    JOURNAL_FILE,
     MAPS_FOLDER,
     MASKS_FOLDER,
-    METADATA_FILE,
     Record,
     file_paths,
-    is_unicode,
     item_paths,
-    parse_line,
-    read_text,
-    record_name,
-    record_prompt,
 )
+from diffumask.json_kinds import parse
+from diffumask.lock import locked
+from diffumask.records import JOURNAL_FILE, METADATA_FILE, parse_line, read_text
 from diffumask.store import read_run, replace_records
 from diffumask.types import BACKGROUND_ID, IGNORE_ID
 
@@ -59,7 +53,7 @@ def verify(
     new checksum. `checked` is told how many items were checked since it was last called. Raises
     InputError for a folder without a whole run.json.
     """
-    classes = read_run(folder)["classes"]
+    classes = read_run(folder).classes
     present = _present(folder)  # before the lines, as files are written first
     records, problems = _read_lines(folder, classes)
     labels = {BACKGROUND_ID, IGNORE_ID, *classes.values()}
@@ -85,7 +79,7 @@ def repair(
     read_run(folder)
     with locked(folder):
         report = verify(folder, accept, checked)
-        kept = {path for one in report.whole for path in file_paths(record_name(one)).values()}
+        kept = {path for one in report.whole for path in file_paths(one.name).values()}
         moved = sorted({path for one in report.problems for path in one.paths} - kept)
         with writing(folder):
             copies = [METADATA_FILE] if report.problems else []
@@ -133,7 +127,7 @@ def _read_lines(
             problems += [Problem(where, message) for message in wrong]
             if record is None:
                 continue
-            name = record_name(record)
+            name = record.name
             lines[file_name, name] += 1
             if lines[file_name, name] > 1:
                 problems.append(Problem(where, f"expected one line of {name}, got another"))
@@ -143,33 +137,24 @@ def _read_lines(
 
 def _read_line(line: str, classes: Mapping[str, int]) -> tuple[Record | None, list[str]]:
     """Return the record of a line, None where its item cannot be used, and what is wrong."""
-    record = parse_line(line)
+    try:
+        record = parse_line(line)
+    except InputError as error:
+        return None, [str(error)]
     if record is None:
         return None, [_why_no_record(line)]
-    try:
-        targets = record_prompt(record).targets
-        known = {one.class_name: classes[one.class_name] for one in targets}
-        told = {one.class_name: one.class_id for one in targets}
-        first = record["class"], record["class_id"]
-        if not targets or not isinstance(record["seed"], int):
-            raise ValueError("expected targets and a seed")
-        dict(record["scores"])
-    except (KeyError, TypeError, ValueError, AttributeError):
-        return None, ["expected prompt, targets, classes of run.json, seed and scores, got others"]
-    if known != told or first != (targets[0].class_name, targets[0].class_id):
+    told = {one.class_name: one.class_id for one in record.prompt.targets}
+    known = {name: classes.get(name) for name in told}
+    if known != told:
         return None, [f"expected the class ids of run.json, {known}, got {told}"]
-    if not isinstance(record.get(FILES, {}), dict):
-        return None, [f"expected checksums by kind of file, got {record[FILES]!r}"]
     return record, []
 
 
 def _why_no_record(line: str) -> str:
     try:
-        record: Any = json.loads(line)
-    except (ValueError, RecursionError):
-        return f"expected a JSON object, got {line[:40]!r}"
-    if not is_unicode(record):
-        return f"expected text in Unicode, got half a character in {line[:40]!r}"
+        record: Any = parse(line)
+    except ValueError as error:
+        return f"expected a JSON object, got {line[:40]!r}: {error}"
     file_name = record.get("file_name") if isinstance(record, dict) else None
     if not isinstance(file_name, str):
         return f"expected an object with file_name, got {line[:40]!r}"

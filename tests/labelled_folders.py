@@ -93,11 +93,17 @@ def native(folder, one, two):
     for name, values in (("Bird_000000", one), ("Cat_000001", two)):
         write_image(folder / "images" / f"{name}.png")
         write_mask(folder / "masks" / f"{name}.png", values, palette=True)
-        lines.append(json.dumps({"file_name": f"images/{name}.png"}) + "\n")
+        lines.append(json.dumps(ITEM | {"file_name": f"images/{name}.png"}) + "\n")
     write_image(folder / "images" / "Cat_000002.png")  # an item that is not finished
     (folder / "run.json").write_text(json.dumps(run))
     (folder / "metadata.jsonl").write_text("".join(lines))
     return folder
+
+
+ITEM = {
+    **{"prompt": "a bird", "class": "bird", "class_id": 3, "sub_class": "", "context": ""},
+    **{"targets": [{"word": "bird", "class": "bird", "class_id": 3}], "seed": 0, "scores": {}},
+}
 
 
 def files(folder: Path) -> dict[Path, bytes]:

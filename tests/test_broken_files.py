@@ -49,7 +49,7 @@ from diffumask.prompts.captions import read_captions
 from diffumask.prompts.classes import Classes
 from diffumask.prompts.file import read_prompts
 from diffumask.prompts.vocabulary import load_vocabulary
-from diffumask.records import read_image, read_records, record_name
+from diffumask.records import read_image, read_records
 from diffumask.segmentator.file import read_facts
 from diffumask.store import annotate, read_run
 from diffumask.verify import repair, verify
@@ -94,7 +94,7 @@ def read_dataset(folder: Path) -> None:
         source.check()
     with suppress(InputError):
         read_items(source or open_source(folder))
-    verdicts = {record_name(one): {"verdict": "kept"} for one in records}
+    verdicts = {one.name: {"verdict": "kept"} for one in records}
     steps: list[Callable[[], object]] = [
         lambda: verify(folder),
         lambda: [read_image(folder, one) for one in records],
@@ -179,7 +179,7 @@ def read_own_prompts(ending: str) -> Callable[[Path], object]:
 
 def marks(folder: Path) -> bytes:
     told = {"format": 1, "made_by": "diffumask show", "marks": {BIRD: "rejected"}}
-    fingerprint = dataset_fingerprint(read_run(folder)["settings"])
+    fingerprint = dataset_fingerprint(read_run(folder).settings)
     return json.dumps({**told, "dataset": fingerprint}).encode()
 
 
@@ -191,7 +191,7 @@ READERS = {
     "maps": Reader(
         f"maps/{BIRD}.safetensors",
         always(tensors("heat:bird")),
-        lambda folder: read_maps(folder, {"file_name": f"images/{BIRD}.png"}),
+        lambda folder: [read_maps(folder, read_records(folder)[1])],
     ),
     "thresholds": Reader(
         "t.json", always(THRESHOLDS), lambda folder: read_thresholds(folder / "t.json")
@@ -366,7 +366,7 @@ def test_what_broke_a_reader_once_is_read_or_refused(path, whole, tmp_path):
 def test_half_a_character_is_no_text(whole, tmp_path):
     folder = shutil.copytree(whole, tmp_path / "data")
     (folder / "metadata.jsonl").write_bytes((CORPUS / "metadata.half").read_bytes())
-    assert [record_name(one) for one in read_records(folder)] == ["Bird_000000"]
+    assert [one.name for one in read_records(folder)] == ["Bird_000000"]
     assert "half a character" in str(verify(folder).problems[0])
     (folder / "p.jsonl").write_bytes((CORPUS / "prompts-jsonl.half").read_bytes())
     with pytest.raises(InputError, match="half a character"):

@@ -65,13 +65,13 @@ def test_generate_leaves_a_whole_folder_and_says_where(make, tmp_path):
     assert "16x24 px, 1 steps, guidance 7.5" in result.stderr
     assert "3/3" in result.stderr
     run = read_run(tmp_path / "out")
-    assert run["classes"] == {"bird": 3}
-    assert run["settings"]["vocabulary"] == "voc"
-    assert run["settings"]["dtype"] == "float32"
-    assert set(run["runs"][0]["versions"]) >= {"python", "diffumask", "torch", "diffusers"}
+    assert run.classes == {"bird": 3}
+    assert run.settings["vocabulary"] == "voc"
+    assert run.settings["dtype"] == "float32"
+    assert set(run.runs[0]["versions"]) >= {"python", "diffumask", "torch", "diffusers"}
     records = read_records(tmp_path / "out")
-    assert [record["index"] for record in records] == [0, 1, 2]
-    assert all("bird" in record["prompt"] for record in records)
+    assert [record.fields["index"] for record in records] == [0, 1, 2]
+    assert all("bird" in record.fields["prompt"] for record in records)
     assert (tmp_path / "out/preview.jpg").is_file()
 
 
@@ -196,8 +196,8 @@ def test_masks_are_made_again_from_kept_maps(make, tmp_path):
     result = call("remask", made, "--out", again, "--threshold", 0.9)
     assert result.exit_code == 0, result.output
     assert result.stdout == f"2 items in {again}; look at {again / 'preview.jpg'}\n"
-    assert [record["thresholds"] for record in read_records(again)] == [[0.9]] * 2
-    assert read_run(again)["settings"]["threshold"] == "0.9"
+    assert [record.fields["thresholds"] for record in read_records(again)] == [[0.9]] * 2
+    assert read_run(again).settings["threshold"] == "0.9"
     assert all(path.stat().st_size <= 32_000 for path in (made / "maps").iterdir())
 
 
@@ -208,7 +208,7 @@ def test_images_that_were_decoded_in_float32_are_counted(make, tmp_path, monkeyp
     monkeypatch.setattr(pipeline, "sample", overflown)
     result = make("--n", 2)
     assert "2 of them decoded in float32 as the VAE overflowed" in result.stdout
-    assert [record["vae_dtype"] for record in read_records(tmp_path / "out")] == ["float32"] * 2
+    assert [one.fields["vae_dtype"] for one in read_records(tmp_path / "out")] == ["float32"] * 2
 
 
 def test_the_device_reaches_a_refiner_with_a_model(make, tmp_path):

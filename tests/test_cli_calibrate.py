@@ -70,7 +70,7 @@ def test_remask_takes_the_file(dataset, masks, tmp_path):
     threshold = read_thresholds(out).of("bird")
     records = read_records(tmp_path / "new")
     flat = 1.0  # the threshold of heat that is the same everywhere
-    assert all(record["thresholds"] in ([threshold], [flat]) for record in records)
+    assert all(record.fields["thresholds"] in ([threshold], [flat]) for record in records)
     assert np.array_equal(read_image(tmp_path / "new", records[0]), read_image(dataset, records[0]))
 
 
@@ -92,7 +92,9 @@ def test_new_items_are_those_that_generate_would_make(
     assert "3/3" in result.stderr
     assert read_thresholds(out).reference == reference
     assert call("generate", *words, "--out", folder, *QUICK).exit_code == 0
-    assert seen == [(record["prompt"], record["seed"]) for record in read_records(folder)]
+    assert seen == [
+        (record.fields["prompt"], record.fields["seed"]) for record in read_records(folder)
+    ]
 
 
 def refused(*words):
@@ -171,4 +173,4 @@ def test_thresholds_are_used_on_the_heat_they_were_found_on(dataset, masks, tmp_
     assert "expected --heat affinity" in call(*words, "--heat", "attention").stderr
     assert "expected --affinity self-attention" in call(*words, "--affinity", "none").stderr
     assert call(*words, *QUICK[2:4]).exit_code == 0
-    assert read_run(tmp_path / "new")["settings"]["heat"] == "affinity"
+    assert read_run(tmp_path / "new").settings["heat"] == "affinity"

@@ -107,7 +107,7 @@ def test_generate_draws_with_a_lora_and_says_so(
         code, _, stderr = call(*words, "--out", out, *more)
         assert code == 0, stderr
         with PillowImage.open(out / "images" / "Bird_000000.png") as picture:
-            return np.array(picture), read_run(out)["settings"]
+            return np.array(picture), dict(read_run(out).settings)
 
     plain, plain_settings = make("plain")
     drawn, settings = make("drawn", "--lora", lora)

@@ -63,8 +63,8 @@ def test_the_prompts_are_those_of_generate(make, tmp_path, more):
     records = read_records(tmp_path / "out")
     assert len(records) == len(shown) == 4
     for record in records:
-        expected = shown[record["class"], record["index"]]
-        assert {key: record[key] for key in expected} == expected
+        expected = shown[record.fields["class"], record.fields["index"]]
+        assert {key: record.fields[key] for key in expected} == expected
     assert printed(*words, *more, "-n", 2) == [json.loads(line)["prompt"] for line in lines]
 
 
@@ -79,13 +79,13 @@ def test_every_object_of_a_prompt_may_be_labelled(make, tmp_path):
     result = make("--class", "cat", "--vocabulary", "tiny", "--objects", 2, "--n", 3)
     assert result.exit_code == 0, result.output
     run_file = read_run(tmp_path / "out")
-    assert run_file["settings"]["objects"] == 2
+    assert run_file.settings["objects"] == 2
     for record in read_records(tmp_path / "out"):
         example = read_example(tmp_path / "out", record)
-        first, second = record["targets"]
-        assert (first["class"], record["class"]) == ("cat", "cat")
-        assert run_file["classes"][second["class"]] == second["class_id"]
-        assert len(record["thresholds"]) == 2
+        first, second = record.fields["targets"]
+        assert (first["class"], record.fields["class"]) == ("cat", "cat")
+        assert run_file.classes[second["class"]] == second["class_id"]
+        assert len(record.fields["thresholds"]) == 2
         assert example.class_map.shape == (16, 24)
         allowed = {0, 255, first["class_id"], second["class_id"]}
         assert set(np.unique(example.class_map)) <= allowed
@@ -98,15 +98,15 @@ def test_every_object_of_a_prompt_may_be_labelled(make, tmp_path):
 
 def test_a_dataset_of_open_classes_grows(make, tmp_path):
     assert make("--class", "Eiffel Tower", "--n", 1).exit_code == 0
-    first = read_run(tmp_path / "out")["classes"]
+    first = read_run(tmp_path / "out").classes
     assert list(first) == ["Eiffel Tower"]
     result = make("--class", "narwhal", "--class", "bird", "--class", "eiffel tower", "--n", 1)
     assert result.exit_code == 0, result.output
-    classes = read_run(tmp_path / "out")["classes"]
+    classes = read_run(tmp_path / "out").classes
     assert classes.items() > first.items()
     assert list(classes) == ["Eiffel Tower", "narwhal", "bird"]
     assert len(set(classes.values())) == 3
-    names = {record["file_name"] for record in read_records(tmp_path / "out")}
+    names = {record.fields["file_name"] for record in read_records(tmp_path / "out")}
     assert "images/EiffelTower_000000.png" in names
     assert len(names) == 3
 
@@ -122,14 +122,16 @@ def test_prompts_of_a_file_make_a_dataset_that_goes_on(make, tmp_path, prompt_fi
     result = make("--prompts", prompt_file, "--n", 2)
     assert result.exit_code == 0, result.output
     out = tmp_path / "out"
-    settings = read_run(out)["settings"]
+    settings = read_run(out).settings
     assert settings["prompts"] == "mine.jsonl"
     assert len(settings["prompts_fingerprint"]) == 12
-    by_name = {(one["class"], one["index"]): one for one in read_records(out)}
-    assert by_name["bird", 0]["prompt"] == "a bird and a cat on grass"
-    assert [one["class_id"] for one in by_name["bird", 0]["targets"]] == [3, 8]
-    assert by_name["bird", 1]["prompt"] == "a bird in the street"
-    assert by_name["cat", 1]["prompt"] == by_name["cat", 0]["prompt"] == "a sitting cat"
+    by_name = {(one.fields["class"], one.fields["index"]): one for one in read_records(out)}
+    assert by_name["bird", 0].fields["prompt"] == "a bird and a cat on grass"
+    assert [one["class_id"] for one in by_name["bird", 0].fields["targets"]] == [3, 8]
+    assert by_name["bird", 1].fields["prompt"] == "a bird in the street"
+    assert (
+        by_name["cat", 1].fields["prompt"] == by_name["cat", 0].fields["prompt"] == "a sitting cat"
+    )
     assert make("--prompts", prompt_file, "--class", "cat", "--n", 3).exit_code == 0
     assert len(read_records(out)) == 5
     prompt_file.write_text(prompt_file.read_text().replace("sitting", "standing"))
@@ -145,10 +147,10 @@ def test_captions_make_a_dataset(make, tmp_path):
     )
     result = make("--class", "bird", "--captions", path, "--n", 3)
     assert result.exit_code == 0, result.output
-    assert read_run(tmp_path / "out")["settings"]["captions"] == "captions.txt"
+    assert read_run(tmp_path / "out").settings["captions"] == "captions.txt"
     records = read_records(tmp_path / "out")
     shown = printed("--class", "bird", "--captions", path, "--vocabulary", "voc", "-n", 3)
-    assert [record["prompt"] for record in records] == shown
+    assert [record.fields["prompt"] for record in records] == shown
     assert set(shown) <= {"A bird on a street light", "a white bird standing on grass"}
     assert refused("prompts", "--class", "dog", "--captions", path).endswith(
         "expected captions with 'dog' in captions.txt, got none; use another file"

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from diffumask.cli.app import app
 from diffumask.gallery.marks import dataset_fingerprint
 from diffumask.noise import crossval
-from diffumask.records import read_example, read_records, record_name
+from diffumask.records import read_example, read_records
 from diffumask.segmentation import Labels, Network
 from diffumask.store import open_store, read_run
 from diffumask.types import Example, Image, Prompt, Target
@@ -78,7 +78,7 @@ class Networks:
         assert settings.num_steps == 5
         assert all(pairs[i].image.shape == (HEIGHT, WIDTH, 3) for i in range(len(pairs)))
         records = pairs.source.records
-        self.trained.append([record_name(records[position]) for position in pairs.positions])
+        self.trained.append([records[position].name for position in pairs.positions])
         on_step(5)
 
     def class_probabilities(
@@ -122,7 +122,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def dropped(folder: Path) -> set[str]:
-    return {record_name(one) for one in read_records(folder) if one["verdict"] == "dropped"}
+    return {one.name for one in read_records(folder) if one.fields["verdict"] == "dropped"}
 
 
 def test_every_item_gets_a_verdict_and_nothing_is_lost(data: Path, networks: Networks) -> None:
@@ -130,12 +130,15 @@ def test_every_item_gets_a_verdict_and_nothing_is_lost(data: Path, networks: Net
     text = done(data, "--alpha", "0.34")
     assert text.splitlines()[:2] == ["12 items, 12 eligible, 8 kept", "dropped: iou 4"]
     assert dropped(data) == {"Bird_000002", "Bird_000003", "Cat_000000", "Cat_000001"}
-    records = {record_name(record): record for record in read_records(data)}
+    records = {record.name: record for record in read_records(data)}
     worst = records["Bird_000003"]
-    assert worst["quality"] == pytest.approx(5 / 8)
-    assert worst["quality_by_class"] == {"bird": worst["quality"]}
-    assert worst["reason"] == "iou 0.625 is in the lowest 34 % of bird"
-    assert (records["Cat_000002"]["verdict"], records["Cat_000002"]["quality"]) == ("kept", 1.0)
+    assert worst.fields["quality"] == pytest.approx(5 / 8)
+    assert worst.fields["quality_by_class"] == {"bird": worst.fields["quality"]}
+    assert worst.fields["reason"] == "iou 0.625 is in the lowest 34 % of bird"
+    assert (records["Cat_000002"].fields["verdict"], records["Cat_000002"].fields["quality"]) == (
+        "kept",
+        1.0,
+    )
     after = contents(data)
     assert {name: after[name] for name in before if name != "metadata.jsonl"} == {
         name: content for name, content in before.items() if name != "metadata.jsonl"
@@ -214,8 +217,11 @@ def test_gated_items_neither_train_nor_count(data: Path, networks: Networks) -> 
     gated = {"Bird_000000", "Cat_000000", "Cat_000002"}
     assert dropped(data) == gated | {"Bird_000003", "Cat_000001"}
     assert not gated & {name for names in networks.trained for name in names}
-    record = next(one for one in read_records(data) if record_name(one) == "Bird_000000")
-    assert (record["reason"], record["quality"]) == ("score stability 0.2 below 0.5", None)
+    record = next(one for one in read_records(data) if one.name == "Bird_000000")
+    assert (record.fields["reason"], record.fields["quality"]) == (
+        "score stability 0.2 below 0.5",
+        None,
+    )
 
 
 def test_a_view_has_the_kept_items_and_says_of_what(
@@ -224,20 +230,20 @@ def test_a_view_has_the_kept_items_and_says_of_what(
     out = tmp_path / "view"
     assert f"8 items in {out}" in done(data, "--alpha", 0.34, "--apply", out)
     records = read_records(out)
-    assert {record_name(one) for one in records} == set(items()) - dropped(data)
+    assert {one.name for one in records} == set(items()) - dropped(data)
     for record in records:
-        made = items()[record_name(record)]
+        made = items()[record.name]
         assert (read_example(out, record).class_map == made.class_map).all()
-        assert record["verdict"] == "kept"
-        own, other = ((folder / record["file_name"]).stat() for folder in (out, data))
+        assert record.fields["verdict"] == "kept"
+        own, other = ((folder / record.fields["file_name"]).stat() for folder in (out, data))
         assert own.st_ino == other.st_ino
     assert len(list((out / "maps").iterdir())) == 8
     found = read_run(out)
-    assert found["classes"] == IDS
-    assert found["runs"] == [{"filtered_of": str(data), "source_items": 12}]
-    assert {"model": "none", "filter_alpha": 0.34, "filter_method": "iou"}.items() <= found[
-        "settings"
-    ].items()
+    assert found.classes == IDS
+    assert found.runs == ({"filtered_of": str(data), "source_items": 12},)
+    assert {"model": "none", "filter_alpha": 0.34, "filter_method": "iou"}.items() <= (
+        found.settings.items()
+    )
     same = contents(out)
     done(data, "--alpha", 0.34, "--apply", out)
     assert contents(out) == same
@@ -361,7 +367,7 @@ def test_a_real_network_judges_the_same_again(tmp_path: Path) -> None:
     assert (first / "metadata.jsonl").read_text() == (second / "metadata.jsonl").read_text()
     done(first, "--folds", 2, "--batch-size", 2, "--method", "confident-learning")
     for record in read_records(first):
-        assert 0 < record["quality"] < 1
+        assert 0 < record.fields["quality"] < 1
 
 
 def write_marks(path: Path, marks: dict[str, str]) -> Path:
@@ -378,13 +384,11 @@ def test_what_was_decided_by_hand_stands_above_the_networks(
     text = done(data, "--alpha", "0.17", "--marks", marks, "--apply", tmp_path / "kept")
     assert "rejected by hand 1" in text
     assert dropped(data) == {"Cat_000001", "Cat_000002"}
-    records = {record_name(record): record for record in read_records(data)}
-    assert records["Bird_000003"]["quality"] == pytest.approx(5 / 8)
-    assert records["Bird_000003"]["reason"] == "accepted by hand"
-    assert records["Cat_000002"]["reason"] == "rejected by hand"
-    assert {record_name(one) for one in read_records(tmp_path / "kept")} == (
-        set(items()) - dropped(data)
-    )
+    records = {record.name: record for record in read_records(data)}
+    assert records["Bird_000003"].fields["quality"] == pytest.approx(5 / 8)
+    assert records["Bird_000003"].fields["reason"] == "accepted by hand"
+    assert records["Cat_000002"].fields["reason"] == "rejected by hand"
+    assert {one.name for one in read_records(tmp_path / "kept")} == (set(items()) - dropped(data))
 
 
 def test_marks_alone_train_nothing(data: Path, tmp_path: Path, networks: Networks) -> None:
@@ -392,7 +396,7 @@ def test_marks_alone_train_nothing(data: Path, tmp_path: Path, networks: Network
     text = done(data, "--marks", marks, "--marks-only")
     assert "0 items kept and 1 dropped by hand" in text
     assert networks.trained == []
-    verdicts = {record_name(one): one.get("verdict") for one in read_records(data)}
+    verdicts = {one.name: one.verdict for one in read_records(data)}
     assert verdicts == {**dict.fromkeys(items()), "Bird_000000": "dropped"}
     assert "--marks FILE" in refused(data, "--marks-only")
     more = ("--marks", marks, "--marks-only", "--apply", tmp_path / "kept")

@@ -62,8 +62,8 @@ def show(*words):
 
 
 def item_of(folder, name, **more):
-    (record,) = [one for one in read_records(folder) if name in one["file_name"]]
-    return read_item(folder, record | more, thumbnail_px=256, threshold_on="affinity")
+    (record,) = [one for one in read_records(folder) if name in one.fields["file_name"]]
+    return read_item(folder, record.changed(more), thumbnail_px=256, threshold_on="affinity")
 
 
 def decoded(uri):
@@ -130,16 +130,27 @@ def test_a_mask_has_the_colours_of_its_classes_and_a_clear_background(class_map)
     np.testing.assert_array_equal(rgba[..., :3], voc_palette()[class_map])
 
 
-@pytest.mark.parametrize("wrong", [float("nan"), "high", None])
-def test_a_score_that_is_no_number_is_left_out(folder, wrong):
-    assert "quality" not in item_of(folder, "Bird_000001", quality=wrong)["scores"]
+@pytest.mark.parametrize("wrong", [float("nan"), "high", 10**400, True])
+def test_a_score_that_is_no_number_is_refused(folder, wrong):
+    with pytest.raises(InputError, match="expected a number as 'quality', got "):
+        item_of(folder, "Bird_000001", quality=wrong)
+
+
+def test_an_item_without_quality_has_no_such_score(folder):
+    assert "quality" not in item_of(folder, "Bird_000001", quality=None)["scores"]
 
 
 @pytest.mark.parametrize(
-    "more", [{"targets": 3}, {"scores": None}, {"thresholds": [0.1]}, {"prompt": "a dog"}]
+    ("more", "message"),
+    [
+        ({"targets": 3}, "expected a list of objects as 'targets', got 3"),
+        ({"scores": None}, "expected an object as 'scores', got None"),
+        ({"thresholds": [0.1]}, "expected a threshold for each target of Bird_000001, got 1"),
+        ({"prompt": "a dog"}, "expected 'bird' in the prompt, got 'a dog'"),
+    ],
 )
-def test_a_damaged_record_is_named(folder, more):
-    with pytest.raises(InputError, match="expected a whole item Bird_000001"):
+def test_a_damaged_record_is_refused(folder, more, message):
+    with pytest.raises(InputError, match=message):
         item_of(folder, "Bird_000001", **more)
 
 

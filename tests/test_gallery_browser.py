@@ -135,7 +135,7 @@ def test_it_opens_with_pages_of_pictures(opened):
 @pytest.mark.parametrize("threshold", [0.5, 0.7])
 def test_the_slider_makes_the_mask_that_the_library_would(opened, folder, threshold):
     page = opened()
-    (record,) = [one for one in read_records(folder) if "000003" in one["file_name"]]
+    (record,) = [one for one in read_records(folder) if "000003" in one.fields["file_name"]]
     _, affinities = read_maps(folder, record)
     heats = np.stack([enlarge(affinities[word], (HEIGHT, WIDTH)) for word in ("bird", "cat")])
     labels = label_probabilities(heats, [[threshold, threshold]])[0].argmax(0)

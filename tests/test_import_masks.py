@@ -20,14 +20,14 @@ from diffumask.augment.source import open_source
 from diffumask.cli.app import app
 from diffumask.draw import voc_palette
 from diffumask.errors import InputError
-from diffumask.formats.archive import open_archive
+from diffumask.formats.archive import justified_bytes, open_archive
 from diffumask.formats.brush import encode_mask
 from diffumask.formats.corrected import Originals
 from diffumask.formats.folder import new_folder
 from diffumask.formats.items import select
 from diffumask.formats.registry import READERS, writer
 from diffumask.labelled.folder import open_labelled
-from diffumask.records import read_example, read_records, record_name
+from diffumask.records import read_example, read_records
 from diffumask.store import read_run
 
 NAME = "Bird_000001"
@@ -118,18 +118,18 @@ def test_the_new_dataset_has_the_old_records_and_the_new_masks(data, tmp_path):
     assert line.startswith("4 items in ")
     assert ", 1 with corrected masks; " in line
     assert {path: content for path, content in files(data).items() if path in before} == before
-    old = {record_name(one): one for one in read_records(data)}
-    new = {record_name(one): one for one in read_records(tmp_path / "out")}
+    old = {one.name: one for one in read_records(data)}
+    new = {one.name: one for one in read_records(tmp_path / "out")}
     assert old.keys() == new.keys()
     changed = new.pop(NAME)
-    assert changed["mask_source"] == "corrected"
-    assert changed["foreground"] == 1
-    assert {key: changed[key] for key in ("prompt", "seed", "scores", "index", "verdict")} == {
-        key: old[NAME][key] for key in ("prompt", "seed", "scores", "index", "verdict")
-    }
+    assert changed.fields["mask_source"] == "corrected"
+    assert changed.fields["foreground"] == 1
+    assert {
+        key: changed.fields[key] for key in ("prompt", "seed", "scores", "index", "verdict")
+    } == {key: old[NAME].fields[key] for key in ("prompt", "seed", "scores", "index", "verdict")}
     assert new == {name: one for name, one in old.items() if name != NAME}
     assert np.array_equal(read_example(tmp_path / "out", changed).class_map, labels)
-    assert read_run(tmp_path / "out")["classes"] == CLASSES
+    assert read_run(tmp_path / "out").classes == CLASSES
     assert len(open_labelled(tmp_path / "out")) == 4
 
 
@@ -452,3 +452,23 @@ def test_export_says_how_many_items_each_split_has(data, tmp_path):
     )
     line = done("export", data, "--format", "cvat", "-o", tmp_path / "all", "--all")
     assert line == f"4 items in {tmp_path / 'all'}\n"
+
+
+@pytest.mark.parametrize("name", ["coco", "label-studio"])
+def test_text_larger_than_the_items_justify_is_not_read(data, tmp_path, name):
+    packed = tmp_path / "bomb.zip"
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as opened:
+        opened.writestr("x.json", "[" + "0," * (3 * 2**20) + "0]")
+    result = CliRunner().invoke(
+        app,
+        ["import", str(packed), "--format", name, "--data", str(data), "-o", str(tmp_path / "o")],
+    )
+    assert result.exit_code == 2
+    assert "expected x.json of at most" in result.stderr
+    assert not (tmp_path / "o").exists()
+
+
+def test_a_thousand_large_items_justify_much_text():
+    assert justified_bytes(1000, (512, 512)) > 500_000_000
+    assert justified_bytes(10**6, (1024, 1024)) == 2**30
+    assert justified_bytes(3, (64, 64)) < 5 * 2**20

@@ -75,6 +75,6 @@ def test_a_run_killed_at_random_instants_is_the_run_that_never_was(tmp_path, sta
         kills += 1
         for record in read_records(folder):
             for key in ("file_name", "mask_file_name"):
-                assert (folder / record[key]).read_bytes() == whole[record[key]]
+                assert (folder / record.fields[key]).read_bytes() == whole[record.fields[key]]
     finish(start(folder))
     assert contents(folder) == whole

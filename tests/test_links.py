@@ -17,7 +17,7 @@ from diffumask.errors import InputError
 from diffumask.merge import merge, merged_run
 from diffumask.noise.crossval import cross_validate
 from diffumask.parts import FILES, FOLDERS
-from diffumask.records import encode_item, item_name, read_records, record_name
+from diffumask.records import encode_item, item_name, read_records
 from diffumask.store import annotate, open_store, read_run
 from diffumask.training import folder_held, log_line
 from diffumask.types import Example, Prompt, Target
@@ -127,7 +127,7 @@ def test_a_pipe_in_place_of_a_file_stops_nothing(data, name):
 def test_a_pipe_in_place_of_an_image_is_no_item(data, tmp_path):
     put_aside(data / "images/Bird_000001.png")
     os.mkfifo(data / "images/Bird_000001.png")
-    assert [record_name(one) for one in read_records(data)] == ["Bird_000000", "Bird_000002"]
+    assert [one.name for one in read_records(data)] == ["Bird_000000", "Bird_000002"]
     (problem,) = verify(data).problems
     assert problem.message == "expected a file in the folder, got what is no plain file"
     repair(data)
@@ -268,6 +268,6 @@ def test_a_link_to_a_link_out_is_none_within(data, tmp_path, outside):
     (data / "masks/Bird_000001.png").symlink_to("Bird_000002.png")
     put_aside(data / "masks/Bird_000002.png")
     (data / "masks/Bird_000002.png").symlink_to(outside / "masks/Bird_000002.png")
-    assert [record_name(one) for one in read_records(data)] == ["Bird_000000"]
+    assert [one.name for one in read_records(data)] == ["Bird_000000"]
     assert read_run(data)["classes"] == CLASSES
     assert not Path(tmp_path / "merged").exists()

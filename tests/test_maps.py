@@ -7,16 +7,20 @@ from safetensors.numpy import save
 
 from diffumask.errors import InputError
 from diffumask.maps import encode_maps, maps_path, read_maps
-from diffumask.types import Prompt, Sample, Target
+from diffumask.records import make_record
+from diffumask.types import Example, Prompt, Sample, Target
 
-RECORD = {"file_name": "images/Bird_000003.png"}
 PLANT = Target("potted plant", "potted plant", 16)
 LEVELS = arrays(np.uint8, st.tuples(st.integers(1, 6), st.integers(1, 9)))
 
 
+PROMPT = Prompt("a potted plant", (PLANT,))
+IMAGE = np.zeros((16, 24, 3), np.uint8)
+RECORD = make_record("Bird_000003", Example(PROMPT, 0, IMAGE, IMAGE[..., 0]), {})
+
+
 def sample(heats, affinities):
-    image = np.zeros((16, 24, 3), np.uint8)
-    return Sample(Prompt("a potted plant", (PLANT,)), 0, image, heats, affinities)
+    return Sample(PROMPT, 0, IMAGE, heats, affinities)
 
 
 def write(folder, content):
@@ -57,5 +61,5 @@ def test_torn_maps_are_refused(tmp_path, keep):
 
 def test_a_file_of_other_tensors_is_refused(tmp_path):
     write(tmp_path, save({"weight": np.zeros((2, 3), np.float32)}))
-    with pytest.raises(InputError, match="got 'weight' of float32"):
+    with pytest.raises(InputError, match="got 'weight' of 2x3 float32"):
         read_maps(tmp_path, RECORD)

@@ -177,7 +177,7 @@ def test_the_commands_make_of_shards_what_one_run_makes(tmp_path, tiny_random_fo
     assert first.stdout == f"4 items in {out}, without the shards 2/2; look at {out}/preview.jpg\n"
     assert call("merge", *parts, "-o", out).stdout.startswith(f"6 items in {out};")
     assert contents(out) == contents(single)
-    assert "shard" not in json.dumps(read_run(out))
+    assert "shard" not in json.dumps(read_run(out).to_json())
 
     refused = call("merge", *parts, "-o", parts[0])
     assert (refused.exit_code, refused.stdout) == (2, "")

@@ -120,15 +120,15 @@ def test_generate_writes_what_it_yields(tmp_path, stubbed):
     records = read_records(tmp_path)
     assert stubbed == [2, 2, 2]
     assert len(records) == len(made) == 6
-    assert [r["class_id"] for r in records] == [3, 3, 3, 8, 8, 8]
+    assert [r.fields["class_id"] for r in records] == [3, 3, 3, 8, 8, 8]
     back = read_example(tmp_path, records[0])
     np.testing.assert_array_equal(back.image, made[0].image)
     np.testing.assert_array_equal(back.class_map, made[0].class_map)
     expected = {"index": 2, "model": "stub", "num_inference_steps": 2, "guidance_scale": 5.0}
-    assert expected.items() <= records[-1].items()
-    assert records[0]["seed"] == item_seed(0, "bird", 0)
-    assert 0 < records[0]["thresholds"][0] < 1
-    assert records[0]["foreground"] == pytest.approx((back.class_map == 3).mean(), abs=1e-6)
+    assert expected.items() <= records[-1].fields.items()
+    assert records[0].fields["seed"] == item_seed(0, "bird", 0)
+    assert 0 < records[0].fields["thresholds"][0] < 1
+    assert records[0].fields["foreground"] == pytest.approx((back.class_map == 3).mean(), abs=1e-6)
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 100])

@@ -208,7 +208,7 @@ def test_generate_and_remask_ask_a_network(
     source, out = f"clipseg:{clipseg_folder}", tmp_path / "out"
     code, said = call(*least, "--keep-maps", "--out", out, "--mask-source", source)
     assert code == 0, said
-    assert read_run(out)["settings"]["mask_source"] == source
+    assert read_run(out).settings["mask_source"] == source
     again = tmp_path / "again"
     code, said = call("remask", out, "--out", again, "--mask-source", source)
     assert code == 0, said

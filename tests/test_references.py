@@ -93,7 +93,7 @@ def test_drawn_masks_that_do_not_fit_are_refused(tmp_path):
         drawn(tmp_path / "smooth", [[0, 137, 0], [0, 0, 255]])(small())
     broken = drawn(tmp_path / "broken", [[0, 255, 0], [0, 0, 0]])
     (tmp_path / "broken" / "Bird_000000.png").write_bytes(b"no picture")
-    with pytest.raises(InputError, match="expected a PNG mask"):
+    with pytest.raises(InputError, match="expected a whole PNG file"):
         broken(small())
 
 

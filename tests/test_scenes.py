@@ -155,10 +155,12 @@ def test_scenes_are_written_as_a_dataset_that_goes_on(tmp_path):
     for count in (2, 3):
         write_scenes(tmp_path, count, ["bird", "cat"], "test", seed=1)
     records = read_records(tmp_path)
-    assert [record["seed"] - FIRST_SEED for record in records] == [1, 2, 3]
+    assert [record.fields["seed"] - FIRST_SEED for record in records] == [1, 2, 3]
     for record in records:
         shown = np.unique(read_example(tmp_path, record).class_map)
-        assert set(shown) <= {0, *(one["class_id"] for one in record["targets"])} <= {0, 3, 8}
+        assert (
+            set(shown) <= {0, *(one["class_id"] for one in record.fields["targets"])} <= {0, 3, 8}
+        )
 
 
 @needs_font

@@ -80,7 +80,7 @@ def linked(tmp_path):
 
 
 def test_links_that_lead_out_are_not_followed(linked, tmp_path):
-    records = {record["file_name"][7:-4]: record for record in read_records(linked)}
+    records = {record.name: record for record in read_records(linked)}
     assert sorted(records) == ["Bird_000000", "Bird_000002"]
     assert not has_maps(linked, records["Bird_000002"])
     assert any("leads out" in problem.message for problem in verify(linked).problems)

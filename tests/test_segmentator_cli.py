@@ -120,18 +120,18 @@ def test_generate_and_remask_take_masks_from_a_segmentator(
 ) -> None:
     chosen = ["--mask-source", source, "--segmentator", head]
     done(*generate, "--class", "bird", *chosen)
-    settings = read_run(tmp_path / "out")["settings"]
+    settings = read_run(tmp_path / "out").settings
     assert settings["mask_source"] == source
     assert len(settings["segmentator"]) == 16
     (record,) = read_records(tmp_path / "out")
-    assert set(np.array(PillowImage.open(tmp_path / "out" / record["mask_file_name"])).flat) <= {
-        *(0, 3, 255)
-    }
+    assert set(
+        np.array(PillowImage.open(tmp_path / "out" / record.fields["mask_file_name"])).flat
+    ) <= {*(0, 3, 255)}
     words = ["remask", tmp_path / "out", "-o", tmp_path / "again", *chosen]
     done(*words, "--model", tiny_random_folder)
-    assert read_run(tmp_path / "again")["settings"]["mask_source"] == source
+    assert read_run(tmp_path / "again").settings["mask_source"] == source
     done("remask", tmp_path / "out", "-o", tmp_path / "plain")
-    settings = read_run(tmp_path / "plain")["settings"]
+    settings = read_run(tmp_path / "plain").settings
     assert (settings["mask_source"], settings["segmentator"]) == ("attention", None)
 
 

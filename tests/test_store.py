@@ -12,13 +12,12 @@ from PIL import Image as PillowImage
 from diffumask import atomic
 from diffumask.draw import voc_palette
 from diffumask.errors import InputError
+from diffumask.item_record import ITEM_NAME
 from diffumask.records import (
-    ITEM_NAME,
     encode_item,
     item_name,
     read_example,
     read_records,
-    record_name,
 )
 from diffumask.store import annotate, open_store, read_run
 from diffumask.types import Example, Prompt, Target
@@ -86,7 +85,7 @@ def test_an_item_reads_back_as_it_was_written(tmp_path):
     np.testing.assert_array_equal(back.image, written.image)
     np.testing.assert_array_equal(back.class_map, written.class_map)
     assert (back.prompt, back.seed, back.scores) == (written.prompt, 1, {"area": 0.25})
-    assert record["mask_file_name"] == "masks/Bird_000000.png"
+    assert record.fields["mask_file_name"] == "masks/Bird_000000.png"
 
 
 def test_masks_are_palette_pngs_in_voc_colours(tmp_path):
@@ -109,17 +108,17 @@ def test_the_folder_holds_what_it_says_and_nothing_partial(tmp_path):
 def test_run_json_is_there_before_the_first_item(tmp_path):
     with opened(tmp_path / "new" / "folder") as store:
         run = read_run(store.folder)
-    assert run["settings"] == SETTINGS
-    assert run["classes"] == CLASSES
-    assert run["runs"] == [NOTES]
+    assert run.settings == SETTINGS
+    assert run.classes == CLASSES
+    assert run.runs == (NOTES,)
 
 
 def test_a_second_run_keeps_the_items_and_may_add_classes(tmp_path):
     fill(tmp_path, "Bird_000000")
     with opened(tmp_path, classes={"cat": 8}, notes={"n": 9}) as store:
         assert list(store.records) == ["Bird_000000"]
-    assert read_run(tmp_path)["classes"] == {"bird": 3, "cat": 8}
-    assert read_run(tmp_path)["runs"] == [NOTES, {"n": 9}]
+    assert read_run(tmp_path).classes == {"bird": 3, "cat": 8}
+    assert read_run(tmp_path).runs == (NOTES, {"n": 9})
 
 
 def test_opening_again_changes_no_byte(tmp_path):
@@ -149,7 +148,7 @@ def test_other_settings_are_refused_by_name_and_change_nothing(tmp_path, options
 def test_settings_can_change_while_no_item_is_finished(tmp_path):
     fill(tmp_path, settings=SETTINGS | {"seed": 5})
     fill(tmp_path, "Bird_000000")
-    assert read_run(tmp_path)["settings"] == SETTINGS
+    assert read_run(tmp_path).settings == SETTINGS
 
 
 def test_a_folder_of_something_else_is_refused_and_left_alone(tmp_path):
@@ -252,7 +251,7 @@ def test_of_a_batch_that_a_full_disk_cuts_short_nothing_is_listed(tmp_path, monk
         with pytest.raises(InputError, match="No space left"):
             store.write_batch([encode_item(f"Bird_00000{i}", example(), {}) for i in (1, 2)])
         assert list(store.records) == ["Bird_000000"]
-        assert [record_name(record) for record in read_records(tmp_path)] == ["Bird_000000"]
+        assert [record.name for record in read_records(tmp_path)] == ["Bird_000000"]
         monkeypatch.setattr(atomic.os, "fsync", lambda _: None)
     assert listed(tmp_path) == ["images/Bird_000000.png"]
     assert not list(tmp_path.glob(".journal*"))
@@ -274,7 +273,7 @@ def test_what_was_set_in_a_line_is_not_lost_to_a_journal(tmp_path):
     old = (tmp_path / "metadata.jsonl").read_bytes()
     annotate(tmp_path, {"Bird_000001": {"verdict": "dropped"}})
     (tmp_path / ".journal.jsonl").write_bytes(old)
-    assert [record.get("verdict") for record in read_records(tmp_path)] == [None, "dropped"]
+    assert [record.verdict for record in read_records(tmp_path)] == [None, "dropped"]
 
 
 def test_a_torn_file_is_set_aside_and_its_item_made_again(tmp_path):
@@ -325,7 +324,7 @@ def test_an_item_may_show_two_classes(tmp_path):
     with opened(tmp_path) as store:
         store.write("Bird_000000", Example(two, 1, one.image, one.class_map), {})
     (record,) = read_records(tmp_path)
-    assert (record["class"], record["class_id"]) == ("bird", 3)
+    assert (record.fields["class"], record.fields["class_id"]) == ("bird", 3)
     assert read_example(tmp_path, record).prompt == two
 
 
@@ -353,7 +352,7 @@ def test_facts_are_set_in_the_lines_of_items_and_nothing_else_changes(tmp_path):
     fill(tmp_path, "Bird_000000", "Bird_000001")
     before, records = contents(tmp_path), read_records(tmp_path)
     annotate(tmp_path, {"Bird_000001": {"verdict": "dropped"}})
-    assert read_records(tmp_path) == [records[0], records[1] | {"verdict": "dropped"}]
+    assert read_records(tmp_path) == [records[0], records[1].changed({"verdict": "dropped"})]
     after = contents(tmp_path)
     assert {name for name in before if after[name] != before[name]} == {Path("metadata.jsonl")}
     with pytest.raises(KeyError):

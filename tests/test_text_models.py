@@ -69,7 +69,7 @@ def test_captions_ranked_by_clip_make_a_dataset(
     words = ["generate", *small, "--model", tiny_random_folder, "--n", 2, "--out", tmp_path / "out"]
     made = call(*words, *ranked)
     assert made.exit_code == 0, made.output
-    settings = read_run(tmp_path / "out")["settings"]
+    settings = read_run(tmp_path / "out").settings
     assert settings["caption_ranking"] == "clip"
     assert len(settings["caption_ranking_fingerprint"]) == 16
     refused = call(*words, *asked)

@@ -134,16 +134,20 @@ BROKEN = {
     "other class": (
         lambda data: change_line(data, class_id=8),
         "metadata.jsonl:2",
-        "expected the class ids of run.json",
+        "expected the class of the first target",
     ),
     "unknown class": (
-        lambda data: change_line(data, targets=[{"word": "a", "class": "cat", "class_id": 8}]),
+        lambda data: change_line(
+            data,
+            **{"targets": [{"word": "a", "class": "cat", "class_id": 8}]},
+            **{"class": "cat", "class_id": 8},
+        ),
         "metadata.jsonl:2",
-        "classes of run.json",
+        "expected the class ids of run.json",
     ),
-    "no seed": (lambda data: change_line(data, seed=None), "metadata.jsonl:2", "seed and scores"),
+    "no seed": (lambda data: change_line(data, seed=None), "metadata.jsonl:2", "as 'seed'"),
     "no targets": (lambda data: change_line(data, targets=[]), "metadata.jsonl:2", "expected"),
-    "checksums": (lambda data: change_line(data, files=3), "metadata.jsonl:2", "by kind"),
+    "checksums": (lambda data: change_line(data, files=3), "metadata.jsonl:2", "as 'files'"),
     "leads out": (
         lambda data: change_line(data, file_name=f"../{ONE}.png"),
         "metadata.jsonl:2",
@@ -186,8 +190,8 @@ def test_what_is_broken_is_explained_and_set_aside_and_no_file_is_lost(data, cas
 
     report = repair(data)
     assert report.problems == problems
-    assert [one["index"] for one in report.whole] == [0, 2]
-    assert [one["index"] for one in read_records(data)] == [0, 2]
+    assert [one.fields["index"] for one in report.whole] == [0, 2]
+    assert [one.fields["index"] for one in read_records(data)] == [0, 2]
     assert verify(data).problems == ()
     after = contents(data)
     assert set(before.values()) <= set(after.values())
@@ -211,7 +215,7 @@ def test_missing_heat_maps_leave_the_item(data):
     assert str(problem) == f"{MAPS}: expected a file, got none"
     assert len(repair(data).whole) == 3
     assert verify(data).problems == ()
-    assert set(read_records(data)[1]["files"]) == {"image", "mask"}
+    assert set(read_records(data)[1].fields["files"]) == {"image", "mask"}
 
 
 def test_a_mask_that_was_mended_by_hand_is_taken_when_asked(data):
@@ -267,7 +271,7 @@ def test_a_folder_without_checksums_is_read_and_gets_them_when_asked(data):
     assert verify(data).problems == ()
     assert len(read_records(data)) == 3
     repair(data, accept=True)
-    assert set(read_records(data)[0]["files"]) == {"image", "mask"}
+    assert set(read_records(data)[0].fields["files"]) == {"image", "mask"}
 
 
 def test_nothing_is_repaired_while_another_run_writes(data):
@@ -306,7 +310,7 @@ def test_whatever_is_cut_from_the_newest_files_no_half_item_is_read(
 
     for record in read_records(data):
         for path in ("file_name", "mask_file_name"):
-            assert (data / record[path]).read_bytes() == whole[record[path]]
+            assert (data / record.fields[path]).read_bytes() == whole[record.fields[path]]
     write(data)
     assert {p: c for p, c in contents(data).items() if not p.startswith(".broken")} == whole
 

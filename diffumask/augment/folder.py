@@ -11,7 +11,7 @@ from typing import Any
 from diffumask.augment.compose import Augmented, AugmentSettings, augment_item
 from diffumask.augment.pairs import class_ids
 from diffumask.augment.source import Source
-from diffumask.records import item_name, record_name
+from diffumask.records import item_name
 from diffumask.store import Store
 from diffumask.types import BACKGROUND_ID, IGNORE_ID, ClassMap, Example, Prompt
 
@@ -30,7 +30,7 @@ def identity(source: Source, settings: AugmentSettings, seed: int) -> dict[str, 
         "source_names": source.digest(),
     }
     named = {f"augment_{key}": value for key, value in own.items()}
-    return {**source.run["settings"], "keep_maps": False, **named}
+    return {**source.run.settings, "keep_maps": False, **named}
 
 
 def sized(settings: AugmentSettings, source: Source) -> AugmentSettings:
@@ -97,7 +97,7 @@ def _facts(index: int, augmented: Augmented, source: Source) -> dict[str, Any]:
     foreground = (class_map != BACKGROUND_ID) & (class_map != IGNORE_ID)
     return {
         "index": index,
-        "sources": [record_name(source.records[position]) for position in augmented.sources],
+        "sources": [source.records[position].name for position in augmented.sources],
         "operations": list(augmented.operations),
         "foreground": round(float(foreground.mean()), 6),
     }

@@ -8,19 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image as PillowImage
 
 from diffumask.augment.pairs import Pair, labels_of
 from diffumask.errors import InputError
-from diffumask.records import (
-    METADATA_FILE,
-    Record,
-    is_dropped,
-    item_paths,
-    record_name,
-    record_prompt,
-    whole_records,
-)
+from diffumask.item_record import Record, item_paths
+from diffumask.picture_files import PNG, opened
+from diffumask.records import whole_records
+from diffumask.run_record import Run
 from diffumask.store import read_run
 from diffumask.types import BACKGROUND_ID, IGNORE_ID, Prompt
 
@@ -34,11 +28,11 @@ class Source:
     object can be sent to other processes, which read for themselves.
     """
 
-    def __init__(self, folder: Path, run: dict[str, Any], records: Sequence[Record]) -> None:
+    def __init__(self, folder: Path, run: Run, records: Sequence[Record]) -> None:
         self.folder = folder
         self.run = run
-        self.records = sorted(records, key=record_name)
-        self._labels = {BACKGROUND_ID, IGNORE_ID, *run["classes"].values()}
+        self.records = sorted(records, key=lambda record: record.name)
+        self._labels = {BACKGROUND_ID, IGNORE_ID, *run.classes.values()}
         self._first = self.decode(0)
         pair_bytes = self._first.image.nbytes + self._first.class_map.nbytes
         self._cached = lru_cache(max(1, CACHE_BYTES // pair_bytes))(self.decode)
@@ -56,7 +50,7 @@ class Source:
 
     def digest(self) -> str:
         """Hash the names of the items, on whose order every augmented item depends."""
-        names = "\n".join(record_name(record) for record in self.records)
+        names = "\n".join(record.name for record in self.records)
         return hashlib.blake2b(names.encode(), digest_size=8).hexdigest()
 
     def read(self, position: int) -> Pair:
@@ -68,34 +62,18 @@ class Source:
         return self._cached(position)
 
     def prompt(self, position: int) -> Prompt:
-        """Return the prompt of an item. Raises InputError for a line without one, or targets."""
-        try:
-            prompt = record_prompt(self.records[position])
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(self._without_prompt(position)) from error
-        if not prompt.targets:
-            raise InputError(self._without_prompt(position))
-        return prompt
+        """Return the prompt of an item."""
+        return self.records[position].prompt
 
     def check(self) -> None:
         """Read every item once, so that a bad one is refused before anything is made from it."""
         with ThreadPoolExecutor() as pool:
-            list(pool.map(self._try, range(len(self))))
-
-    def _try(self, position: int) -> None:
-        self.decode(position)
-        self.prompt(position)
-
-    def _without_prompt(self, position: int) -> str:
-        return (
-            f"expected prompt and targets of {record_name(self.records[position])} in "
-            f"{self.folder / METADATA_FILE}, got a line without; drop it"
-        )
+            list(pool.map(self.decode, range(len(self))))
 
     def decode(self, position: int) -> Pair:
         """Read an item from its files, kept or not; raises as `read`."""
         image_file, mask_file = (
-            self.folder / path for path in item_paths(record_name(self.records[position])).values()
+            self.folder / path for path in item_paths(self.records[position].name).values()
         )
         image, class_map = _pixels(image_file), _pixels(mask_file)
         if image.dtype != np.uint8 or image.shape[2:] != (3,):
@@ -126,7 +104,7 @@ def open_source(folder: Path, with_dropped: bool = False) -> Source:
     found = whole_records(folder)
     if not found:
         raise InputError(f"expected items in {folder}, got none; generate some first")
-    records = [record for record in found if with_dropped or not is_dropped(record)]
+    records = [record for record in found if with_dropped or not record.is_dropped]
     if not records:
         raise InputError(
             f"expected items in {folder} that are not dropped, got none; filter it less strictly"
@@ -136,12 +114,8 @@ def open_source(folder: Path, with_dropped: bool = False) -> Source:
 
 def _pixels(path: Path) -> np.ndarray:
     """Read a file as it is: what it has to be is yet to be checked."""
-    try:
-        with PillowImage.open(path) as picture:
-            return np.array(picture)
-    except (OSError, SyntaxError, ValueError) as error:  # Pillow's of a bad PNG
-        reason = " ".join(str(error).split())
-        raise InputError(f"expected a whole PNG file in {path}, got {reason}; mend it") from error
+    with opened(path, PNG, "mend it") as picture:
+        return np.array(picture)
 
 
 def _kind(array: np.ndarray) -> str:

@@ -4,15 +4,16 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from diffumask.calibration.fit import THRESHOLDS, Curves, Truth, iou_curve
 from diffumask.defaults import MERGE
+from diffumask.errors import InputError
 from diffumask.maps import read_maps
 from diffumask.masks import MaskSettings, enlarge
-from diffumask.records import read_image, record_name, record_prompt, whole_records
+from diffumask.records import read_image, whole_records
+from diffumask.run_record import Run
 from diffumask.types import BACKGROUND_ID, IGNORE_ID, GridHeat, Heat, Image, Target
 
 ATTENTION, AFFINITY = "attention", "affinity"
@@ -105,43 +106,41 @@ def kept_cases(
     """
     counts: Counter[str] = Counter()
     for record in whole_records(folder):
-        wanted = [one for one in record_prompt(record).targets if one.class_name in class_names]
+        wanted = [one for one in record.prompt.targets if one.class_name in class_names]
         wanted = [one for one in wanted if counts[one.class_name] < n]
         if not wanted:
             continue
         image, maps = read_image(folder, record), read_maps(folder, record)
         for target in wanted:
             counts[target.class_name] += 1
-            yield make_case(
-                record_name(record), target, image, [(way, maps) for way in combinations]
-            )
+            yield make_case(record.name, target, image, [(way, maps) for way in combinations])
 
 
-def kept_combinations(settings: Mapping[str, Any]) -> list[Combination]:
-    """Return the combinations of a dataset's heat maps, from the settings of its run.json.
+def kept_combinations(run: Run) -> list[Combination]:
+    """Return the combinations of a dataset's heat maps.
 
-    The default heat comes first, where its maps were kept.
+    The default heat comes first, where its maps were kept. Raises InputError for a run that does
+    not tell how they were made.
     """
-    merge, weights = settings["merge"], kept_weights(settings)
-    heats = [ATTENTION, AFFINITY] if settings["affinity"] == SELF_ATTENTION else [ATTENTION]
+    merge, weights = run.setting("merge"), run.weights()
+    heats = [ATTENTION, AFFINITY] if run.setting("affinity") == SELF_ATTENTION else [ATTENTION]
     heats.sort(key=lambda heat: heat != Combination().heat)
     return [Combination(merge, weights, heat) for heat in heats]
-
-
-def kept_weights(settings: Mapping[str, Any]) -> dict[int, float] | None:
-    """Return the weights of the settings of run.json, whose keys JSON made text."""
-    weights = settings["weights"]
-    return weights and {int(factor): weight for factor, weight in weights.items()}
 
 
 def make_case(
     name: str, target: Target, image: Image, maps: Sequence[tuple[Combination, HeatMaps]]
 ) -> Case:
-    """Enlarge the heat of a target to its image; `maps` are those of each combination."""
+    """Enlarge the heat of a target to its image; `maps` are those of each combination.
+
+    Raises InputError for a combination whose heat there is not.
+    """
     size_hw = (image.shape[0], image.shape[1])
     heats = []
     for combination, (attention, affinities) in maps:
         by_word = affinities if combination.heat == AFFINITY else attention
+        if target.word not in by_word:
+            raise InputError(f"expected the {combination.heat} of {name}, got none; make it again")
         heats.append((combination, enlarge(by_word[target.word], size_hw)))
     affinity = maps[0][1][1].get(target.word)
     return Case(

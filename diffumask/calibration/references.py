@@ -6,12 +6,11 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image as PillowImage
-from PIL import UnidentifiedImageError
 
 from diffumask.calibration.cases import Case, Reference
 from diffumask.calibration.fit import Truth
 from diffumask.errors import InputError
+from diffumask.picture_files import PNG, opened
 from diffumask.types import BACKGROUND_ID, IGNORE_ID
 
 AFFINITY_THRESHOLD = 0.5
@@ -125,9 +124,5 @@ def _read_mask(path: Path, case: Case, class_ids: Mapping[str, int]) -> Truth:
 
 def _read_values(path: Path) -> UInt8[np.ndarray, "h w"]:
     """Read the indices of a palette image, else the brightness."""
-    try:
-        with PillowImage.open(path) as picture:
-            plain = picture if picture.mode == "P" else picture.convert("L")
-            return np.array(plain)
-    except (OSError, UnidentifiedImageError) as error:
-        raise InputError(f"expected a PNG mask, got {path}: {error}") from error
+    with opened(path, PNG) as picture:
+        return np.array(picture if picture.mode == "P" else picture.convert("L"))

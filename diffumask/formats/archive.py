@@ -1,8 +1,6 @@
 """Files that others made: a folder, a zip or a single file, read in memory and bounded."""
 
-import io
 import json
-import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,14 +9,16 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import numpy as np
-from PIL import Image as PillowImage
 
 from diffumask.errors import InputError
-from diffumask.labelled.pixels import BROKEN
+from diffumask.picture_files import PNG, opened
 
 MAX_FILES = 1_000_000
 MAX_PNG_BYTES = 64 * 2**20
 MAX_TEXT_BYTES = 2**30
+# What the shapes of an item take as JSON: run lengths of a ragged mask are about a byte a pixel,
+# and a tool may give predictions and annotations. Read, a byte of JSON takes up to 30 of memory.
+TEXT_BYTES, BYTES_PER_ITEM, BYTES_PER_PIXEL = 4 * 2**20, 2**16, 2
 OF_SYSTEMS = ("__MACOSX", ".")  # what macOS and editors leave in folders
 SINGLE = (".json", ".xml")  # files that are a whole export
 
@@ -29,6 +29,7 @@ class Archive:
 
     path: Path
     files: Mapping[str, Callable[[int], bytes]]
+    max_text_bytes: int
 
     def read(self, name: str, max_bytes: int) -> bytes:
         """Read a file. Raises InputError for one that is larger or damaged."""
@@ -43,7 +44,7 @@ class Archive:
     def text(self, name: str) -> str:
         """Read a text file. Raises InputError for one that is not UTF-8."""
         try:
-            return self.read(name, MAX_TEXT_BYTES).decode("utf-8-sig")
+            return self.read(name, self.max_text_bytes).decode("utf-8-sig")
         except UnicodeDecodeError as error:
             raise InputError(f"expected UTF-8 in {name} of {self.path}, got {error}") from error
 
@@ -62,22 +63,15 @@ class Archive:
         The size and mode are looked at before anything is decoded. Raises InputError for others.
         """
         content = self.read(name, MAX_PNG_BYTES)
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("error", PillowImage.DecompressionBombWarning)
-                with PillowImage.open(io.BytesIO(content), formats=["PNG"]) as picture:
-                    height, width = size_hw
-                    if picture.size != (width, height) or picture.mode not in modes:
-                        got = f"{picture.height}x{picture.width} of mode {picture.mode}"
-                        raise InputError(
-                            f"expected {name} of {height}x{width} pixels (height x width) as its "
-                            f"image, mode {' or '.join(modes)}, got {got}"
-                        )
-                    return np.array(picture.convert("RGB") if "RGB" in modes else picture)
-        except InputError:
-            raise
-        except (*BROKEN, PillowImage.DecompressionBombWarning) as error:
-            raise InputError(f"expected a whole PNG in {name}, got {error}") from error
+        height, width = size_hw
+        with opened(content, PNG, name=name) as picture:
+            if picture.size != (width, height) or picture.mode not in modes:
+                got = f"{picture.height}x{picture.width} of mode {picture.mode}"
+                raise InputError(
+                    f"expected {name} of {height}x{width} pixels (height x width) as its image, "
+                    f"mode {' or '.join(modes)}, got {got}"
+                )
+            return np.array(picture.convert("RGB") if "RGB" in modes else picture)
 
     def ending(self, ending: str) -> list[str]:
         """List the files whose path ends so, in order."""
@@ -100,18 +94,26 @@ class Archive:
         return ", ".join(sorted(self.files)[:3]) or "nothing"
 
 
+def justified_bytes(n_items: int, size_hw: tuple[int, int]) -> int:
+    """Return the most bytes that annotations of so many items, of about a size, may have."""
+    height, width = size_hw
+    of_item = max(BYTES_PER_ITEM, BYTES_PER_PIXEL * height * width)
+    return min(MAX_TEXT_BYTES, TEXT_BYTES + n_items * of_item)
+
+
 @contextmanager
-def open_archive(path: Path) -> Iterator[Archive]:
-    """Open a folder, a zip or a single JSON or XML file.
+def open_archive(path: Path, max_text_bytes: int = MAX_TEXT_BYTES) -> Iterator[Archive]:
+    """Open a folder, a zip or a single JSON or XML file; a text in it may have `max_text_bytes`.
 
     Raises InputError for what is not there, a damaged zip, names in it that leave the folder
     and more than a million files. Links in folders are passed over.
     """
     if path.is_dir():
         found = [one for one in sorted(path.rglob("*")) if one.is_file() and not one.is_symlink()]
-        yield _checked(path, {one.relative_to(path).as_posix(): _reader(one) for one in found})
+        files = {one.relative_to(path).as_posix(): _reader(one) for one in found}
+        yield _checked(path, files, max_text_bytes)
     elif path.is_file() and path.suffix.lower() in SINGLE:
-        yield _checked(path, {path.name: _reader(path)})
+        yield _checked(path, {path.name: _reader(path)}, max_text_bytes)
     else:
         try:
             opened = zipfile.ZipFile(path)
@@ -121,10 +123,13 @@ def open_archive(path: Path) -> Iterator[Archive]:
             ) from error
         with opened:
             infos = [info for info in opened.infolist() if not info.is_dir()]
-            yield _checked(path, {info.filename: _member(opened, info) for info in infos})
+            files = {info.filename: _member(opened, info) for info in infos}
+            yield _checked(path, files, max_text_bytes)
 
 
-def _checked(path: Path, files: Mapping[str, Callable[[int], bytes]]) -> Archive:
+def _checked(
+    path: Path, files: Mapping[str, Callable[[int], bytes]], max_text_bytes: int
+) -> Archive:
     if len(files) > MAX_FILES:
         raise InputError(f"expected at most {MAX_FILES} files in {path}, got {len(files)}")
     for name in files:
@@ -132,7 +137,8 @@ def _checked(path: Path, files: Mapping[str, Callable[[int], bytes]]) -> Archive
         windows = PureWindowsPath(name)
         if ".." in (*parts, *windows.parts) or name.startswith("/") or windows.drive:
             raise InputError(f"expected names inside of {path}, got {name!r}; do not trust it")
-    return Archive(path, {name: read for name, read in files.items() if not _of_system(name)})
+    own = {name: read for name, read in files.items() if not _of_system(name)}
+    return Archive(path, own, max_text_bytes)
 
 
 def _of_system(name: str) -> bool:

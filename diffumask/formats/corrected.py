@@ -12,11 +12,12 @@ import numpy as np
 from diffumask.augment.source import Source
 from diffumask.errors import InputError
 from diffumask.inside import read_inside
+from diffumask.item_record import item_paths
 from diffumask.labelled.coding import BACKGROUND, Classes, name_key
 from diffumask.labelled.names import IGNORE
 from diffumask.labelled.pixels import size_hw
 from diffumask.maps import maps_path
-from diffumask.records import has_maps, item_paths, make_record, record_name
+from diffumask.records import has_maps, make_record
 from diffumask.store import Store
 from diffumask.types import BACKGROUND_ID, IGNORE_ID, ClassMap, Example, Mask
 
@@ -49,8 +50,8 @@ class Originals:
         self.left_out: Counter[str] = Counter()
         self.kept: list[str] = []
         self.emptied: list[str] = []
-        self.positions = {record_name(one): at for at, one in enumerate(source.records)}
-        self.class_ids: dict[str, int] = source.run["classes"]
+        self.positions = {one.name: at for at, one in enumerate(source.records)}
+        self.class_ids = dict(source.run.classes)
         self._classes = Classes(self.class_ids)
 
     def item_of(self, file_name: object) -> str:
@@ -155,11 +156,11 @@ def correct(
         got = originals.left_out_text() or "none"
         raise InputError(f"expected masks of at least one item, got {got}; export them again")
     source = originals.source
-    others = [one for one in source.records if record_name(one) not in store.records]
+    others = [one for one in source.records if one.name not in store.records]
     for start in range(0, len(others), BATCH_SIZE):
         batch = others[start : start + BATCH_SIZE]
         store.adopt(source.folder, batch)
-        yield from map(record_name, batch)
+        yield from (one.name for one in batch)
 
 
 def _check_labels(originals: Originals, name: str, class_map: ClassMap) -> None:
@@ -176,14 +177,14 @@ def _write(originals: Originals, name: str, class_map: ClassMap, store: Store) -
     source, position = originals.source, originals.positions[name]
     record, old = source.records[position], source.decode(position)
     example = Example(
-        source.prompt(position),
-        record["seed"],
+        record.prompt,
+        record.seed,
         old.image,
         class_map,
-        record["scores"],
+        record.scores,
     )
-    own = make_record(name, example, {})
-    facts: dict[str, Any] = {key: record[key] for key in record if key not in own}
+    own = make_record(name, example, {}).fields
+    facts: dict[str, Any] = {key: value for key, value in record.fields.items() if key not in own}
     shown = _objects(class_map)
     if not shown.any() and _objects(old.class_map).any():
         originals.emptied.append(name)

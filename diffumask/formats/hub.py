@@ -1,7 +1,6 @@
 """Hugging Face `datasets`: parquet with the images in it, id2label.json and a dataset card."""
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +49,7 @@ rows[0]["image"], rows[0]["mask"], rows[0]["prompt"]
 def write_hub(selection: Selection, folder: Path, instances: bool) -> list[str]:
     """Write parquet shards of at most 1,000 items or about 300 MB, each split apart."""
     datasets, parquet = extra.load("datasets"), extra.load("pyarrow.parquet")
-    score_names = sorted({name for one in selection.records() for name in one["scores"]})
+    score_names = sorted({name for one in selection.records() for name in one.scores})
     features = _features(datasets, score_names)
     (folder / "data").mkdir()
 
@@ -91,14 +90,14 @@ def _features(datasets: Any, score_names: list[str]) -> Any:
 
 
 def _row(item: Item, score_names: list[str]) -> dict[str, Any]:
-    record: Mapping[str, Any] = item.record
+    record = item.record.to_json()
     file_name = f"{item.name}.png"
     return {
         "name": item.name,
         "image": {"bytes": item.image_file.read_bytes(), "path": file_name},
         "mask": {"bytes": encode_class_map(item.class_map), "path": file_name},
         **{key: record[key] for key in (*TEXTS, "class_id", "seed")},
-        "scores": {name: record["scores"].get(name) for name in score_names},
+        "scores": {name: item.record.scores.get(name) for name in score_names},
         "metadata": json.dumps(record, ensure_ascii=False),
     }
 

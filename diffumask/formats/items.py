@@ -11,7 +11,7 @@ import numpy as np
 from diffumask.augment.pairs import class_ids
 from diffumask.augment.source import Source, open_source
 from diffumask.errors import InputError
-from diffumask.records import Record, item_paths, record_name
+from diffumask.item_record import Record, item_paths
 from diffumask.types import IGNORE_ID, ClassMap, Image, Mask
 
 TRAIN, VAL = SPLITS = ("train", "val")
@@ -51,7 +51,7 @@ class Selection:
     @property
     def class_ids(self) -> dict[str, int]:
         """The class ids by name, in the order of ids."""
-        old = sorted(self.source.run["classes"].items(), key=lambda entry: entry[1])
+        old = sorted(self.source.run.classes.items(), key=lambda entry: entry[1])
         return {name: self._new_id(class_id) for name, class_id in old}
 
     def records(self) -> list[Record]:
@@ -67,22 +67,20 @@ class Selection:
 
     def _read(self, position: int, split: str) -> Item:
         record = self.source.records[position]
-        name = record_name(record)
         pair = self.source.decode(position)
-        image_file = self.source.folder / item_paths(name)["file_name"]
+        image_file = self.source.folder / item_paths(record.name)["file_name"]
         class_map = pair.class_map
         if self.new_ids:
             table = np.array([self._new_id(value) for value in range(IGNORE_ID + 1)], np.uint8)
-            class_map, record = cv2.LUT(class_map, table), self._renumbered(position)
-        return Item(name, split, record, image_file, pair.image, class_map)
+            class_map, record = cv2.LUT(class_map, table), self._renumbered(record)
+        return Item(record.name, split, record, image_file, pair.image, class_map)
 
-    def _renumbered(self, position: int) -> Record:
+    def _renumbered(self, record: Record) -> Record:
         first, *_ = targets = [
             {"word": one.word, "class": one.class_name, "class_id": self._new_id(one.class_id)}
-            for one in self.source.prompt(position).targets
+            for one in record.prompt.targets
         ]
-        renumbered = {"class_id": first["class_id"], "targets": targets}
-        return self.source.records[position] | renumbered
+        return record.changed({"class_id": first["class_id"], "targets": targets})
 
     def _new_id(self, class_id: int) -> int:
         return self.new_ids.get(class_id, class_id)
@@ -109,15 +107,15 @@ def select(
     if not 0 <= seed < SEEDS:
         raise InputError(f"expected a split seed in 0..{SEEDS - 1}, got {seed}")
     source = open_source(folder, with_dropped)
-    names = [record_name(record) for record in source.records]
+    names = [record.name for record in source.records]
     splits = [split_of(name, train_share, seed) for name in names]
     if stratified and train_share not in (0, 1):
-        classes = [source.prompt(at).targets[0].class_name for at in range(len(source))]
+        classes = [record.class_name for record in source.records]
         splits = stratified_splits(names, classes, train_share, seed)
     positions = {
         split: tuple(at for at, one in enumerate(splits) if one == split) for split in SPLITS
     }
-    old_ids = sorted(source.run["classes"].values()) if contiguous else []
+    old_ids = sorted(source.run.classes.values()) if contiguous else []
     new_ids = {class_id: new for new, class_id in enumerate(old_ids, 1)}
     return Selection(source, positions, new_ids)
 

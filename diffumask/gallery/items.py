@@ -2,8 +2,6 @@
 
 import base64
 import io
-import math
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +12,10 @@ from PIL import Image as PillowImage
 
 from diffumask.draw import shrink, voc_palette
 from diffumask.errors import InputError
+from diffumask.item_record import VERDICT, Record
 from diffumask.maps import AFFINITY, read_maps
-from diffumask.records import DROPPED, KEPT, VERDICT, has_maps, read_example, record_name
-from diffumask.types import BACKGROUND_ID, HEAT_LEVELS, ClassMap, GridHeat, Image, Target
+from diffumask.records import has_maps, read_example
+from diffumask.types import BACKGROUND_ID, HEAT_LEVELS, ClassMap, GridHeat, Image
 
 QUALITY, FOREGROUND = "quality", "foreground"
 WEBP_QUALITY = 80
@@ -27,38 +26,30 @@ PLACED = {
 }
 
 
-def read_item(
-    folder: Path, record: Mapping[str, Any], thumbnail_px: int, threshold_on: str
-) -> dict[str, Any]:
+def read_item(folder: Path, record: Record, thumbnail_px: int, threshold_on: str) -> dict[str, Any]:
     """Read an item for the page, as JSON.
 
     Its pictures have at most `thumbnail_px` on the longer side. `threshold_on` says which of
     the kept heat maps the masks were made from, "attention" or "affinity"; that one is taken.
     Raises InputError for an item that is damaged.
     """
-    name = record_name(record)
-    try:
-        example = read_example(folder, record)
-        image = shrink(example.image, thumbnail_px)
-        height, width = image.shape[:2]
-        return {
-            "name": name,
-            "prompt": example.prompt.text,
-            "classes": list(dict.fromkeys(one.class_name for one in example.prompt.targets)),
-            "verdict": record[VERDICT] if record.get(VERDICT) in (KEPT, DROPPED) else None,
-            "reason": str(record.get("reason") or ""),
-            "scores": _scores(record),
-            "facts": _facts(record),
-            "width": width,
-            "height": height,
-            "image": encode_thumbnail(image),
-            "mask": encode_mask(_nearest(example.class_map, width, height)),
-            "heats": _heats(folder, record, example.prompt.targets, threshold_on),
-        }
-    except (AttributeError, LookupError, OSError, TypeError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"expected a whole item {name} in {folder}, got {error!r}") from error
+    example = read_example(folder, record)
+    image = shrink(example.image, thumbnail_px)
+    height, width = image.shape[:2]
+    return {
+        "name": record.name,
+        "prompt": record.prompt.text,
+        "classes": list(dict.fromkeys(one.class_name for one in record.prompt.targets)),
+        "verdict": record.verdict,
+        "reason": record.reason or "",
+        "scores": _scores(record),
+        "facts": _facts(record),
+        "width": width,
+        "height": height,
+        "image": encode_thumbnail(image),
+        "mask": encode_mask(_nearest(example.class_map, width, height)),
+        "heats": _heats(folder, record, threshold_on),
+    }
 
 
 def encode_thumbnail(image: Image) -> str:
@@ -86,15 +77,18 @@ def _nearest(class_map: ClassMap, width: int, height: int) -> UInt8[np.ndarray, 
     return cv2.resize(class_map, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
 
 
-def _heats(
-    folder: Path, record: Mapping[str, Any], targets: Sequence[Target], threshold_on: str
-) -> list[dict[str, Any]]:
+def _heats(folder: Path, record: Record, threshold_on: str) -> list[dict[str, Any]]:
     """List the heat map of each target; none where no maps were kept."""
     if not has_maps(folder, record):
         return []
     heats, affinities = read_maps(folder, record)
     chosen = {**heats, **affinities} if threshold_on == AFFINITY else heats
-    thresholds = record.get("thresholds", [])
+    targets, thresholds = record.prompt.targets, record.thresholds or ()
+    if len(thresholds) != len(targets):
+        raise InputError(
+            f"expected a threshold for each target of {record.name}, got {len(thresholds)}; "
+            "make its masks again"
+        )
     return [
         {
             "word": target.word,
@@ -111,23 +105,19 @@ def _cells(heat: GridHeat) -> str:
     return base64.b64encode(np.round(heat * HEAT_LEVELS).astype(np.uint8).tobytes()).decode()
 
 
-def _scores(record: Mapping[str, Any]) -> dict[str, float]:
-    found = {QUALITY: record.get(QUALITY), **record["scores"], FOREGROUND: record.get(FOREGROUND)}
-    return {name: float(value) for name, value in found.items() if _is_finite(value)}
+def _scores(record: Record) -> dict[str, float]:
+    found = {QUALITY: record.quality, **record.scores, FOREGROUND: record.foreground}
+    return {name: float(value) for name, value in found.items() if value is not None}
 
 
-def _is_finite(value: object) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
-
-
-def _facts(record: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _facts(record: Record) -> list[tuple[str, str]]:
     """List the other fields as text: JavaScript would round a seed of 64 bits."""
     return [
         (
             key.replace("_", " "),
             ", ".join(map(str, value)) if isinstance(value, list) else f"{value}",
         )
-        for key, value in record.items()
+        for key, value in record.fields.items()
         if key not in PLACED and value not in (None, "", []) and not isinstance(value, dict)
     ]
 

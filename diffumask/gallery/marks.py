@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from diffumask.errors import InputError
-from diffumask.records import read_records, record_name
+from diffumask.records import read_records
 from diffumask.store import read_run
 
 FORMAT = 1
@@ -45,12 +45,12 @@ def read_marks(path: Path, folder: Path) -> dict[str, str]:
             f"expected {path} to say {ACCEPTED!r} or {REJECTED!r} of each item, got something "
             "else; export the marks again"
         )
-    if raw.get("dataset") != dataset_fingerprint(read_run(folder)["settings"]):
+    if raw.get("dataset") != dataset_fingerprint(read_run(folder).settings):
         raise InputError(
             f"expected marks of {folder}, got {path} with those of a dataset of other settings; "
             f"mark the items on a page of {MADE_BY} {folder}"
         )
-    unknown = set(marks) - {record_name(record) for record in read_records(folder)}
+    unknown = set(marks) - {record.name for record in read_records(folder)}
     if unknown:
         raise InputError(f"expected marks of items in {folder}, got one of {min(unknown)!r}")
     return marks

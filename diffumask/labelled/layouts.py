@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from diffumask.errors import InputError
+from diffumask.item_record import item_paths
 from diffumask.labelled.coding import Values
 from diffumask.labelled.found import Found, existing, unknown_split
 from diffumask.labelled.names import ID2LABEL_FILE, values_beside
@@ -19,7 +20,7 @@ from diffumask.labelled.values import (
     OXFORD_PETS,
     VOC,
 )
-from diffumask.records import METADATA_FILE, item_paths, record_name, whole_records
+from diffumask.records import METADATA_FILE, whole_records
 from diffumask.store import RUN_FILE, read_run
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
@@ -41,8 +42,8 @@ def native(folder: Path, split: str | None) -> Found:
     """List the finished items of `diffumask generate`; there are no splits."""
     if split is not None:
         raise InputError(f"expected no split for {folder}, a dataset of diffumask, got {split!r}")
-    classes = read_run(folder)["classes"]
-    names = [record_name(record) for record in whole_records(folder)]
+    classes = read_run(folder).classes
+    names = [record.name for record in whole_records(folder)]
     files = [(name, item_paths(name)) for name in sorted(names)]
     pairs = [
         FilePair(name, folder / two["file_name"], folder / two["mask_file_name"])

@@ -1,8 +1,6 @@
 """Read the two files of a labelled image, and say in one line what is wrong with one."""
 
-import io
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -10,14 +8,14 @@ from jaxtyping import UInt8
 from PIL import Image as PillowImage
 
 from diffumask.errors import InputError
+from diffumask.picture_files import PHOTOGRAPHS, opened
 from diffumask.types import Image
 
 INDEX_MODES = ("P", "L", "1")  # a value a pixel, of at most 8 bits
-BROKEN = (OSError, SyntaxError, ValueError, EOFError, PillowImage.DecompressionBombError)
 
 
 def read_image(path: Path, content: bytes | None = None) -> Image:
-    """Read an image of any kind as RGB; `content` is that of the file, if it was read already.
+    """Read a JPEG, PNG, WebP or BMP as RGB; `content` is that of the file, if it was read already.
 
     Raises InputError for a missing or damaged file.
     """
@@ -46,15 +44,5 @@ def size_hw(path: Path, content: bytes | None = None) -> tuple[int, int]:
         return picture.height, picture.width
 
 
-@contextmanager
-def _opened(path: Path, content: bytes | None) -> Iterator[PillowImage.Image]:
-    try:
-        with PillowImage.open(path if content is None else io.BytesIO(content)) as picture:
-            yield picture
-    except InputError:
-        raise
-    except BROKEN as error:
-        what = getattr(error, "strerror", None) or str(error)
-        raise InputError(
-            f"expected a whole image file, got {path}: {what}; replace it or take it out"
-        ) from error
+def _opened(path: Path, content: bytes | None) -> AbstractContextManager[PillowImage.Image]:
+    return opened(path if content is None else content, PHOTOGRAPHS, name=str(path))

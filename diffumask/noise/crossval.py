@@ -21,7 +21,7 @@ from diffumask.noise.items import Item
 from diffumask.noise.quality import METHODS, HeldOut
 from diffumask.noise.trial import Qualities, Trial
 from diffumask.partial import partial_folder
-from diffumask.records import encode_class_map, record_name
+from diffumask.records import encode_class_map
 from diffumask.seeds import item_seed
 from diffumask.segmentation import (
     FitSettings,
@@ -83,7 +83,7 @@ class Subset:
 
 def _positions(trial: Trial, wanted: Callable[[int], bool]) -> list[int]:
     """Return the positions of the items whose fold is wanted."""
-    names = map(record_name, trial.source.records)
+    names = (record.name for record in trial.source.records)
     return [
         position
         for position, name in enumerate(names)
@@ -94,7 +94,7 @@ def _positions(trial: Trial, wanted: Callable[[int], bool]) -> list[int]:
 def _network(trial: Trial, fold: int, on_step: Callable[[int], None], device: str) -> Network:
     """Train the network of a fold on all others, or load it."""
     folder, settings = trial.fold_folder(fold), trial.settings
-    labels = Labels(trial.source.run["classes"])
+    labels = Labels(trial.source.run.classes)
     seed = item_seed(settings.seed, "fold", fold)
     if (folder / NETWORK).is_dir():
         shutil.rmtree(folder / PROGRESS, ignore_errors=True)  # if a kill came before
@@ -125,7 +125,7 @@ def _judge(trial: Trial, fold: int, network: Network, method: str) -> Qualities:
             pairs = [trial.source.read(position) for position in positions]
             predicted = class_probabilities(network, [pair.image for pair in pairs])
             for position, pair, probabilities in zip(positions, pairs, predicted, strict=True):
-                name = record_name(trial.source.records[position])
+                name = trial.source.records[position].name
                 one = _held_out(network.labels, pair, probabilities)
                 qualities[name] = _qualities(trial, items[name], one, method)
                 made = partial / f"{name}.png"
@@ -140,7 +140,7 @@ def _held_out(labels: Labels, pair: Pair, probabilities: Float32[np.ndarray, "c 
 
 
 def _qualities(trial: Trial, item: Item, one: HeldOut, method: str) -> dict[str, float]:
-    ids = trial.source.run["classes"]
+    ids = trial.source.run.classes
     found = METHODS[method](one, [ids[name] for name in item.areas])
     return {name: round(found[ids[name]], 6) for name in item.areas}
 

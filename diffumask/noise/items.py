@@ -10,8 +10,8 @@ import numpy as np
 
 from diffumask.augment.pairs import class_ids
 from diffumask.augment.source import Source
+from diffumask.item_record import item_paths
 from diffumask.labelled.pixels import read_indices
-from diffumask.records import item_paths, record_name
 
 DIGEST_BYTES = 8
 
@@ -40,9 +40,9 @@ class Item:
 def read_items(source: Source) -> list[Item]:
     """Read the masks of all items; their images are not read.
 
-    Raises InputError for a bad mask and for an item without prompt and targets.
+    Raises InputError for a bad mask.
     """
-    names = {class_id: name for name, class_id in source.run["classes"].items()}
+    names = {class_id: name for name, class_id in source.run.classes.items()}
     with ThreadPoolExecutor() as pool:
         return list(pool.map(lambda position: _item(source, position, names), range(len(source))))
 
@@ -58,11 +58,10 @@ def names_digest(names: Sequence[str]) -> str:
 
 
 def _item(source: Source, position: int, names: Mapping[int, str]) -> Item:
-    record, targets = source.records[position], source.prompt(position).targets
-    name = record_name(record)
-    path = source.folder / item_paths(name)["mask_file_name"]
+    record = source.records[position]
+    path = source.folder / item_paths(record.name)["mask_file_name"]
     mask = read_indices(path)
-    found = {target.class_id for target in targets} | set(class_ids(mask))
+    found = {target.class_id for target in record.prompt.targets} | set(class_ids(mask))
     # A label without a name is refused by `Source.check`, which comes before any training.
     areas = {
         names[class_id]: float(np.mean(mask == class_id))
@@ -70,4 +69,4 @@ def _item(source: Source, position: int, names: Mapping[int, str]) -> Item:
         if class_id in names
     }
     file_digest = hashlib.blake2b(path.read_bytes(), digest_size=DIGEST_BYTES).hexdigest()
-    return Item(name, targets[0].class_name, areas, record.get("scores", {}), file_digest)
+    return Item(record.name, record.class_name, areas, record.scores, file_digest)

@@ -18,7 +18,6 @@ from diffumask.errors import InputError
 from diffumask.labelled.pixels import read_indices
 from diffumask.noise.admission import Outcome, admission
 from diffumask.noise.verdicts import Verdict
-from diffumask.records import record_name
 from diffumask.types import Image
 
 SIDE_PX = 160
@@ -74,7 +73,7 @@ def write_report(
 
 
 def _parts(outcome: Outcome, source: Source, predictions: Path, max_items: int) -> list[Part]:
-    positions = {record_name(record): i for i, record in enumerate(source.records)}
+    positions = {record.name: i for i, record in enumerate(source.records)}
     items = {item.name: item for item in outcome.items}
     ranked = sorted(items, key=lambda name: (outcome.verdicts[name].quality or 0.0, name))
 

@@ -48,7 +48,7 @@ class Trial:
     def folder(self) -> Path:
         """Where its results are kept: another mask or another setting has another folder."""
         masks = sorted((item.name, item.mask_digest) for item in self.items)
-        classes = self.source.run["classes"]
+        classes = self.source.run.classes
         identity = digest(FORMAT, asdict(self.settings), sorted(classes.items()), masks)
         return self.source.folder / FILTER_FOLDER / identity
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from diffumask.errors import InputError
-from diffumask.records import DROPPED, KEPT
+from diffumask.item_record import DROPPED, KEPT
 
 # The paper's best is 0.7, of masks that its own procedure made.
 DEFAULT_ALPHA = 0.3

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from diffumask.augment.source import Source
+from diffumask.item_record import Record
 from diffumask.noise.items import names_digest
-from diffumask.records import Record, is_dropped, record_name
 from diffumask.store import Store
 
 BATCH_ITEMS = 256
@@ -15,9 +15,8 @@ Facts = Mapping[str, Mapping[str, Any]]
 
 def kept_records(source: Source, facts: Facts) -> dict[str, Record]:
     """Return the records that stay, by name, with the fields that the filter gives them."""
-    records = {record_name(record): record for record in source.records}
-    filtered = {name: {**records[name], **facts[name]} for name in sorted(records)}
-    return {name: record for name, record in filtered.items() if not is_dropped(record)}
+    filtered = [record.changed(facts[record.name]) for record in source.records]
+    return {record.name: record for record in filtered if not record.is_dropped}
 
 
 def view_settings(
@@ -25,7 +24,7 @@ def view_settings(
 ) -> dict[str, Any]:
     """Return the settings of run.json: those of the source, of the filter, and what it kept."""
     named = {f"filter_{key}": value for key, value in settings.items()}
-    return {**source.run["settings"], **named, "filter_kept": names_digest(list(records))}
+    return {**source.run.settings, **named, "filter_kept": names_digest(list(records))}
 
 
 def link_items(source: Source, records: Mapping[str, Record], store: Store) -> None:

@@ -16,7 +16,7 @@ from diffumask.errors import InputError
 from diffumask.labelled.coding import Wish
 from diffumask.labelled.folder import AUTO, Labelled, open_labelled
 from diffumask.labelled.layouts import NATIVE
-from diffumask.records import is_dropped, record_name, whole_records
+from diffumask.records import whole_records
 from diffumask.segmentation.fit import Pairs
 from diffumask.segmentation.labels import Labels
 from diffumask.types import BACKGROUND_ID, IGNORE_ID
@@ -77,8 +77,7 @@ def _has_names(labelled: Labelled) -> bool:
 def _without_dropped(labelled: Labelled) -> Labelled:
     if labelled.layout != NATIVE:
         return labelled
-    records = whole_records(labelled.folder)
-    dropped = {record_name(one) for one in records if is_dropped(one)}
+    dropped = {one.name for one in whole_records(labelled.folder) if one.is_dropped}
     pairs = tuple(pair for pair in labelled.pairs if pair.name not in dropped)
     if not pairs:
         raise InputError(f"expected items to train on in {labelled.folder}, got none but dropped")

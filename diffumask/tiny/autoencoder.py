@@ -14,10 +14,10 @@ import torch
 from diffusers import AutoencoderKL
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from jaxtyping import Float, Float16, UInt8
-from PIL import Image as PillowImage
 from torch import Tensor, nn
 from torch.nn import functional
 
+from diffumask.labelled.pixels import read_image
 from diffumask.precision import autocast_bfloat16
 from diffumask.training import Schedule, shared, train
 
@@ -158,7 +158,7 @@ class Reconstruction(nn.Module):
 def read_photos(folders: Sequence[Path]) -> list[UInt8[np.ndarray, "_ _ 3"]]:
     """Read every JPEG below the folders as RGB; an empty list for no folder."""
     paths = sorted(path for folder in folders for path in folder.rglob("*.jpg"))
-    return [np.array(PillowImage.open(path).convert("RGB")) for path in paths]
+    return [read_image(path) for path in paths]
 
 
 def _random_crop(
