@@ -1,6 +1,7 @@
 """What all commands share: --config, --json, errors in one line, and how they tell a result."""
 
 import inspect
+import os
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
@@ -9,6 +10,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from diffumask.errors import InputError
 
 from .config_file import Option, kept_options, options_of, read_config, write_config
 from .one_line import errors_in_one_line
@@ -29,13 +32,16 @@ def as_command(function: Callable[..., Result]) -> Callable[..., None]:
     @wraps(function)
     def command(context: Any, config: Path | None, as_json: bool, **typed: Any) -> None:
         with errors_in_one_line():
+            check_unicode(typed)
             with redirect_stdout(sys.stderr):  # whatever a library prints is no result
                 result = function(**typed)
             name = _command_name(context)
             if result.folder is not None:
                 out = {"out": result.folder} if typed.get("out", "") is None else {}
                 write_config(result.folder, name, kept_options(known, typed | out))
-        typer.echo(result.to_json(name) if as_json else result.text)
+        told = result.to_json(name) if as_json else result.text
+        # Files in folders of others may be called what no terminal can show.
+        typer.echo(told.encode("utf-8", "backslashreplace").decode())
         if result.exit_code:
             raise typer.Exit(result.exit_code)
 
@@ -53,6 +59,23 @@ def as_command(function: Callable[..., Result]) -> Callable[..., None]:
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {one.name: one.annotation for one in parameters}
     return command
+
+
+def check_unicode(typed: Mapping[str, Any]) -> None:
+    """Raise InputError for a text or path that is not UTF-8: what is made could not name it."""
+    for one in typed.values():
+        for value in one if isinstance(one, list | tuple) else [one]:
+            text = os.path.abspath(value) if isinstance(value, Path) else value
+            if isinstance(text, str) and not text.isascii() and not _is_utf8(text):
+                raise InputError(f"expected names in UTF-8, got {value!r}; rename or move it")
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _reader(known: Mapping[str, Option]) -> Callable[..., Path | None]:

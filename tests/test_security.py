@@ -1,5 +1,7 @@
 """What the threat model in SECURITY.md rests on."""
 
+import io
+import json
 import re
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from typer.testing import CliRunner
 from diffumask.cli.app import app
 from diffumask.cli.generate import _default_out
 from diffumask.errors import InputError
+from diffumask.picture_files import PHOTOGRAPHS, PNG, opened
 from diffumask.records import file_paths, has_maps, item_name, parse_line, read_records
 from diffumask.shards import WHOLE
 from diffumask.verify import verify
@@ -36,6 +39,85 @@ def test_nothing_reads_a_format_that_can_run_code(folder):
     for path in sorted((ROOT / folder).rglob("*.py")):
         found = UNSAFE.search(PROSE.sub("", path.read_text("utf-8")))
         assert found is None, f"{path.name}: {found}"
+
+
+@pytest.mark.parametrize("folder", ["diffumask", "cli", "prompts"])
+def test_image_files_are_opened_in_one_place(folder):
+    opens = re.compile(r"\bImage\.open\(|imread|imdecode|ImageFile\.Parser|PillowImage\.open\(")
+    for path in sorted((ROOT / folder).rglob("*.py")):
+        found = opens.search(PROSE.sub("", path.read_text("utf-8")))
+        assert (found is None) == (path.name != "picture_files.py"), f"{path.name}: {found}"
+
+
+def test_only_the_listed_formats_are_opened():
+    assert set(PHOTOGRAPHS) == {"JPEG", "PNG", "WEBP", "BMP"}
+    assert PNG == ("PNG",)
+    for kind in ("TIFF", "GIF", "PPM", "EPS"):
+        encoded = io.BytesIO()
+        Image.new("RGB", (2, 2)).save(encoded, kind)
+        with (
+            pytest.raises(InputError, match="got x: another format, or damaged; mend"),
+            opened(encoded.getvalue(), PHOTOGRAPHS, "mend", "x"),
+        ):
+            pass
+
+
+def test_a_name_that_is_no_text_is_one_line(tmp_path):
+    name = b"\xff".decode("utf-8", "surrogateescape")
+    data = dataset(tmp_path / "data", class_maps(2))
+    before = sorted(tmp_path.rglob("*"))
+    for words in (
+        ("generate", "--class", "bird", "--out", tmp_path / name),
+        ("augment", data, "-o", tmp_path / name),
+        ("export", data, "--format", "voc", "-o", tmp_path / name),
+        ("merge", data, "-o", tmp_path / name),
+        ("show", data, "-o", tmp_path / f"{name}.html"),
+        ("verify", tmp_path / name),
+        ("generate", "--class", name, "--out", tmp_path / "x"),
+    ):
+        result = call(*words)
+        assert result.exit_code == 2, result.output
+        (line,) = result.stderr.splitlines()
+        assert "expected names in UTF-8, got" in line
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_file_whose_name_is_no_text_is_told_of(tmp_path):
+    data = dataset(tmp_path / "data", class_maps(2))
+    (data / "images" / b"\xff.png".decode("utf-8", "surrogateescape")).write_bytes(b"")
+    result = call("verify", data)
+    assert result.exit_code == 1
+    assert "images/\\udcff.png: expected a line of metadata.jsonl" in result.stdout
+
+
+INDEX = {"_class_name": "x", "unet": ["diffusers", "UNet2DConditionModel"]}
+VAE = {"block_out_channels": [4, 4]}
+
+
+@pytest.mark.parametrize(
+    ("index", "unet", "message"),
+    [
+        ([], {}, "expected a JSON object in"),
+        (INDEX | {"unet": 5}, {}, "with no UNet"),
+        (INDEX | {"unet": ["a"]}, {}, "with no UNet"),
+        (INDEX | {"../../escape": ["a", "b"]}, {}, "expected parts of a model"),
+        (INDEX | {"/etc": ["a", "b"]}, {}, "expected parts of a model"),
+        (INDEX, {"sample_size": "x"}, "expected sample_size in"),
+        (INDEX, {"sample_size": [1, 2, 3]}, "expected sample_size in"),
+        (INDEX, {"sample_size": 10**9}, "expected sample_size in"),
+        (INDEX, {}, "expected sample_size in"),
+        (INDEX, [], "expected a JSON object in"),
+    ],
+)
+def test_a_model_folder_of_others_is_read_or_refused(tmp_path, index, unet, message):
+    for name, tree in (("unet/config", unet), ("vae/config", VAE), ("model_index", index)):
+        path = tmp_path / f"model/{name}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(tree))
+    result = call("generate", "--class", "bird", "--model", tmp_path / "model", "--dry-run")
+    assert result.exit_code == 2, result.output
+    (line,) = result.stderr.splitlines()
+    assert message in line
 
 
 @given(st.text(), st.integers(0, 10**7))
