@@ -10,10 +10,14 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from diffumask.errors import InputError
+from diffumask.lora.training import LoraSettings
+from diffumask.lora.training import _keep_settings as lora_settings
+from diffumask.segmentation.run import check_folder
+from diffumask.segmentator.training import _continue as segmentator_settings
 from diffumask.training import Schedule, step_reached, train
 
 pytestmark = pytest.mark.numeric
@@ -192,3 +196,38 @@ def test_a_disk_without_room_for_the_state_is_one_line_and_keeps_the_last(tmp_pa
         signal.signal(signal.SIGXFSZ, ignored)
     assert step_reached(tmp_path) == 2
     assert {path.name for path in tmp_path.iterdir()} == {"state.safetensors"}
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda path: path.write_bytes(path.read_bytes()[:100]),
+        lambda path: path.write_bytes(b""),
+        lambda path: save_file({"model.weight": torch.zeros(1, 3)}, path),
+        lambda path: save_file({"x": torch.zeros(1)}, path, {"step": "x", "ema_step": "1"}),
+        lambda path: (path.unlink(), path.mkdir()),
+    ],
+)
+def test_a_state_that_is_torn_or_of_another_model_is_one_line(tmp_path, spoil):
+    train_linear(tmp_path)
+    spoil(tmp_path / "state.safetensors")
+    with pytest.raises(InputError, match=r"state of this training in .*; take it out to begin"):
+        train_linear(tmp_path)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"[]", b"\xff", b"[" * 9999])
+def test_settings_that_are_torn_or_missing_are_one_line(tmp_path, content):
+    (tmp_path / "state.safetensors").write_bytes(b"")
+    if content is not None:
+        (tmp_path / "settings.json").write_bytes(content)
+    with pytest.raises(InputError, match=r"settings of a training in .*; choose another -o"):
+        segmentator_settings(tmp_path, {"seed": 0})
+    with pytest.raises(InputError, match=r"settings of a training in .*; choose another -o"):
+        lora_settings(tmp_path, LoraSettings(8, 8), [], {})
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"\xff", b"[" * 9999, b'{"made_by": 1}'])
+def test_a_training_folder_with_torn_settings_is_one_line(tmp_path, content):
+    (tmp_path / "train.json").write_bytes(content)
+    with pytest.raises(InputError, match=r"expected .*train.json of diffumask train, got another"):
+        check_folder(tmp_path, {})
