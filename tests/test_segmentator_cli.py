@@ -175,3 +175,44 @@ def test_training_refuses_what_it_cannot_use(data: Path, tmp_path: Path) -> None
         "segmentator", "train", "--data", tmp_path / "nowhere", *out
     )
     assert not (tmp_path / "head.safetensors").exists()
+
+
+def test_a_training_that_was_killed_after_its_head_was_written_is_finished(
+    data: Path, tiny_random_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "head.safetensors"
+    few = ["--steps", 2, "--batch-size", 2, "--views", 1, "--size", 16, "--held-out", 0.3]
+    words = ["segmentator", "train", "--data", data, "--model", tiny_random_folder, "-o", out, *few]
+
+    def killed(folder: Path) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("diffumask.segmentator.training.finish", killed)
+        assert call(*words).exit_code == 130
+    content = out.read_bytes()
+    out.with_suffix(".md").unlink()  # as if the kill came between the two
+    assert f"the head is in {out}" in done(*words)
+    assert out.read_bytes() == content
+    assert out.with_suffix(".md").is_file()
+    assert not (out.with_suffix(".training") / "state.safetensors").exists()
+    assert "expected a free name for the head" in refused(*words)
+
+
+def test_a_head_of_something_else_is_not_overwritten_by_a_training_that_goes_on(
+    data: Path, tiny_random_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "head.safetensors"
+    few = ["--steps", 2, "--batch-size", 2, "--views", 1, "--size", 16, "--held-out", 0.3]
+    words = ["segmentator", "train", "--data", data, "--model", tiny_random_folder, "-o", out, *few]
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("diffumask.segmentator.file.save_new", killed)
+        assert call(*words).exit_code == 130
+    out.write_bytes(b"thesis")
+    assert "expected a free name for the head" in refused(*words)
+    assert out.read_bytes() == b"thesis"
+    assert not out.with_suffix(".md").exists()
