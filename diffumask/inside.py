@@ -52,6 +52,21 @@ def read_inside(folder: Path, name: str) -> bytes:
         return file.read()
 
 
+def read_text(folder: Path, name: str) -> str:
+    """Read a file of lines as `read_inside` does, nothing where it is not there.
+
+    Raises InputError for a link that leads out, and for what is no file.
+    """
+    try:
+        return read_inside(folder, name).decode("utf-8", errors="replace")
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    except OSError as error:
+        raise InputError(
+            f"expected {name} as a file in {folder}, got {error.strerror}; put it in its place"
+        ) from error
+
+
 def create(folder: Path, name: str) -> BinaryIO:
     """Open a new file to write, in place of one that is there. Raises OSError."""
     remove(folder, name)

@@ -5,12 +5,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from diffumask.inside import read_text
 from diffumask.records import (
     METADATA_FILE,
     is_dropped,
     listed_records,
     parse_line,
-    read_text,
     scan_records,
 )
 

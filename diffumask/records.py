@@ -17,7 +17,7 @@ from PIL import Image as PillowImage
 from diffumask.checksums import FILES, file_sizes, is_torn, stamp
 from diffumask.draw import voc_palette
 from diffumask.errors import InputError
-from diffumask.inside import leads_out, read_inside
+from diffumask.inside import leads_out, read_inside, read_text
 from diffumask.item_record import (
     IMAGE,
     IMAGES_FOLDER,
@@ -191,21 +191,6 @@ def _record(folder: Path, name: str, tree: Any) -> Record:
         ) from error
 
 
-def read_text(folder: Path, name: str) -> str:
-    """Read a file of lines in a dataset, nothing where it is not there.
-
-    Raises InputError for a link that leads out, and for what is no file.
-    """
-    try:
-        return read_inside(folder, name).decode("utf-8", errors="replace")
-    except (FileNotFoundError, NotADirectoryError):
-        return ""
-    except OSError as error:
-        raise InputError(
-            f"expected {name} as a file in {folder}, got {error.strerror}; put it in its place"
-        ) from error
-
-
 def found_files(folder: Path) -> dict[str, int]:
     """Return the bytes of each file in the folders of items, by its path in the dataset."""
     return {
@@ -224,7 +209,8 @@ def present_files(folder: Path, record: Record) -> list[str]:
 def has_maps(folder: Path, record: Record) -> bool:
     """Tell whether the heat maps of an item were kept in the folder."""
     path = folder / file_paths(record.name)[MAPS]
-    return path.is_file() and not leads_out(folder, path)
+    is_out = path.parent.is_symlink() or (path.is_symlink() and leads_out(folder, path))
+    return path.is_file() and not is_out
 
 
 def _torn_files(

@@ -13,6 +13,7 @@ from typing import Any
 from diffumask.aside import set_aside
 from diffumask.atomic import writing
 from diffumask.errors import InputError
+from diffumask.inside import read_text
 from diffumask.item_check import Checked, Problem, check_files
 from diffumask.item_record import (
     IMAGES_FOLDER,
@@ -25,7 +26,7 @@ from diffumask.item_record import (
 )
 from diffumask.json_kinds import parse
 from diffumask.lock import locked
-from diffumask.records import JOURNAL_FILE, METADATA_FILE, parse_line, read_text
+from diffumask.records import JOURNAL_FILE, METADATA_FILE, parse_line
 from diffumask.store import read_run, replace_records
 from diffumask.types import BACKGROUND_ID, IGNORE_ID
 
