@@ -245,6 +245,9 @@ def read_run(folder: Path) -> Run:
 
 def _refuse_foreign(folder: Path) -> None:
     others = set(os.listdir(folder)) - {LOCK_FILE, PARTIAL_FOLDER}
+    for name in (IMAGES_FOLDER, MASKS_FOLDER):  # as earlier versions left them after a kill
+        if (folder / name).is_dir() and not os.listdir(folder / name):
+            others.discard(name)
     found = {name for name in others if not is_partial(name)}
     if found and RUN_FILE not in found:
         raise InputError(

@@ -357,3 +357,14 @@ def test_facts_are_set_in_the_lines_of_items_and_nothing_else_changes(tmp_path):
     assert {name for name in before if after[name] != before[name]} == {Path("metadata.jsonl")}
     with pytest.raises(KeyError):
         annotate(tmp_path, {"Bird_000009": {"verdict": "kept"}})
+
+
+def test_empty_folders_that_a_kill_left_block_nothing(tmp_path):
+    for name in ("images", "masks"):
+        (tmp_path / name).mkdir()
+    fill(tmp_path, "Bird_000000")
+    assert len(read_records(tmp_path)) == 1
+    (tmp_path / "other/images").mkdir(parents=True)
+    (tmp_path / "other/images/thesis.png").write_bytes(b"x")
+    with pytest.raises(InputError, match="with 'images' in it"):
+        fill(tmp_path / "other", "Bird_000000")
