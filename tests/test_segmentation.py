@@ -268,7 +268,7 @@ def test_pixels_that_are_255_have_no_part_in_the_loss():
 def test_training_learns_two_colours():
     network = small_segformer()
     chosen = FitSettings(
-        num_steps=40, batch_size=4, learning_rate=1e-2, precision="float32", size_hw=(32, 40)
+        num_steps=80, batch_size=4, learning_rate=1e-2, precision="float32", size_hw=(32, 40)
     )
     fit(network, squares(8), chosen)
     pairs = squares(4)
