@@ -6,13 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from diffumask.inside import read_text
-from diffumask.records import (
-    METADATA_FILE,
-    is_dropped,
-    listed_records,
-    parse_line,
-    scan_records,
-)
+from diffumask.records import METADATA_FILE, listed_records, parse_line, scan_records
 
 SHOWN = 5  # names in a line of text
 
@@ -55,7 +49,7 @@ def left_out(folder: Path, with_dropped: bool = False, broken: Iterable[str] = (
     """
     whole, _ = scan_records(folder)
     lost = (listed_records(folder).keys() - whole.keys()) | set(broken)
-    dropped = [name for name, record in whole.items() if is_dropped(record) and not with_dropped]
+    dropped = [name for name, record in whole.items() if record.is_dropped and not with_dropped]
     lines = [line for line in read_text(folder, METADATA_FILE).split("\n") if line]
     return LeftOut(
         folder,

@@ -228,7 +228,7 @@ def test_a_spoiled_dataset_is_taken_or_refused_in_one_line(name, whole, tmp_path
         database=None,
         deadline=None,
         phases=list(Phase) if EXAMPLES else [Phase.generate],
-        suppress_health_check=list(HealthCheck),
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     )
     simplest: dict[str, bytes] = {}
 

@@ -147,10 +147,10 @@ def test_files_are_written_byte_by_byte_as_before_there_was_a_type(tmp_path):
         prompt, 2**62 + 1, np.zeros((2, 3, 3), np.uint8), np.zeros((2, 3), np.uint8), {"area": 1.0}
     )
     facts = {"index": 1, "thresholds": [0.5], "foreground": 0.0, "own": {"é": 1e-7}}
+    item = encode_item("Bird_000001", example, facts)
     for _ in range(2):  # made, and gone on with
         with open_store(tmp_path, {"model": "x", "é": (1, 2)}, {"bird": 3}, {"n": 1}) as store:
             if not store.records:
-                item = encode_item("Bird_000001", example, facts)
                 store.write_batch([item])
     annotate(tmp_path, {"Bird_000001": {"verdict": "kept", "quality": None, "index": 2}})
     repair(tmp_path)

@@ -269,5 +269,5 @@ def test_a_link_to_a_link_out_is_none_within(data, tmp_path, outside):
     put_aside(data / "masks/Bird_000002.png")
     (data / "masks/Bird_000002.png").symlink_to(outside / "masks/Bird_000002.png")
     assert [one.name for one in read_records(data)] == ["Bird_000000"]
-    assert read_run(data)["classes"] == CLASSES
+    assert read_run(data).classes == CLASSES
     assert not Path(tmp_path / "merged").exists()

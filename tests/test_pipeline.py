@@ -211,7 +211,7 @@ def test_a_record_tells_of_an_image_that_was_decoded_in_float32(tmp_path, monkey
     with opened(tmp_path / "again") as store:
         list(remask(tmp_path / "made", store, PLAIN))
     for folder in ("made", "again"):
-        told = [record.get("vae_dtype") for record in read_records(tmp_path / folder)]
+        told = [record.fields.get("vae_dtype") for record in read_records(tmp_path / folder)]
         assert told == ["float32", None]
 
 

@@ -217,7 +217,8 @@ def test_a_state_that_is_torn_or_of_another_model_is_one_line(tmp_path, spoil):
 
 @pytest.mark.parametrize("content", [None, b"", b"[]", b"\xff", b"[" * 9999])
 def test_settings_that_are_torn_or_missing_are_one_line(tmp_path, content):
-    (tmp_path / "state.safetensors").write_bytes(b"")
+    state = tmp_path / "state.safetensors"
+    save_file({"x": torch.zeros(1)}, state, {"step": "1", "ema_step": "1"})
     if content is not None:
         (tmp_path / "settings.json").write_bytes(content)
     with pytest.raises(InputError, match=r"settings of a training in .*; choose another -o"):

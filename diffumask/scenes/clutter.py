@@ -123,7 +123,7 @@ def _ellipse(
 def _draw(
     image: Picture, corners_xy: np.ndarray, colour: Float32[np.ndarray, "3"], outlined: bool = True
 ) -> None:
-    points = np.round(corners_xy * (1 << FRACTION_BITS)).astype(np.int32)[None]
+    points = [np.round(corners_xy * (1 << FRACTION_BITS)).astype(np.int32)]
     cv2.fillPoly(image, points, colour.tolist(), cv2.LINE_AA, FRACTION_BITS)
     if outlined:
         edge = (EDGE_SHADE * colour).tolist()

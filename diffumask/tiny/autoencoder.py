@@ -59,7 +59,7 @@ def train_autoencoder(
     `batch_size` is that of each process.
     """
     device = next(vae.parameters()).device
-    vae.to(memory_format=torch.channels_last)
+    cast(Any, vae).to(memory_format=torch.channels_last)
     reconstruction, rank, num_ranks = shared(Reconstruction(vae), device)
 
     def loss_at(step: int) -> Float[Tensor, ""]:

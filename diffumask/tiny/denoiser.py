@@ -186,7 +186,7 @@ def new_pipeline(
         "vae": vae,
         "text_encoder": text_encoder,
         "tokenizer": tokenizer,
-        "unet": new_unet(vae.config.latent_channels, text_encoder.config.hidden_size),
+        "unet": new_unet(vae.config["latent_channels"], text_encoder.config.hidden_size),
         "scheduler": new_scheduler(),
         "safety_checker": None,
         "feature_extractor": None,
