@@ -20,7 +20,7 @@ from diffusers import (
 )
 from diffusers.hooks import FirstBlockCacheConfig, MagCacheConfig, TaylorSeerCacheConfig
 from diffusers.models.transformers.transformer_flux import FluxIPAdapterAttnProcessor
-from slow_reference import BIRD, HALVES, PLANE, run
+from slow_reference import BIRD, HALVES, PLANE, needs_bfloat16, run
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from torch import Tensor
 from torch.nn import functional
@@ -351,6 +351,7 @@ def test_maps_are_means_of_what_a_cache_leaves(flux: FluxPipeline, config: Any) 
 
 # The network itself warns of norms whose weights stay in single precision.
 @pytest.mark.filterwarnings("ignore:Mismatch dtype")
+@needs_bfloat16
 def test_autocast_rounds_no_more_than_half_precision_does(
     flux: FluxPipeline, tokenizer: CLIPTokenizer
 ) -> None:

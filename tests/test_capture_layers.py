@@ -11,13 +11,15 @@ import torch
 from diffusers import StableDiffusionPipeline
 from diffusers.hooks import PyramidAttentionBroadcastConfig, apply_pyramid_attention_broadcast
 from refusals import refused, with_parts
-from slow_reference import BIRD, Kept, SlowReference, largest_error, run
+from slow_reference import BIRD, Kept, SlowReference, largest_error, needs_bfloat16, run
 
 from diffumask.affinity import propagated
 from diffumask.aggregate import aggregate
 from diffumask.attention import attend, pixel_attention, word_attention
 from diffumask.capture import capture
 from diffumask.errors import InputError
+
+pytestmark = pytest.mark.numeric
 
 
 @pytest.fixture
@@ -123,6 +125,7 @@ def test_images_among_the_words_are_refused(own: Any) -> None:
 # Precision
 
 
+@needs_bfloat16
 @pytest.mark.parametrize("self_attention", [True, "matrix"])
 def test_autocast_does_not_reach_what_is_captured(own: Any, self_attention: bool | str) -> None:
     slow = SlowReference(own, dtype=torch.float32)
