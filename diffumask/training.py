@@ -63,10 +63,10 @@ def train(
     batches it would have seen; with accumulation it is called for the steps times that number,
     one after the other. With a folder, continues from `folder/state.safetensors` if there and
     appends to `folder/log.jsonl`, which is first cut back to the step of the state; of several
-    processes that train together only one `writes`. `on_checkpoint` sees the averaged weights,
-    `on_step` the number of steps done. Raises InputError when the loss is not finite, where the
-    folder cannot be written, and for a state that is damaged or of another model; the last state
-    stays.
+    processes that train together only one `writes`. There `on_checkpoint` sees the averaged
+    weights; `on_step` is told the number of steps done in all. Raises InputError when the loss is
+    not finite, where the folder cannot be written, and for a state that is damaged or of another
+    model; the last state stays.
     """
     model.train()
     wanted = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -99,9 +99,10 @@ def train(
             losses, started = [], time.perf_counter()
         if at_checkpoint:
             # The state comes last, so that what a kill cuts short here is done again.
-            with averaged_weights(model, ema):
-                on_checkpoint(step)
-            if folder and writes:
+            if writes:
+                with averaged_weights(model, ema):
+                    on_checkpoint(step)
+            if writes and folder:
                 _save_state(folder, model, optimizer, ema, step)
     ema.copy_to(wanted)
     model.eval()

@@ -103,8 +103,14 @@ def test_parts_of_a_step_have_the_gradient_of_their_mean():
 def test_only_the_process_that_writes_leaves_files(tmp_path):
     model = nn.Linear(3, 1)
     schedule = Schedule(2, 0.1, log_every=1, checkpoint_every=1)
-    train(model, lambda step: model(torch.ones(1, 3)).mean(), schedule, tmp_path, writes=False)
+    seen = []
+
+    def loss_at(step):
+        return model(torch.ones(1, 3)).mean()
+
+    train(model, loss_at, schedule, tmp_path, seen.append, writes=False)
     assert not list(tmp_path.iterdir())
+    assert not seen
 
 
 SHARED_TRAINING = """

@@ -3,6 +3,7 @@
 import argparse
 import copy
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -53,12 +54,13 @@ def vae(arguments: argparse.Namespace) -> None:
         train_autoencoder(model, images, photos, schedule, folder, batch_size)
 
     train_steps(model, _paced(arguments, schedule, model, train_steps, folder), folder)
-    model.save_pretrained(folder / "trained")
+    if _is_first_process():
+        model.save_pretrained(folder / "trained")
 
 
 def latents(arguments: argparse.Namespace) -> None:
-    """Encode the renders, before several processes want them at once."""
-    _normalised(arguments, renders(arguments))
+    """Encode the renders and learn the tokenizer, before several processes want both at once."""
+    _untrained_pipeline(arguments, renders(arguments))
 
 
 def denoiser(arguments: argparse.Namespace) -> None:
@@ -81,7 +83,8 @@ def denoiser(arguments: argparse.Namespace) -> None:
         )
 
     train_steps(pipeline, _paced(arguments, schedule, pipeline, train_steps, folder), folder)
-    pipeline.save_pretrained(folder / "trained")
+    if _is_first_process():
+        pipeline.save_pretrained(folder / "trained")
 
 
 def decoder(arguments: argparse.Namespace) -> None:
@@ -113,6 +116,11 @@ def export(arguments: argparse.Namespace) -> None:
     pipeline.tokenizer.backend_tokenizer.model.save(str(arguments.out / "tokenizer"))
     for path in arguments.out.rglob("*.json"):
         _make_portable(path)
+
+
+def _is_first_process() -> bool:
+    """Whether this is the one process that writes, of those that `torchrun` started."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _schedule(arguments: argparse.Namespace, plain: Schedule) -> Schedule:
