@@ -71,9 +71,19 @@ def filter_apply(folder: Path, shared: Path) -> tuple[int, str]:
 
 
 def export(folder: Path, shared: Path) -> tuple[int, str]:
-    code, text = call("export", shared / "data", "--format", "voc", "-o", folder / "out")
-    taken = code == 2 and (folder / "out/ImageSets").is_dir() and "new or empty folder" in text
-    return (0, "") if taken else (code, text)  # what is there is whole
+    told = call("export", shared / "data", "--format", "voc", "-o", folder / "out")
+    return unless_taken(told, folder / "out/ImageSets")
+
+
+def import_masks(folder: Path, shared: Path) -> tuple[int, str]:
+    source = (shared / "data/masks", "--format", "png", "--data", shared / "data")
+    return unless_taken(call("import", *source, "-o", folder / "out"), folder / "out/masks")
+
+
+def unless_taken(told: tuple[int, str], there: Path) -> tuple[int, str]:
+    """Count a command as done that is refused since its folder is there: then that is whole."""
+    code, text = told
+    return (0, "") if code == 2 and there.is_dir() and "new or empty folder" in text else told
 
 
 SCENARIOS: dict[str, Callable[[Path, Path], tuple[int, str]]] = {
@@ -88,6 +98,7 @@ SCENARIOS: dict[str, Callable[[Path, Path], tuple[int, str]]] = {
     "augment": lambda folder, shared: call("augment", shared / "data", "-o", folder / "out"),
     "filter": filter_apply,
     "export": export,
+    "import": import_masks,
     "verify": lambda folder, shared: call("verify", folder / "broken", "--repair"),
     "upload": lambda folder, shared: call("upload", shared / "data", f"file://{folder / 'out'}"),
     "train": train,

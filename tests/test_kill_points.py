@@ -24,8 +24,8 @@ BETWEEN = 3
 # Of a training that went on: its pace, and the mean loss since then.
 OWN = re.compile(rb'"(steps_per_s|seconds|loss)": [0-9.]+')
 COMMANDS = [
-    *("generate", "scenes", "merge", "remask", "augment", "filter", "export", "upload"),
-    *("verify", "train", "segmentator"),
+    *("generate", "scenes", "merge", "remask", "augment", "filter", "export", "import"),
+    *("upload", "verify", "train", "segmentator"),
 ]
 
 
