@@ -409,3 +409,10 @@ def test_no_images_are_refused():
 def test_a_class_id_without_a_label_stops_the_training():
     with pytest.raises(InputError, match="got 12"):
         fit(small_segformer(labels=Labels({"bird": 3})), squares(2), FitSettings(num_steps=1))
+
+
+def test_a_batch_too_small_to_be_normalised_is_one_line():
+    pair = Pair(np.zeros((32, 32, 3), np.uint8), np.zeros((32, 32), np.uint8))
+    network = new_network("upernet-tiny", LABELS, 0, "cpu")
+    with pytest.raises(InputError, match="got 1 images of 32x32; take a larger batch or size"):
+        fit(network, [pair], FitSettings(num_steps=1, batch_size=1, precision="float32"))

@@ -10,7 +10,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import torch
 from jaxtyping import Float, Int64, UInt8
-from torch import Tensor
+from torch import Tensor, nn
 
 from diffumask.augment.pairs import FILL_COLOUR, Pair, SizeHW, resized
 from diffumask.errors import InputError
@@ -125,11 +125,25 @@ def fit(
                 torch.autocast(network.device.type, dtype, enabled=dtype != torch.float32),
             ):
                 torch.manual_seed(_seed(settings.seed, 1, part * num_ranks + rank))
-                return together(pixels, labels)
+                return _loss(together, pixels, labels)
 
         train(
             network, loss_at, _schedule(settings), folder, on_checkpoint, on_step, writes=rank == 0
         )
+
+
+def _loss(network: nn.Module, pixels: Tensor, labels: Tensor) -> Float[Tensor, ""]:
+    """Return the loss of a batch. Raises InputError for one too small to be normalised."""
+    try:
+        return network(pixels, labels)
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):  # of torch's batch normalisation
+            raise
+        n, _, height, width = pixels.shape
+        raise InputError(
+            f"expected more pixels for the batch normalisation of this network, got {n} images of "
+            f"{height}x{width}; take a larger batch or size"
+        ) from error
 
 
 def _schedule(settings: FitSettings) -> Schedule:
