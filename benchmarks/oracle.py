@@ -92,7 +92,7 @@ def render_pairs(
     return np.stack(images), np.stack(class_maps)
 
 
-def _degrade(
+def degrade(
     image: UInt8[np.ndarray, "h w 3"], rng: np.random.Generator
 ) -> UInt8[np.ndarray, "h w 3"]:
     """Blur and add noise by a random amount, as a generator's images are softer than renders."""
@@ -112,7 +112,7 @@ def train_oracle(work: Path, num_steps: int, num_renders: int) -> None:
     def loss_at(step: int) -> Float[Tensor, ""]:
         rng = np.random.default_rng((1, step))
         chosen = rng.integers(num_renders, size=BATCH_SIZE)
-        batch = np.stack([_degrade(images[index], rng) for index in chosen])
+        batch = np.stack([degrade(images[index], rng) for index in chosen])
         # Every other pixel is enough; which ones is random, as their grid is half a pixel off.
         top, left = rng.integers(2, size=2)
         truth = torch.from_numpy(class_maps[chosen][:, top::2, left::2].copy()).long()
