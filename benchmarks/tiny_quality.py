@@ -1,9 +1,10 @@
-"""How good is `tiny`? Presence of the prompted class, IoU of attention masks, seconds an image.
+"""How good is `tiny`? What two judges see on its images, IoU of raw attention, seconds an image.
 
-    python benchmarks/tiny_quality.py [--n 20] [--out benchmarks/results/tiny_quality.md]
+    python benchmarks/tiny_quality.py [--n 20] [--out tiny_quality.md] [--sheet tiny_sheet.jpg]
 
-An oracle trained on renders (benchmarks/oracle.py) says which pixels of a generated image show
-which class. Prompts, seeds and settings are those of `diffumask generate`.
+The oracle (benchmarks/oracle.py) says which pixels show which class, the classifier
+(benchmarks/classifier.py) names the crop. Prompts, seeds and settings are those of
+`diffumask generate`. The sheet shows the first eight images of every class, to look at.
 """
 
 import argparse
@@ -12,121 +13,120 @@ import platform
 import shlex
 import statistics
 import sys
-import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
+import cv2
 import numpy as np
 import torch
-from oracle import MIN_AREA, evaluate_oracle, load_oracle, predict
+from classifier import evaluate_classifier
+from oracle import MIN_AREA, evaluate_oracle
+from tiny_judges import BATCH_SIZE, Judged, JudgedPair, distance_to_renders, judge, judge_pairs
 
-from diffumask.masks import enlarge
 from diffumask.metrics import iou
 from diffumask.models import ModelSpec, load, resolve
-from diffumask.prompts.build import build
-from diffumask.prompts.vocabulary import Vocabulary, load_vocabulary
-from diffumask.sample import SampleSettings, sample
-from diffumask.seeds import item_seed
-from diffumask.types import Heat, Mask
+from diffumask.prompts.vocabulary import load_vocabulary
 
 THRESHOLDS = np.arange(0.10, 0.91, 0.02).round(2)
-BATCH_SIZE = 10
-PRESENCE_GOAL, LOWEST_PRESENCE_GOAL, IOU_GOAL, SECONDS_GOAL = 0.95, 0.80, 0.65, 1.5
+SHEET_COLUMNS = 8
+One = TypeVar("One", Judged, JudgedPair)
 
 
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """One generated image: its heat map and what the oracle sees of the prompted class."""
-
-    class_name: str
-    heat: Heat
-    truth: Mask
-    seconds: float
-
-    @property
-    def present(self) -> bool:
-        """Whether the oracle sees the class on enough of the image."""
-        return float(self.truth.mean()) >= MIN_AREA
-
-
-def judge(spec: ModelSpec, vocabulary: Vocabulary, n: int, run_seed: int) -> Iterator[Judged]:
-    """Generate `n` images of every class and let the oracle look at them."""
-    pipe, oracle = load(spec), load_oracle()
-    settings = SampleSettings(
-        spec.num_inference_steps,
-        spec.guidance_scale,
-        spec.height,
-        spec.width,
-        vocabulary.negative_prompt,
-    )
-    names = [entry.name for entry in vocabulary.classes]
-    jobs = [(name, item_seed(run_seed, name, index)) for name in names for index in range(n)]
-    for start in range(0, len(jobs), BATCH_SIZE):
-        batch = jobs[start : start + BATCH_SIZE]
-        prompts = [build(vocabulary, name, seed) for name, seed in batch]
-        started = time.perf_counter()
-        samples = sample(pipe, prompts, [seed for _, seed in batch], settings)
-        seconds = (time.perf_counter() - started) / len(batch)
-        class_maps = predict(oracle, [one.image for one in samples])
-        for one, class_map in zip(samples, class_maps, strict=True):
-            (target,) = one.prompt.targets
-            truth = class_map == target.class_id
-            heat = enlarge(one.heats[target.word], truth.shape)
-            yield Judged(target.class_name, heat, truth, seconds)
-        print(f"{start + len(batch)}/{len(jobs)} images", file=sys.stderr, flush=True)
+def share_by_class(
+    rows: Sequence[One], class_of: Callable[[One], str], holds: Callable[[One], bool]
+) -> dict[str, float]:
+    """Return the share of each class's images for which something holds."""
+    per_class = defaultdict(list)
+    for one in rows:
+        per_class[class_of(one)].append(holds(one))
+    return {name: statistics.mean(values) for name, values in per_class.items()}
 
 
 def iou_by_class(judged: Sequence[Judged], threshold: float) -> dict[str, float]:
     """Return the mean IoU over the images of each class on which the class is present."""
     per_class = defaultdict(list)
     for one in judged:
-        if one.present:
+        if one.is_present:
             per_class[one.class_name].append(iou(one.heat > threshold, one.truth))
     return {name: statistics.mean(values) for name, values in per_class.items()}
 
 
-def presence_by_class(judged: Sequence[Judged]) -> dict[str, float]:
-    """Return the share of the images of each class on which the class is present."""
-    per_class = defaultdict(list)
+def sheet(judged: Sequence[Judged]) -> np.ndarray:
+    """Lay out the first images of every class, a class a row, named at its left."""
+    rows = defaultdict(list)
     for one in judged:
-        per_class[one.class_name].append(one.present)
-    return {name: statistics.mean(values) for name, values in per_class.items()}
+        rows[one.class_name].append(one.image)
+    drawn = []
+    for name, images in rows.items():
+        label = np.full((images[0].shape[0], 110, 3), 255, np.uint8)
+        cv2.putText(label, name, (4, 68), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
+        drawn.append(np.hstack([label, *images[:SHEET_COLUMNS]]))
+    return np.vstack(drawn)
 
 
-def report(judged: Sequence[Judged], spec: ModelSpec, oracle_miou: dict[str, float]) -> str:
+def report(
+    judged: Sequence[Judged],
+    pairs: Sequence[JudgedPair],
+    spec: ModelSpec,
+    judges: Mapping[str, float],
+) -> str:
     """Write the figures as Markdown, each beside its goal."""
-    presence = presence_by_class(judged)
+    present = share_by_class(judged, lambda one: one.class_name, lambda one: one.is_present)
+    named = share_by_class(
+        judged, lambda one: one.class_name, lambda one: one.named == one.class_name
+    )
     curve = {t: statistics.mean(iou_by_class(judged, t).values()) for t in THRESHOLDS}
     best = max(curve, key=lambda threshold: curve[threshold])
     ious = iou_by_class(judged, best)
-    seconds = statistics.median(one.seconds for one in judged)
-    worst = min(presence, key=lambda name: presence[name])
-    count = len(judged) // len(presence)
+    worst = min(present, key=lambda name: present[name])
+    with_sub_class = [one for one in judged if one.prompt.sub_class]
+    figures = [
+        *((name, f"{value:.3f}", "") for name, value in judges.items()),
+        ("class present, mean", f"{statistics.mean(present.values()):.3f}", "0.98"),
+        (f"class present, lowest ({worst})", f"{present[worst]:.3f}", "0.90"),
+        ("classifier names the class", f"{statistics.mean(named.values()):.3f}", "0.85"),
+        (
+            "classifier names the sub-class",
+            f"{_share(one.named_sub_class == one.prompt.sub_class for one in with_sub_class):.3f}",
+            "0.70",
+        ),
+        ("two objects: both present", f"{_share(one.are_present for one in pairs):.3f}", "0.85"),
+        ("two objects: and told apart", f"{_share(one.are_told_apart for one in pairs):.3f}", ""),
+        ("Fréchet distance to renders", f"{distance_to_renders(judged):.2f}", ""),
+        (f"mIoU of raw attention at {best:.2f}", f"{curve[best]:.3f}", ""),
+        (
+            f"s/image, median, batches of {BATCH_SIZE}",
+            f"{statistics.median(one.seconds for one in judged):.2f}",
+            "0.6",
+        ),
+    ]
     lines = [
         "# Quality of `tiny`",
         "",
         f"Command: `python {shlex.join(sys.argv)}`.",
-        f"{count} images of each of {len(presence)} classes, {spec.num_inference_steps} steps,",
-        f"guidance {spec.guidance_scale}; {os.cpu_count()} cores, torch {torch.__version__},",
+        f"{len(judged) // len(present)} images of each of {len(present)} classes, and",
+        f"{len(pairs)} of two objects; {spec.num_inference_steps} steps, guidance",
+        f"{spec.guidance_scale}; {os.cpu_count()} cores, torch {torch.__version__},",
         f"Python {platform.python_version()}.",
         "",
         "| figure | reached | goal |",
         "|---|---|---|",
-        *(f"| oracle mIoU, {name} | {value:.3f} | 0.90 |" for name, value in oracle_miou.items()),
-        f"| (a) class present, mean | {statistics.mean(presence.values()):.3f} | {PRESENCE_GOAL} |",
-        f"| (a) class present, lowest ({worst}) | {presence[worst]:.3f} | {LOWEST_PRESENCE_GOAL} |",
-        f"| (b) mIoU of attention at {best:.2f} | {curve[best]:.3f} | {IOU_GOAL} |",
-        f"| (c) s/image, median, batches of {BATCH_SIZE} | {seconds:.2f} | {SECONDS_GOAL} |",
+        *(f"| {name} | {value} | {goal} |" for name, value, goal in figures),
         "",
-        f"A class is present where the oracle sees it on at least {MIN_AREA:.0%} of the image.",
-        "(b) is the mean over classes of the mean IoU over the images where the class is present,",
-        "with one threshold for all.",
+        f"A class is present where the oracle sees it on at least {MIN_AREA:.0%} of the image; the",
+        "classifier looks at the crop around all that the oracle takes for an object, and the",
+        "Fréchet distance is that of its features from those of as many crops of renders. mIoU is",
+        "the mean over classes of the mean IoU over the images where the class is present, with",
+        "one threshold for all.",
         "",
-        "| class | present | IoU |",
-        "|---|---|---|",
-        *(f"| {name} | {presence[name]:.2f} | {ious.get(name, 0):.3f} |" for name in presence),
+        "| class | present | named | IoU |",
+        "|---|---|---|---|",
+        *(
+            f"| {name} | {present[name]:.2f} | {named[name]:.2f} | {ious.get(name, 0):.3f} |"
+            for name in present
+        ),
         "",
         "| threshold | mIoU |",
         "|---|---|",
@@ -135,22 +135,34 @@ def report(judged: Sequence[Judged], spec: ModelSpec, oracle_miou: dict[str, flo
     return "\n".join(lines) + "\n"
 
 
+def _share(values) -> float:
+    return statistics.mean(map(bool, values))
+
+
 def main() -> None:
-    """Measure and print, and write the report where asked."""
+    """Measure and print, and write the report and the sheet where asked."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--model", default="tiny")
     parser.add_argument("--n", type=int, default=20, help="images per class")
+    parser.add_argument("--pairs", type=int, default=8, help="two-object images per class")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--sheet", type=Path)
     arguments = parser.parse_args()
-    spec = resolve(arguments.model)
-    judged = list(judge(spec, load_vocabulary("tiny"), arguments.n, arguments.seed))
-    text = report(judged, spec, evaluate_oracle())
+    spec, vocabulary = resolve(arguments.model), load_vocabulary("tiny")
+    pipe = load(spec)
+    judged = list(judge(pipe, spec, vocabulary, arguments.n, arguments.seed))
+    pairs = list(judge_pairs(pipe, spec, vocabulary, arguments.pairs, arguments.seed))
+    judges = {f"oracle mIoU, {name}": value for name, value in evaluate_oracle().items()}
+    judges |= {f"classifier, {name}": value for name, value in evaluate_classifier().items()}
+    text = report(judged, pairs, spec, judges)
     print(text)
     if arguments.out:
         arguments.out.write_text(text, "utf-8")
+    if arguments.sheet:
+        cv2.imwrite(str(arguments.sheet), sheet(judged)[..., ::-1])
 
 
 if __name__ == "__main__":
