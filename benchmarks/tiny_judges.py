@@ -1,24 +1,29 @@
 """Generate with a model of the world of `tiny`, and let the oracle and the classifier look."""
 
+import math
+import statistics
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from classifier import crop_around, judged, load_classifier, render_crops, sub_class_names
-from diffusers import DiffusionPipeline
+from diffusers import AutoencoderKL, DiffusionPipeline
 from domain_distance import frechet
 from jaxtyping import Float
 from oracle import MIN_AREA, load_oracle, predict
+from torch.nn import functional
 
 from diffumask.masks import enlarge
 from diffumask.models import ModelSpec
 from diffumask.prompts.build import build
 from diffumask.prompts.vocabulary import Vocabulary
 from diffumask.sample import SampleSettings, sample
-from diffumask.scenes import load_catalog
+from diffumask.scenes import load_catalog, render_scene
 from diffumask.seeds import item_seed
+from diffumask.tiny.autoencoder import decode, encode, to_tensor
 from diffumask.types import ClassMap, Heat, Image, Mask, Prompt, Sample
 
 BATCH_SIZE = 10
@@ -113,6 +118,17 @@ def distance_to_renders(rows: Sequence[Judged]) -> float:
     crops, _ = render_crops(RENDERS_SEED, len(rows), "train", strong=False)
     _, _, wanted = judged(load_classifier(), list(crops))
     return frechet(np.stack([one.features for one in rows]).astype(float), wanted.astype(float))
+
+
+@torch.no_grad()
+def autoencoder_psnr_db(vae: AutoencoderKL, count: int = 100) -> float:
+    """Return the PSNR of unseen renders that were encoded and decoded, of their mean error."""
+    squares = []
+    for seed in range(RENDERS_SEED, RENDERS_SEED + count):
+        image = to_tensor(render_scene(seed).image[None])
+        rebuilt = decode(vae, encode(vae, image).mode()).clamp(-1, 1)
+        squares.append(functional.mse_loss(rebuilt, image).item())
+    return -10 * math.log10(statistics.mean(squares) / 4)
 
 
 def _generated(

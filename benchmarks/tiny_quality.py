@@ -23,7 +23,15 @@ import numpy as np
 import torch
 from classifier import evaluate_classifier
 from oracle import MIN_AREA, evaluate_oracle
-from tiny_judges import BATCH_SIZE, Judged, JudgedPair, distance_to_renders, judge, judge_pairs
+from tiny_judges import (
+    BATCH_SIZE,
+    Judged,
+    JudgedPair,
+    autoencoder_psnr_db,
+    distance_to_renders,
+    judge,
+    judge_pairs,
+)
 
 from diffumask.metrics import iou
 from diffumask.models import ModelSpec, load, resolve
@@ -155,7 +163,8 @@ def main() -> None:
     pipe = load(spec)
     judged = list(judge(pipe, spec, vocabulary, arguments.n, arguments.seed))
     pairs = list(judge_pairs(pipe, spec, vocabulary, arguments.pairs, arguments.seed))
-    judges = {f"oracle mIoU, {name}": value for name, value in evaluate_oracle().items()}
+    judges = {"autoencoder, PSNR of unseen renders in dB (goal 32)": autoencoder_psnr_db(pipe.vae)}
+    judges |= {f"oracle mIoU, {name}": value for name, value in evaluate_oracle().items()}
     judges |= {f"classifier, {name}": value for name, value in evaluate_classifier().items()}
     text = report(judged, pairs, spec, judges)
     print(text)
