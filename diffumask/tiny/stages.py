@@ -71,7 +71,13 @@ def denoiser(arguments: argparse.Namespace) -> None:
     start = _exported_pipeline if arguments.start else _untrained_pipeline
     pipeline, encoded = start(arguments, data)
     pipeline.to(arguments.device)
-    plain = Schedule(DENOISER_STEPS, learning_rate=6e-4, ema_decay=0.999, weight_decay=1e-2)
+    plain = Schedule(
+        DENOISER_STEPS,
+        learning_rate=6e-4,
+        ema_decay=0.999,
+        weight_decay=1e-2,
+        checkpoint_every=250,  # minutes on a CPU, which may be taken away
+    )
     schedule = _schedule(arguments, plain)
     shares = even_shares(data.class_names)
     batch_size = arguments.batch_size or DENOISER_BATCH_SIZE
