@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from diffumask.inside import read_text
-from diffumask.records import METADATA_FILE, listed_records, parse_line, scan_records
+from diffumask.records import METADATA_FILE, listed_records, names_item, scan_records
 
 SHOWN = 5  # names in a line of text
 
@@ -47,13 +47,14 @@ def left_out(folder: Path, with_dropped: bool = False, broken: Iterable[str] = (
 
     Raises InputError as `records.read_text`.
     """
-    whole, _ = scan_records(folder)
-    lost = (listed_records(folder).keys() - whole.keys()) | set(broken)
+    listed = listed_records(folder)
+    whole, _ = scan_records(folder, listed)
+    lost = (listed.keys() - whole.keys()) | set(broken)
     dropped = [name for name, record in whole.items() if record.is_dropped and not with_dropped]
     lines = [line for line in read_text(folder, METADATA_FILE).split("\n") if line]
     return LeftOut(
         folder,
         tuple(sorted(dropped)),
         tuple(sorted(lost)),
-        sum(parse_line(line) is None for line in lines),
+        sum(not names_item(line) for line in lines),
     )

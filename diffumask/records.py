@@ -140,12 +140,17 @@ def whole_records(folder: Path) -> list[Record]:
     return list(records.values())
 
 
-def scan_records(folder: Path) -> tuple[dict[str, Record], list[str]]:
-    """Return what `read_records` does, by item name, and the paths of files that are cut short."""
+def scan_records(
+    folder: Path, listed: Mapping[str, Record] | None = None
+) -> tuple[dict[str, Record], list[str]]:
+    """Return what `read_records` does, by item name, and the paths of files that are cut short.
+
+    `listed` is what `listed_records` gave, if that was called already.
+    """
     records, torn = {}, []
     with _collector_paused():
         found = found_files(folder)
-        for name, record in listed_records(folder).items():
+        for name, record in (listed_records(folder) if listed is None else listed).items():
             paths = file_paths(name)
             cut = _torn_files(folder, paths, record, found)
             torn += cut
@@ -268,6 +273,11 @@ def parse_line(line: str) -> Record | None:
     """
     tree = _parsed(line)
     return None if named_item(tree) is None else Record.from_json(tree)
+
+
+def names_item(line: str) -> bool:
+    """Tell whether a line of metadata.jsonl names files in the folder, whatever else it tells."""
+    return named_item(_parsed(line)) is not None
 
 
 def _parsed(line: str) -> Any:

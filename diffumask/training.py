@@ -97,12 +97,11 @@ def train(
             if folder and writes:
                 _log(folder, step, mean_loss, len(losses) / (time.perf_counter() - started))
             losses, started = [], time.perf_counter()
-        if at_checkpoint:
+        if at_checkpoint and writes:
             # The state comes last, so that what a kill cuts short here is done again.
-            if writes:
-                with averaged_weights(model, ema):
-                    on_checkpoint(step)
-            if writes and folder:
+            with averaged_weights(model, ema):
+                on_checkpoint(step)
+            if folder:
                 _save_state(folder, model, optimizer, ema, step)
     ema.copy_to(wanted)
     model.eval()

@@ -80,3 +80,11 @@ def test_a_dropped_item_that_is_wanted_and_a_whole_dataset_leave_nothing_out(tmp
     folder = dataset(tmp_path / "data", class_maps(2), dropped=["Bird_000001"])
     assert left_out(folder).dropped == ("Bird_000001",)
     assert not left_out(folder, with_dropped=True)
+
+
+def test_a_wrong_line_that_a_later_one_replaces_leaves_nothing_out(tmp_path):
+    folder = dataset(tmp_path / "data", class_maps(2))
+    lines = (folder / "metadata.jsonl").read_text("utf-8")
+    wrong = json.loads(lines.splitlines()[0]) | {"targets": []}
+    (folder / "metadata.jsonl").write_text(f"{json.dumps(wrong)}\n{lines}", "utf-8")
+    assert not left_out(folder)
