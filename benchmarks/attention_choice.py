@@ -21,8 +21,8 @@ import numpy as np
 import torch
 from oracle import MIN_AREA, load_oracle, predict
 
-from diffumask.aggregate import MERGES, PRESETS, aggregate
-from diffumask.capture import capture
+from diffumask.attention.aggregate import MERGES, PRESETS, aggregate
+from diffumask.attention.capture import capture
 from diffumask.metrics import iou
 from diffumask.models import ModelSpec, load, resolve
 from diffumask.prompts.build import build

@@ -26,14 +26,15 @@ from oracle import MIN_AREA, load_oracle, predict
 from proof_world import CLASS_IDS, SEEN, UNSEEN, diffumask
 from segmentator_tables import Judged, Setup, figure, report
 
+from diffumask.dataset.items import read_image, read_records
+from diffumask.dataset.maps import read_maps
 from diffumask.labelled.coding import Classes, Wish
 from diffumask.labelled.folder import open_labelled
-from diffumask.maps import read_maps
-from diffumask.masks import MaskSettings, make_class_map
+from diffumask.masks.class_map import MaskSettings, make_class_map
+from diffumask.masks.prompted import find_prompted
+from diffumask.masks.sources import MaskSource
 from diffumask.metrics import boundary_f, boundary_tolerance_px, iou
 from diffumask.models import load_autoencoder, resolve, vae_fingerprint
-from diffumask.prompted import find_prompted
-from diffumask.records import read_image, read_records
 from diffumask.scenes import load_catalog
 from diffumask.scenes.__main__ import write_scenes
 from diffumask.segmentator import (
@@ -47,7 +48,6 @@ from diffumask.segmentator import (
 from diffumask.segmentator.features import decoded_states, encode_images
 from diffumask.segmentator.heads import probabilities
 from diffumask.segmentator.source import objects_of
-from diffumask.sources import MaskSource
 from diffumask.types import Sample
 
 SIZES = (10, 30, 100, 300, 800)

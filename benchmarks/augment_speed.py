@@ -28,10 +28,10 @@ import cv2
 import numpy as np
 
 from diffumask.augment.compose import OPERATIONS, AugmentSettings, augment_item
-from diffumask.augment.source import Source, open_source
-from diffumask.records import encode_class_map, encode_image, item_name
+from diffumask.dataset.items import encode_class_map, encode_image, item_name
+from diffumask.dataset.reader import Source, open_source
+from diffumask.dataset.store import open_store
 from diffumask.scenes import render_scene
-from diffumask.store import open_store
 from diffumask.types import Example, Prompt, Target
 
 NO_OPERATION = dict.fromkeys(OPERATIONS, 0.0)

@@ -27,11 +27,11 @@ from diffumask.calibration.fit import THRESHOLDS, Curves, CurvesOf, Fit, fit, he
 from diffumask.calibration.plot import draw_curves
 from diffumask.calibration.references import Known, find_reference
 from diffumask.calibration.sampled import Job, sampled_cases
+from diffumask.generation.plan import plan
 from diffumask.models import ModelSpec, load, resolve
-from diffumask.plan import plan
 from diffumask.prompts.build import build
 from diffumask.prompts.vocabulary import Vocabulary, load_vocabulary
-from diffumask.sample import SampleSettings
+from diffumask.sampling.sample import SampleSettings
 
 BATCH_SIZE = 10
 MASK_COUNTS = (5, 10, 20, 50)

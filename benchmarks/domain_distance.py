@@ -9,7 +9,7 @@ from diffusers import DiffusionPipeline
 from jaxtyping import Float64
 from oracle import load_oracle
 
-from diffumask.observe import encode
+from diffumask.sampling.observe import encode
 from diffumask.tiny.autoencoder import decode, to_tensor
 from diffumask.types import Image
 

@@ -29,11 +29,11 @@ from diffumask.cli.lora import Request
 from diffumask.cli.lora import run as train
 from diffumask.draw import contact_sheet, overlay
 from diffumask.lora import lora_applied, read_lora
-from diffumask.masks import MaskSettings, make_class_map
+from diffumask.masks.class_map import MaskSettings, make_class_map
 from diffumask.metrics import class_ious, confusion_matrix
 from diffumask.models import load, resolve
-from diffumask.observe import observe
-from diffumask.sample import SampleSettings, sample
+from diffumask.sampling.observe import observe
+from diffumask.sampling.sample import SampleSettings, sample
 from diffumask.types import ClassMap, Image, Prompt, Sample
 
 RESULTS = Path(__file__).parent / "results"
@@ -246,7 +246,7 @@ deviation over plain renders and those of the domain.
 ## Masks
 
 mIoU over the classes of the captions, against the exact masks of held-out renders. The attention is
-that of `diffumask.observe`, which looks at a picture that the model did not make.
+that of `diffumask.sampling.observe`, which looks at a picture that the model did not make.
 
 | masks | mIoU |
 |---|---|

@@ -19,14 +19,14 @@ from mask_samples import Item
 from skimage.filters import threshold_otsu
 from torch import Tensor
 
-from diffumask.affinity import expand_seeds, propagate
-from diffumask.components import drop_small
-from diffumask.masks import MaskSettings, enlarge, make_class_map
+from diffumask.attention.propagate import expand_seeds, propagate
+from diffumask.masks.class_map import MaskSettings, enlarge, make_class_map
+from diffumask.masks.components import drop_small
+from diffumask.masks.refine import REFINERS, from_labels, refine
+from diffumask.masks.thresholds import GAMMAS, ious
+from diffumask.masks.unary import label_probabilities
 from diffumask.metrics import boundary_f, boundary_tolerance_px
-from diffumask.refine import REFINERS, from_labels, refine
-from diffumask.thresholds import GAMMAS, ious
 from diffumask.types import BACKGROUND_ID, IGNORE_ID, ClassMap, Heat, Image, Mask
-from diffumask.unary import label_probabilities
 
 # The sweep of Wu et al. 2023 and coarser steps on both sides of it.
 THRESHOLDS = (

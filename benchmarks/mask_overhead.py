@@ -23,15 +23,15 @@ from typing import Any
 
 import torch
 
-from diffumask.masks import MaskSettings
+from diffumask.dataset.store import open_store
+from diffumask.generation.pipeline import GenerateSettings, annotate, generate
+from diffumask.generation.plan import Item, plan
+from diffumask.masks.class_map import MaskSettings
+from diffumask.masks.thresholds import Otsu
 from diffumask.models import load, resolve
-from diffumask.pipeline import GenerateSettings, annotate, generate
-from diffumask.plan import Item, plan
 from diffumask.prompts.build import build
 from diffumask.prompts.vocabulary import Vocabulary, load_vocabulary
-from diffumask.sample import SampleSettings, sample
-from diffumask.store import open_store
-from diffumask.thresholds import Otsu
+from diffumask.sampling.sample import SampleSettings, sample
 from diffumask.types import Prompt
 
 BATCH_SIZE = 8

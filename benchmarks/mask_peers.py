@@ -13,11 +13,11 @@ from jaxtyping import Float32
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 
-from diffumask.affinity import expand_seeds
-from diffumask.refine import from_labels, refine
-from diffumask.thresholds import GAMMAS, ious
+from diffumask.attention.propagate import expand_seeds
+from diffumask.masks.refine import from_labels, refine
+from diffumask.masks.thresholds import GAMMAS, ious
+from diffumask.masks.unary import label_probabilities
 from diffumask.types import IGNORE_ID, ClassMap, Heat, Image, Mask
-from diffumask.unary import label_probabilities
 
 Grid = Float32[np.ndarray, "grid_h grid_w"]
 OFFICIAL_MIN_BOX = 1500 / 512**2  # share of the image

@@ -19,7 +19,7 @@ from mask_methods import (
 )
 from mask_statistics import best_column, by_class, calibrated_columns, estimate, worst_class
 
-from diffumask.thresholds import GAMMAS
+from diffumask.masks.thresholds import GAMMAS
 
 MIOU_GOAL, WORST_GOAL = 0.80, 0.60
 SEED = 0

@@ -17,13 +17,13 @@ import torch
 from jaxtyping import Float32
 from oracle import MIN_AREA, load_oracle, predict
 
-from diffumask.affinity import propagate
-from diffumask.attention import Attention
+from diffumask.attention.propagate import propagate
+from diffumask.attention.running_means import Attention
 from diffumask.models import ModelSpec, fingerprint, load
-from diffumask.observe import TIMESTEPS, observe_attention
 from diffumask.prompts.build import build
 from diffumask.prompts.vocabulary import Vocabulary
-from diffumask.sample import SampleSettings, heat_maps, rounded, sample_attention
+from diffumask.sampling.observe import TIMESTEPS, observe_attention
+from diffumask.sampling.sample import SampleSettings, heat_maps, rounded, sample_attention
 from diffumask.scenes import render_scene
 from diffumask.seeds import item_seed
 from diffumask.types import GridHeat, Image, Mask, Prompt, Sample, Target
@@ -64,7 +64,7 @@ class Item:
 
     @property
     def sample(self) -> Sample:
-        """The item as `diffumask.sample` gives it.
+        """The item as `diffumask.sampling.sample` gives it.
 
         Propagated again, so that kept items serve another way to propagate.
         """

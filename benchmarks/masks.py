@@ -28,7 +28,7 @@ from mask_statistics import by_class, estimate
 from PIL import Image as PillowImage
 
 from diffumask.draw import contact_sheet, heat_overlay, overlay
-from diffumask.masks import MaskSettings, enlarge, make_class_map
+from diffumask.masks.class_map import MaskSettings, enlarge, make_class_map
 from diffumask.metrics import iou
 from diffumask.models import resolve
 from diffumask.prompts.vocabulary import load_vocabulary

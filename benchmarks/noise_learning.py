@@ -29,12 +29,12 @@ import numpy as np
 import torch
 from jaxtyping import Float64
 
+from diffumask.dataset.items import item_name, read_records
+from diffumask.dataset.store import open_store
+from diffumask.masks.scores import score
 from diffumask.metrics import iou
-from diffumask.records import item_name, read_records
 from diffumask.scenes import load_catalog, render_scene
-from diffumask.scores import score
 from diffumask.seeds import item_seed
-from diffumask.store import open_store
 from diffumask.types import Example, Mask, Prompt, Target
 
 SIDE_PX = 128

@@ -20,7 +20,7 @@ from diffumask.models import load_autoencoder, resolve, vae_fingerprint
 from diffumask.segmentation.fit import FitSettings, fit
 from diffumask.segmentation.networks import new_network
 from diffumask.segmentation.predict import class_maps
-from diffumask.segmentation.sources import InMemory, make_labels
+from diffumask.segmentation.training_pairs import InMemory, make_labels
 from diffumask.segmentator import Predictor, TrainSettings, load, train_segmentator
 from diffumask.segmentator.features import encode_images
 from diffumask.segmentator.predict import working_image

@@ -10,11 +10,11 @@ import cv2
 import numpy as np
 
 from diffumask.draw import contact_sheet, heat_overlay, overlay
-from diffumask.masks import MaskSettings, enlarge, make_class_map
+from diffumask.masks.class_map import MaskSettings, enlarge, make_class_map
 from diffumask.models import load, resolve
 from diffumask.prompts.build import build
 from diffumask.prompts.vocabulary import load_vocabulary
-from diffumask.sample import SampleSettings, sample
+from diffumask.sampling.sample import SampleSettings, sample
 from diffumask.seeds import item_seed
 from diffumask.types import IGNORE_ID
 

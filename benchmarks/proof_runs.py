@@ -21,8 +21,8 @@ from proof_world import (
 )
 
 from diffumask.augment.compose import AugmentSettings, augment_item
-from diffumask.augment.pairs import Pair
-from diffumask.item_record import Record
+from diffumask.dataset.pair import Pair
+from diffumask.dataset.record import Record
 from diffumask.metrics import class_ious, confusion_matrix
 from diffumask.segmentation.fit import FitSettings, fit
 from diffumask.segmentation.labels import Labels

@@ -19,22 +19,17 @@ from pathlib import Path
 import numpy as np
 from PIL import Image as PillowImage
 
-from diffumask.augment.pairs import Pair
-from diffumask.item_record import Record
-from diffumask.maps import read_maps
-from diffumask.masks import MaskSettings
-from diffumask.pipeline import annotate
+from diffumask.dataset.items import encode_class_map, read_example, read_image, read_records
+from diffumask.dataset.maps import read_maps
+from diffumask.dataset.pair import Pair
+from diffumask.dataset.record import Record
+from diffumask.generation.pipeline import annotate
+from diffumask.masks.class_map import MaskSettings
+from diffumask.masks.thresholds import Adaptive, Fixed
 from diffumask.prompts.vocabulary import load_vocabulary
-from diffumask.records import (
-    encode_class_map,
-    read_example,
-    read_image,
-    read_records,
-)
 from diffumask.scenes import load_catalog, render_scene
 from diffumask.scenes.catalog import Split
 from diffumask.scenes.render import choose_classes
-from diffumask.thresholds import Adaptive, Fixed
 from diffumask.types import Sample
 
 LAST_VOC_ID = 20

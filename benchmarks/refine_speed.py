@@ -27,11 +27,11 @@ import numpy as np
 import scipy
 import torch
 
+from diffumask.masks.refine import REFINERS, Refiner, from_labels
+from diffumask.masks.refine.crf import CrfSettings, crf
+from diffumask.masks.thresholds import GAMMAS, Adaptive, Evidence
 from diffumask.metrics import iou
-from diffumask.refine import REFINERS, Refiner, from_labels
-from diffumask.refine.crf import CrfSettings, crf
 from diffumask.scenes import render_scene
-from diffumask.thresholds import GAMMAS, Adaptive, Evidence
 from diffumask.types import Heat, Image, Mask
 
 ODDS = 20  # of the released code

@@ -23,12 +23,12 @@ import torch
 from diffusers import AutoencoderKL
 from torch.utils.flop_counter import FlopCounterMode
 
+from diffumask.dataset.items import encode_class_map, encode_image
 from diffumask.evaluation.compare import compare_network
 from diffumask.evaluation.report import make_report
 from diffumask.labelled.coding import Classes, Wish
 from diffumask.labelled.folder import Labelled, open_labelled
 from diffumask.models import ModelSpec, load_autoencoder, resolve, vae_fingerprint
-from diffumask.records import encode_class_map, encode_image
 from diffumask.scenes import load_catalog, render_scene
 from diffumask.scenes.render import choose_classes
 from diffumask.segmentator.features import decoded_states

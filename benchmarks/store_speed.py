@@ -22,8 +22,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from diffumask.merge import merge, merged_run
-from diffumask.records import (
+from diffumask.dataset.items import (
     EncodedItem,
     encode_item,
     item_name,
@@ -31,10 +30,11 @@ from diffumask.records import (
     read_records,
     to_line,
 )
+from diffumask.dataset.merge import merge, merged_run
+from diffumask.dataset.store import Store, open_store
+from diffumask.dataset.verify import verify
 from diffumask.seeds import item_seed
-from diffumask.store import Store, open_store
 from diffumask.types import Example, Prompt, Target
-from diffumask.verify import verify
 
 SETTINGS, CLASSES = {"model": "synthetic", "seed": 0}, {"bird": 3}
 LINKS = 30_000  # of a file: ext4 takes 65,000

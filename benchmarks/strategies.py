@@ -14,8 +14,8 @@ from architectures import PROMPT, WORDS
 from torch import Tensor
 from torch.nn import functional
 
-from diffumask.capture import capture
-from diffumask.tokens import word_positions
+from diffumask.attention.capture import capture
+from diffumask.attention.tokens import word_positions
 
 Kept = Callable[[], list[Tensor]]
 

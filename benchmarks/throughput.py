@@ -25,9 +25,9 @@ from architectures import ARCHITECTURES, PROMPT, WORDS, build
 from capture import DTYPES, bytes_of_everything, free_bytes
 from strategies import STRATEGIES
 
-from diffumask.aggregate import aggregate
-from diffumask.capture import capture
-from diffumask.components import drop_small
+from diffumask.attention.aggregate import aggregate
+from diffumask.attention.capture import capture
+from diffumask.masks.components import drop_small
 
 THRESHOLD = 0.5  # of the maps of random weights, which show nothing
 MIN_AREA_PX = 500

@@ -16,11 +16,11 @@ from jaxtyping import Float
 from oracle import MIN_AREA, load_oracle, predict
 from torch.nn import functional
 
-from diffumask.masks import enlarge
+from diffumask.masks.class_map import enlarge
 from diffumask.models import ModelSpec
 from diffumask.prompts.build import build
 from diffumask.prompts.vocabulary import Vocabulary
-from diffumask.sample import SampleSettings, sample
+from diffumask.sampling.sample import SampleSettings, sample
 from diffumask.scenes import load_catalog, render_scene
 from diffumask.seeds import item_seed
 from diffumask.tiny.autoencoder import decode, encode, to_tensor

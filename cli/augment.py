@@ -27,9 +27,9 @@ def run(
     """
     from diffumask.augment.compose import AugmentSettings
     from diffumask.augment.folder import augment, identity, sized
-    from diffumask.augment.source import open_source
-    from diffumask.pipeline import write_preview
-    from diffumask.store import PREVIEW_FILE, open_store
+    from diffumask.dataset.reader import open_source
+    from diffumask.dataset.store import PREVIEW_FILE, open_store
+    from diffumask.generation.pipeline import write_preview
 
     if out.resolve().is_relative_to(folder.resolve()):
         raise InputError(f"expected a new folder outside of {folder}, got {out}; choose another")

@@ -27,8 +27,8 @@ if TYPE_CHECKING:  # torch takes seconds to import, and a mistyped class should 
     from diffumask.calibration.cases import Case, Combination, Gathered
     from diffumask.calibration.fit import ClassThreshold
     from diffumask.calibration.sampled import Job
+    from diffumask.generation.pipeline import GenerateSettings
     from diffumask.models import ModelSpec
-    from diffumask.pipeline import GenerateSettings
 
 AFFINITY, MASKS = "affinity", "masks:"
 
@@ -129,8 +129,8 @@ def _measure_kept(request: Request, folder: Path) -> Measured:
     """Compare the kept heat maps of a dataset with the reference."""
     from diffumask.calibration.cases import ATTENTION, gather, kept_cases, kept_combinations
     from diffumask.calibration.references import Known, find_reference
-    from diffumask.records import read_records
-    from diffumask.store import read_run
+    from diffumask.dataset.items import read_records
+    from diffumask.dataset.store import read_run
 
     run = read_run(folder)
     class_ids, model = run.classes, run.setting("model")
@@ -200,7 +200,7 @@ def _jobs(
     request: Request, words: Vocabulary, entries: Mapping[str, VocabularyClass]
 ) -> "Iterator[Job]":
     from diffumask.calibration.sampled import Job
-    from diffumask.plan import plan
+    from diffumask.generation.plan import plan
 
     for item in plan(list(entries), request.n, request.seed):
         prompt = build_for(words, entries[item.class_name], item.seed)
@@ -232,8 +232,8 @@ def _describe(combination: "Combination") -> str:
 
 
 def _draw(path: Path, title: str, classes: "Mapping[str, ClassThreshold]") -> None:
-    from diffumask.atomic import writing
     from diffumask.calibration.plot import draw_curves
+    from diffumask.files.atomic import writing
 
     with writing(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)

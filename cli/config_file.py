@@ -68,7 +68,7 @@ def write_config(folder: Path, command: str, options: Mapping[str, Any]) -> None
 
     A file of that name that is not ours stays. Raises InputError where it cannot be written.
     """
-    from diffumask.atomic import write_file
+    from diffumask.files.atomic import write_file
 
     path = folder / CONFIG_FILE
     if path.is_symlink() or (path.exists() and not (path.is_file() and _is_ours(path))):

@@ -10,7 +10,7 @@ from diffumask.errors import InputError
 from .result import Result
 
 if TYPE_CHECKING:
-    from diffumask.cost import Figure, Work
+    from diffumask.generation.cost import Figure, Work
 
 GIB = 2**30
 
@@ -27,7 +27,7 @@ class Plan:
 
 def check_gpu(gpu: str | None, pace_s: float | None) -> None:
     """Raise InputError for a GPU that is not in the table, and for a pace that is none."""
-    from diffumask.cost import GPUS
+    from diffumask.generation.cost import GPUS
 
     if gpu is not None and gpu not in GPUS:
         raise InputError(f"expected --gpu {', '.join(GPUS)}, got {gpu!r}; or give --pace")
@@ -50,7 +50,7 @@ def estimate(
     plan: Plan, work: "Work", gpu: str | None, pace_s: float | None, workers: int
 ) -> Result:
     """Return lines that tell items, time, memory and disk, and where each figure is from."""
-    from diffumask.cost import gpu_bytes, item_bytes, seconds_per_image
+    from diffumask.generation.cost import gpu_bytes, item_bytes, seconds_per_image
 
     out, left = plan.out, plan.planned - plan.done
     each, memory = seconds_per_image(work, gpu, pace_s), gpu_bytes(work)
@@ -90,7 +90,7 @@ def _size(figure: "Figure", count: int) -> str:
 
 def _made(out: Path) -> tuple[int, int]:
     """Return the items of a folder that tell their sizes, and how many bytes these have."""
-    from diffumask.records import read_records
+    from diffumask.dataset.items import read_records
 
     told = [record.files for record in read_records(out) if record.files]
     return len(told), sum(one["bytes"] for files in told for one in files.values())

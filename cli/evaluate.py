@@ -208,7 +208,7 @@ def _by_files(request: Request, labelled: "Labelled") -> "tuple[Counts, list[str
 
 def _by_network(request: Request, labelled: "Labelled") -> "tuple[Counts, list[str]]":
     from diffumask.evaluation.compare import compare_network
-    from diffumask.evaluation.network import load_predictor
+    from diffumask.segmentation.predictor import load_predictor
 
     assert request.checkpoint is not None
     predict = load_predictor(request.checkpoint, labelled.coding, request.device)

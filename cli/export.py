@@ -46,10 +46,10 @@ def run(request: Request) -> Result:
 
     Raises InputError for what the user can mend, and leaves no new folder then.
     """
+    from diffumask.dataset.left_out import left_out
     from diffumask.formats.folder import new_folder
     from diffumask.formats.items import SPLITS
     from diffumask.formats.registry import WITHOUT_SPLITS
-    from diffumask.left_out import left_out
 
     name = request.format_name
     write = _writer(request)

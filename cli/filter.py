@@ -12,7 +12,7 @@ from .progress import step_progress
 from .result import Result
 
 if TYPE_CHECKING:  # they load torch
-    from diffumask.augment.source import Source
+    from diffumask.dataset.reader import Source
     from diffumask.noise.admission import Outcome
     from diffumask.noise.gates import Gates
     from diffumask.noise.items import Item
@@ -72,7 +72,8 @@ def run(request: Request) -> Result:
     """
     if request.marks_only:
         return _apply_marks(request)
-    from diffumask.augment.source import open_source
+    from diffumask.dataset.reader import open_source
+    from diffumask.dataset.store import annotate
     from diffumask.noise.admission import Outcome, admission, counts, warnings
     from diffumask.noise.by_hand import overrule
     from diffumask.noise.gates import stopped
@@ -81,7 +82,6 @@ def run(request: Request) -> Result:
     from diffumask.noise.quality import check_method
     from diffumask.noise.trial import CrossValidation
     from diffumask.noise.verdicts import prune
-    from diffumask.store import annotate
 
     check_method(request.method)
     if request.report is not None:
@@ -117,10 +117,10 @@ def _marks(request: Request) -> dict[str, str]:
 
 def _apply_marks(request: Request) -> Result:
     """Give the marked items the verdict of their mark, and leave all other verdicts."""
+    from diffumask.dataset.record import DROPPED, KEPT, VERDICT
+    from diffumask.dataset.store import annotate
     from diffumask.gallery.marks import ACCEPTED
-    from diffumask.item_record import DROPPED, KEPT, VERDICT
     from diffumask.noise.by_hand import REASONS
-    from diffumask.store import annotate
 
     marks = _marks(request)
     verdict_of = {name: KEPT if mark == ACCEPTED else DROPPED for name, mark in marks.items()}
@@ -211,9 +211,9 @@ def _report(request: Request, outcome: "Outcome", trial: "Trial") -> str:
 
 
 def _apply(request: Request, trial: "Trial", rule: "Rule", facts: "Facts") -> str:
+    from diffumask.dataset.store import open_store
+    from diffumask.generation.pipeline import write_preview
     from diffumask.noise.view import kept_records, link_items, view_settings
-    from diffumask.pipeline import write_preview
-    from diffumask.store import open_store
 
     assert request.apply is not None
     source = trial.source

@@ -8,10 +8,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from diffumask.dataset.shards import WHOLE, Shard
 from diffumask.errors import InputError
 from diffumask.prompts.source import PromptSource
 from diffumask.prompts.vocabulary import Vocabulary
-from diffumask.shards import WHOLE, Shard
 from diffumask.types import Prompt
 
 from . import dry_run, lora, mask_source
@@ -23,10 +23,10 @@ from .prompts import PromptOptions, make_source, resolved_vocabulary
 from .result import Result
 
 if TYPE_CHECKING:  # torch takes seconds to import, and a mistyped class should not
+    from diffumask.dataset.store import Store
+    from diffumask.generation.pipeline import GenerateSettings
+    from diffumask.generation.plan import Item
     from diffumask.models import ModelSpec
-    from diffumask.pipeline import GenerateSettings
-    from diffumask.plan import Item
-    from diffumask.store import Store
 
 REMARKS = {"tiny": "built in, draws emoji scenes: for photographs use --model sd15"}
 DEFAULT_OUT = Path("diffumask-out")
@@ -56,9 +56,9 @@ def run(request: Request) -> Result:
         for name in source.class_ids:
             request.masks.calibration.of(name)
 
+    from diffumask.dataset.store import PREVIEW_FILE, open_store
+    from diffumask.generation.pipeline import VAE_DTYPE
     from diffumask.models import fingerprint, resolve
-    from diffumask.pipeline import VAE_DTYPE
-    from diffumask.store import PREVIEW_FILE, open_store
 
     if request.dry_run:
         dry_run.check_model(request.model)
@@ -110,14 +110,14 @@ def _prompts(request: Request, vocabulary: Vocabulary) -> tuple[Path, PromptSour
     known = _known_ids(out)
     source = make_source(options, vocabulary, known)
 
-    from diffumask.plan import plan
+    from diffumask.generation.plan import plan
 
     plan([*known, *source.class_names], 1, request.seed)  # refuses classes that share files
     return out, source
 
 
 def _refuse_items(out: Path) -> None:
-    from diffumask.records import read_records
+    from diffumask.dataset.items import read_records
 
     there = len(read_records(out))
     if there:
@@ -127,7 +127,7 @@ def _refuse_items(out: Path) -> None:
 
 
 def _known_ids(out: Path) -> dict[str, int]:
-    from diffumask.store import RUN_FILE, read_run
+    from diffumask.dataset.store import RUN_FILE, read_run
 
     return dict(read_run(out).classes) if (out / RUN_FILE).is_file() else {}
 
@@ -140,7 +140,7 @@ def _make(
     settings: "GenerateSettings",
 ) -> tuple[int, bool]:
     """Make the missing items; return how many there are now, and whether Ctrl-C stopped it."""
-    from diffumask.pipeline import write_preview
+    from diffumask.generation.pipeline import write_preview
 
     def items() -> "Iterator[Item]":
         return _items(request, source, settings)
@@ -165,8 +165,8 @@ def _make(
 def _estimate(
     request: Request, out: Path, source: PromptSource, settings: "GenerateSettings"
 ) -> Result:
-    from diffumask.cost import Work
-    from diffumask.records import read_records
+    from diffumask.dataset.items import read_records
+    from diffumask.generation.cost import Work
 
     there = {record.name for record in read_records(out)}
     names = [item.name for item in _items(request, source, settings)]
@@ -187,7 +187,7 @@ def _items(
     request: Request, source: PromptSource, settings: "GenerateSettings"
 ) -> "Iterator[Item]":
     """List the items of the shard."""
-    from diffumask.plan import plan
+    from diffumask.generation.plan import plan
 
     items = plan(source.class_names, request.n, request.seed)
     return request.shard.of(items, settings.batch_size)
@@ -197,8 +197,8 @@ def resolved_settings(
     request: Request, spec: "ModelSpec", vocabulary: Vocabulary
 ) -> "GenerateSettings":
     """Fill what was not typed with the defaults of the model."""
-    from diffumask.pipeline import GenerateSettings
-    from diffumask.sample import SampleSettings
+    from diffumask.generation.pipeline import GenerateSettings
+    from diffumask.sampling.sample import SampleSettings
 
     def typed_or(default: Any, typed: Any) -> Any:
         return default if typed is None else typed
@@ -262,7 +262,7 @@ def _notes(
 
 
 def _default_out(class_names: Sequence[str], shard: Shard) -> Path:
-    from diffumask.records import file_stem
+    from diffumask.dataset.items import file_stem
 
     more = f"-and-{len(class_names) - 1}-more" if len(class_names) > 1 else ""
     part = "" if shard == WHOLE else f"-shard-{shard.index}-of-{shard.count}"

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from diffumask.dataset.shards import WHOLE, Shard
 from diffumask.errors import InputError
-from diffumask.shards import WHOLE, Shard
 
 from . import dry_run
 from .mask_options import MaskOptions

@@ -12,8 +12,8 @@ from . import lora, mask_source
 if TYPE_CHECKING:  # torch takes seconds to import
     from diffusers import DiffusionPipeline
 
+    from diffumask.generation.pipeline import GenerateSettings
     from diffumask.models import ModelSpec
-    from diffumask.pipeline import GenerateSettings
 
     from .generate_request import Request
 
@@ -48,7 +48,7 @@ def open_maker(
     """Load the model, here or on the workers."""
     prepare = partial(prepared, request, spec, settings)
     if request.ray is not None:
-        from diffumask.cluster import Job, open_workers
+        from diffumask.generation.cluster import Job, open_workers
 
         job = Job(spec, checkpoint, request.device, request.dtype, prepare)
         with open_workers(job, request.ray, request.workers) as workers:
@@ -57,8 +57,8 @@ def open_maker(
             yield Maker(workers.dtype, workers.device, make)
         return
 
+    from diffumask.generation.pipeline import generate
     from diffumask.models import load
-    from diffumask.pipeline import generate
 
     pipe = load(spec, request.device, request.dtype)
     dtype = str(pipe.dtype).removeprefix("torch.")

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from diffumask import source_name
 from diffumask.errors import InputError
+from diffumask.masks import source_name
 
 from . import mask_source
 
 if TYPE_CHECKING:  # they load numpy, scipy and OpenCV
     from diffumask.calibration.file import Thresholds
-    from diffumask.masks import MaskSettings
+    from diffumask.masks.class_map import MaskSettings
     from diffumask.types import Heat, Image
 
 NONE, SELF_ATTENTION = "none", "self-attention"
@@ -84,7 +84,7 @@ def read_mask_options(
 
 def mask_settings(options: MaskOptions) -> "MaskSettings":
     """Turn the options into settings. Raises InputError for what they cannot be."""
-    from diffumask.masks import MaskSettings
+    from diffumask.masks.class_map import MaskSettings
 
     changes: dict[str, Any] = {"affinity_of": options.affinity_of}
     if options.affinity == NONE or options.threshold == ADAPTIVE:
@@ -107,7 +107,7 @@ def mask_settings(options: MaskOptions) -> "MaskSettings":
 
 
 def _threshold(options: MaskOptions) -> Any:
-    from diffumask.thresholds import Adaptive, Calibrated, Fixed, Otsu
+    from diffumask.masks.thresholds import Adaptive, Calibrated, Fixed, Otsu
 
     if options.calibration:
         return Calibrated(options.calibration.of, f"calibrated {_digest(options.threshold)}")
@@ -142,7 +142,7 @@ def _calibrated_heat(options: MaskOptions, calibration: "Thresholds") -> str:
 
 
 def _refiner(name: str) -> str:
-    from diffumask.refine import MODEL_REFINERS, REFINERS
+    from diffumask.masks.refine import MODEL_REFINERS, REFINERS
 
     kind, _, folder = name.partition(":")
     if name not in REFINERS and not (kind in MODEL_REFINERS and folder):

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from diffumask.errors import InputError
-from diffumask.source_name import BOTH, SEGMENTATOR, parse_source
+from diffumask.masks.source_name import BOTH, SEGMENTATOR, parse_source
 
 if TYPE_CHECKING:  # they load torch
     from diffusers import AutoencoderKL
 
-    from diffumask.masks import MaskSettings
+    from diffumask.masks.class_map import MaskSettings
     from diffumask.models import ModelSpec
 
 
@@ -44,7 +44,7 @@ def with_prompted(options: Chosen, settings: "MaskSettings", device: str) -> "Ma
     settings = replace(settings, device=device)
     if not parse_source(options.source).is_prompted:
         return settings
-    from diffumask.prompted import find_prompted
+    from diffumask.masks.prompted import find_prompted
 
     return replace(settings, source=find_prompted(options.source, device))
 
@@ -77,10 +77,10 @@ def bound(
     """Return the settings with the source that reads this autoencoder, if one was asked for."""
     if options.segmentator is None:
         return settings
+    from diffumask.masks.sources import MaskSource
     from diffumask.models import vae_fingerprint
     from diffumask.segmentator.file import load
     from diffumask.segmentator.source import SegmentatorSource
-    from diffumask.sources import MaskSource
 
     head = load(options.segmentator, vae, vae_fingerprint(spec))
     source = MaskSource(SegmentatorSource(head, vae), fused=parse_source(options.source).fused)

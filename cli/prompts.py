@@ -22,7 +22,7 @@ from diffumask.types import Prompt
 from .text_models import TEXT, TRIES, Expand, check_ranking, make_expand, make_ranking
 
 if TYPE_CHECKING:  # it loads OpenCV
-    from diffumask.plan import Item
+    from diffumask.generation.plan import Item
 
 VOCABULARIES = {"tiny": "tiny"}  # by model name; all others get "voc"
 
@@ -120,7 +120,7 @@ def run(request: Request) -> Iterator[str]:
 
 
 def _plan(source: PromptSource, n: int, run_seed: int) -> Iterator[Planned]:
-    from diffumask.plan import plan
+    from diffumask.generation.plan import plan
 
     for item in plan(source.class_names, n, run_seed):
         yield Planned(item, source.prompt_of(item.class_name, item.index, item.seed))
@@ -159,7 +159,7 @@ def _as_text(planned: Planned) -> str:
 
 def _as_json(planned: Planned) -> str:
     """Write a prompt as generate's metadata does, which --prompts takes back."""
-    from diffumask.records import prompt_facts
+    from diffumask.dataset.items import prompt_facts
 
     facts = {"index": planned.item.index, "seed": planned.item.seed}
     return json.dumps(prompt_facts(planned.prompt) | facts, ensure_ascii=False)

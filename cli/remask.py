@@ -14,8 +14,8 @@ from .result import Result
 
 if TYPE_CHECKING:
     from diffumask.calibration.file import Thresholds
-    from diffumask.masks import MaskSettings
-    from diffumask.run_record import Run
+    from diffumask.dataset.run import Run
+    from diffumask.masks.class_map import MaskSettings
 
 
 def run(
@@ -30,9 +30,9 @@ def run(
     Raises InputError for a folder that is no dataset or kept no maps, for the same folder twice,
     and for thresholds of another model or without one of the classes.
     """
-    from diffumask.pipeline import remask, write_preview
-    from diffumask.records import read_records
-    from diffumask.store import PREVIEW_FILE, open_store, read_run
+    from diffumask.dataset.items import read_records
+    from diffumask.dataset.store import PREVIEW_FILE, open_store, read_run
+    from diffumask.generation.pipeline import remask, write_preview
 
     if folder.resolve() == out.resolve():
         raise InputError(f"expected another folder for the new masks, got {out}; choose one")

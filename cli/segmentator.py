@@ -139,10 +139,10 @@ def predict(
 
     Raises InputError for what the user can mend, before any mask is written.
     """
-    from diffumask.atomic import take_over, writing
+    from diffumask.dataset.items import encode_class_map
+    from diffumask.files.atomic import take_over, writing
+    from diffumask.files.partial import partial_folder
     from diffumask.labelled.pixels import read_image, size_hw
-    from diffumask.partial import partial_folder
-    from diffumask.records import encode_class_map
     from diffumask.segmentator.features import check_size, factor_of
 
     paths = _images(images)

@@ -12,7 +12,7 @@ from .progress import progress
 from .result import Result
 
 if TYPE_CHECKING:  # it loads numpy
-    from diffumask.item_record import Record
+    from diffumask.dataset.record import Record
 
 THUMBNAILS_PX = range(16, 2049)
 
@@ -46,10 +46,10 @@ def run(request: Request) -> Result:
     """
     import numpy as np
 
+    from diffumask.dataset.items import read_records
+    from diffumask.dataset.left_out import left_out
+    from diffumask.dataset.store import read_run
     from diffumask.gallery.page import refuse_foreign, render, write_page
-    from diffumask.left_out import left_out
-    from diffumask.records import read_records
-    from diffumask.store import read_run
 
     folder = request.folder.resolve()
     out = request.out or folder.with_name(f"{folder.name}.html")

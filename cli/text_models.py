@@ -29,8 +29,8 @@ def make_ranking(name: str, device: str) -> Ranking:
     """Make the ranking of a name, and load its model."""
     if name == TEXT:
         return BY_TEXT
-    from diffumask.embedding import TextEncoder
     from diffumask.models import load_text_encoder
+    from diffumask.models.clip_text import TextEncoder
 
     encoder = TextEncoder(*load_text_encoder(name.removeprefix(CLIP), device))
     identity = {"caption_ranking": "clip", "caption_ranking_fingerprint": encoder.fingerprint}
@@ -42,8 +42,8 @@ def make_expand(language_model: str, model: str, vocabulary: Vocabulary, device:
 
     The result takes a prompt and the seed of its item.
     """
-    from diffumask.language import Writer
     from diffumask.models import load_language_model, load_tokenizer
+    from diffumask.models.language import Writer
 
     tokenizer = load_tokenizer(model)
     writer = Writer(*load_language_model(language_model, device))

@@ -14,11 +14,11 @@ from .progress import step_progress
 from .result import Result
 
 if TYPE_CHECKING:  # they load torch
+    from diffumask.dataset.left_out import LeftOut
     from diffumask.labelled.folder import Labelled
-    from diffumask.left_out import LeftOut
     from diffumask.segmentation.fit import FitSettings, Pairs
     from diffumask.segmentation.labels import Labels
-    from diffumask.segmentation.sources import InMemory
+    from diffumask.segmentation.training_pairs import InMemory
 
 # By whether weights are random (of a small network, or another) or loaded.
 SMALL_RATE, LARGE_RATE, LOADED_RATE = 3e-3, 3e-4, 6e-5
@@ -77,8 +77,8 @@ def run(request: Request) -> Result:
     what the user can mend.
     """
     from diffumask.segmentation.networks import new_network
-    from diffumask.segmentation.run import is_first_process, train_in_folder
-    from diffumask.segmentation.sources import InMemory, make_labels
+    from diffumask.segmentation.training import is_first_process, train_in_folder
+    from diffumask.segmentation.training_pairs import InMemory, make_labels
 
     settings = _settings(request)
     opened = _open(request)
@@ -117,8 +117,8 @@ def _left_out(
     request: Request, opened: "Sequence[Labelled]", validation: "Labelled | None"
 ) -> "list[LeftOut]":
     """List what is left out of those that are datasets of ours, where that is anything."""
+    from diffumask.dataset.left_out import left_out
     from diffumask.labelled.layouts import NATIVE
-    from diffumask.left_out import left_out
 
     found = [left_out(one.folder, request.use_all) for one in opened if one.layout == NATIVE]
     if validation is not None and validation.layout == NATIVE:
@@ -155,7 +155,7 @@ def _settings(request: Request) -> "FitSettings":
 
 def _open(request: Request) -> "list[Labelled]":
     from diffumask.labelled.coding import Wish
-    from diffumask.segmentation.sources import Where, open_sources
+    from diffumask.segmentation.training_pairs import Where, open_sources
 
     wish = Wish(
         read_classes(request.vocabulary) if request.vocabulary else None,
@@ -175,7 +175,7 @@ def _validation(
 ) -> "Labelled | None":
     """Open what the checkpoints are judged on, and read all of its masks."""
     from diffumask.labelled.folder import open_labelled
-    from diffumask.segmentation.sources import InMemory, wish_of
+    from diffumask.segmentation.training_pairs import InMemory, wish_of
 
     other = request.val or request.val_images
     if other is None and request.val_split is None:
@@ -193,7 +193,7 @@ def _facts(
     request: Request, images: "InMemory", labels: "Labels", validation: "Labelled | None"
 ) -> dict[str, Any]:
     """Name what a network depends on beside the settings of the training."""
-    from diffumask.segmentation.sources import InMemory
+    from diffumask.segmentation.training_pairs import InMemory
 
     return {
         "model": request.model,
@@ -210,7 +210,7 @@ def _facts(
 def _augmented(request: Request, images: "InMemory", settings: "FitSettings") -> "Pairs":
     """Return new scenes, as many as the training sees."""
     from diffumask.augment.compose import AugmentSettings
-    from diffumask.segmentation.sources import AugmentedPairs
+    from diffumask.segmentation.training_pairs import AugmentedPairs
 
     size_hw = settings.size_hw or images[0].size_hw
     n_seen = settings.num_steps * settings.batch_size * settings.gradient_accumulation_steps

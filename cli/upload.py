@@ -9,10 +9,10 @@ from .result import Result
 def run(folder: Path, url: str) -> Result:
     """Copy what the place lacks, and return a line that says where.
 
-    Raises InputError as `diffumask.remote.upload` does.
+    Raises InputError as `diffumask.dataset.upload.upload` does.
     """
-    from diffumask.records import read_records
-    from diffumask.remote import upload
+    from diffumask.dataset.items import read_records
+    from diffumask.dataset.upload import upload
 
     total = len(read_records(folder))
     with progress(total, 0) as advance:

@@ -8,7 +8,7 @@ from .progress import progress
 from .result import Result
 
 if TYPE_CHECKING:
-    from diffumask.verify import Report
+    from diffumask.dataset.verify import Report
 
 EXIT_PROBLEMS = 1
 
@@ -18,7 +18,7 @@ def run(folder: Path, repair: bool, accept: bool) -> Result:
 
     Raises InputError for a folder that is no dataset, and one that cannot be repaired.
     """
-    from diffumask import verify
+    from diffumask.dataset import verify
 
     check = verify.repair if repair else verify.verify
     with progress(verify.count_listed(folder), 0) as advance:

@@ -18,10 +18,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from diffumask.atomic import append, new_file, write_file, writing
 from diffumask.errors import InputError
-from diffumask.inside import refuse_links
-from diffumask.lock import locked
+from diffumask.files.atomic import append, new_file, write_file, writing
+from diffumask.files.inside import refuse_links
+from diffumask.files.lock import locked
 
 LOG_FILE, STATE_FILE = "log.jsonl", "state.safetensors"
 ADAM_STATE = ("step", "exp_avg", "exp_avg_sq")

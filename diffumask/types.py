@@ -62,7 +62,7 @@ class Sample:
 
     `affinities` are the heat maps after propagation to alike pixels, on a grid of their own;
     empty if that was not asked for. `objects` is what a mask source saw while the image was made
-    (see `diffumask.sources`), if one did. `upcast` tells of an image that overflowed in half
+    (see `diffumask.masks.sources`), if one did. `upcast` tells of an image that overflowed in half
     precision and was decoded in float32.
     """
 

@@ -3,10 +3,10 @@
 import numpy as np
 from PIL import Image as PillowImage
 
+from diffumask.dataset.store import open_store
 from diffumask.formats.folder import new_folder
 from diffumask.formats.items import select
 from diffumask.formats.registry import writer
-from diffumask.store import open_store
 from diffumask.types import Example, Prompt, Target
 
 CLASSES = {"bird": 3, "cat": 8, "Eiffel Tower": 254}

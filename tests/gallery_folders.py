@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from diffumask.maps import encode_maps
-from diffumask.store import open_store
+from diffumask.dataset.maps import encode_maps
+from diffumask.dataset.store import open_store
 from diffumask.types import Example, Prompt, Sample, Target
 
 BIRD, CAT = Target("bird", "bird", 3), Target("cat", "cat", 8)

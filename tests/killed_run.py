@@ -8,14 +8,14 @@ from pathlib import Path
 
 import torch
 
-from diffumask.masks import MaskSettings
+from diffumask.dataset.store import open_store
+from diffumask.generation.pipeline import GenerateSettings, generate, write_preview
+from diffumask.generation.plan import Item, plan
+from diffumask.masks.class_map import MaskSettings
 from diffumask.models import load, resolve
-from diffumask.pipeline import GenerateSettings, generate, write_preview
-from diffumask.plan import Item, plan
 from diffumask.prompts.build import build
 from diffumask.prompts.vocabulary import load_vocabulary
-from diffumask.sample import SampleSettings
-from diffumask.store import open_store
+from diffumask.sampling.sample import SampleSettings
 from diffumask.types import Prompt
 
 CLASSES = {"bird": 3, "car": 7}

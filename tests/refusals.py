@@ -6,7 +6,7 @@ import pytest
 from diffusers import StableDiffusionPipeline
 from slow_reference import BIRD, run
 
-from diffumask.capture import capture
+from diffumask.attention.capture import capture
 from diffumask.errors import InputError
 
 

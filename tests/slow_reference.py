@@ -11,10 +11,10 @@ from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from torch import Tensor
 from torch.nn import functional
 
-from diffumask.attention import Attention
-from diffumask.capture import capture
-from diffumask.precision import computes_in
-from diffumask.tokens import word_positions
+from diffumask.attention.capture import capture
+from diffumask.attention.running_means import Attention
+from diffumask.attention.tokens import word_positions
+from diffumask.models.precision import computes_in
 
 needs_bfloat16 = pytest.mark.skipif(
     not computes_in(torch.bfloat16, "cpu"), reason="this CPU has no kernels for bfloat16"

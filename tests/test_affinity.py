@@ -10,11 +10,12 @@ import torch
 from diffusers import DiffusionPipeline
 from slow_reference import BIRD, PLANE, Kept, SlowReference, run
 
-from diffumask import recording
-from diffumask.affinity import expand_seeds, propagate, propagated
-from diffumask.aggregate import aggregate
-from diffumask.attention import Attention, pixel_attention
-from diffumask.capture import capture
+from diffumask.attention import recording
+from diffumask.attention.aggregate import aggregate
+from diffumask.attention.capture import capture
+from diffumask.attention.probabilities import pixel_attention
+from diffumask.attention.propagate import expand_seeds, propagate, propagated
+from diffumask.attention.running_means import Attention
 from diffumask.errors import InputError
 from diffumask.types import FLAT
 

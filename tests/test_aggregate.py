@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from diffumask.aggregate import MERGES, PRESETS, aggregate, localizing_weights
-from diffumask.attention import Attention
+from diffumask.attention.aggregate import MERGES, PRESETS, aggregate, localizing_weights
+from diffumask.attention.running_means import Attention
 from diffumask.errors import InputError
 from diffumask.types import FLAT
 

@@ -13,9 +13,9 @@ from diffumask.augment import occlude as occlusion
 from diffumask.augment.blur import blur
 from diffumask.augment.compose import OPERATIONS, AugmentSettings, augment_item
 from diffumask.augment.copy_paste import CutOut, copy_paste, cut_out, paste
-from diffumask.augment.pairs import FILL_COLOUR, Pair, SizeHW, resized
 from diffumask.augment.perspective import perspective, random_homography, warped
 from diffumask.augment.splice import GRIDS, lay_out, splice
+from diffumask.dataset.pair import FILL_COLOUR, Pair, SizeHW, resized
 from diffumask.errors import InputError
 
 NOTHING: dict[str, Any] = dict.fromkeys(OPERATIONS, 0.0)

@@ -16,11 +16,11 @@ from typer.testing import CliRunner
 from diffumask.augment.compose import AugmentSettings
 from diffumask.augment.dataset import AugmentedDataset
 from diffumask.augment.folder import scene_prompt
-from diffumask.augment.source import open_source
 from diffumask.cli.app import app
+from diffumask.dataset.items import read_example, read_records, to_line
+from diffumask.dataset.reader import open_source
+from diffumask.dataset.store import annotate, open_store, read_run
 from diffumask.errors import InputError
-from diffumask.records import read_example, read_records, to_line
-from diffumask.store import annotate, open_store, read_run
 from diffumask.types import Example, Prompt, Target
 
 BIRD, CAT = Target("duck", "bird", 3), Target("cat", "cat", 8)

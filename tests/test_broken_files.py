@@ -22,11 +22,16 @@ from PIL import Image
 
 from diffumask.affinity_net.checkpoint import AffinityNet, Facts, load, save
 from diffumask.affinity_net.network import AffinityNetwork, NetworkConfig
-from diffumask.augment.source import open_source
 from diffumask.calibration.file import read_thresholds
 from diffumask.cli.config_file import Option, read_config
 from diffumask.cli.evaluate import read_classes
 from diffumask.cli.show import Request, run
+from diffumask.dataset.items import read_image, read_records
+from diffumask.dataset.maps import read_maps
+from diffumask.dataset.merge import merged_run, missing_shards
+from diffumask.dataset.reader import open_source
+from diffumask.dataset.store import annotate, read_run
+from diffumask.dataset.verify import repair, verify
 from diffumask.errors import InputError
 from diffumask.formats.archive import open_archive
 from diffumask.formats.brush import encode_mask
@@ -41,18 +46,13 @@ from diffumask.labelled.pixels import read_image as read_any_image
 from diffumask.labelled.pixels import read_indices
 from diffumask.lora.captioned import read_captioned
 from diffumask.lora.file import read_lora
-from diffumask.maps import read_maps
-from diffumask.merge import merged_run, missing_shards
 from diffumask.noise.cutoffs import read_cut_offs
 from diffumask.noise.items import read_items
 from diffumask.prompts.captions import read_captions
 from diffumask.prompts.classes import Classes
 from diffumask.prompts.file import read_prompts
 from diffumask.prompts.vocabulary import load_vocabulary
-from diffumask.records import read_image, read_records
 from diffumask.segmentator.file import read_facts
-from diffumask.store import annotate, read_run
-from diffumask.verify import repair, verify
 
 CORPUS = Path(__file__).parent / "corpus"
 BIRD = "Bird_000001"

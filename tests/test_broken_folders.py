@@ -19,8 +19,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from diffumask.cli.app import app
-from diffumask.maps import encode_maps
-from diffumask.store import open_store
+from diffumask.dataset.maps import encode_maps
+from diffumask.dataset.store import open_store
 from diffumask.types import Example, Prompt, Sample, Target
 
 CORPUS = Path(__file__).parent / "corpus_folders"

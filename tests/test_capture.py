@@ -11,8 +11,8 @@ from slow_reference import BIRD, PLANE, check, needs_bfloat16, run
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from diffumask.attention import Attention, Grid, Sum, halved
-from diffumask.capture import capture
+from diffumask.attention.capture import capture
+from diffumask.attention.running_means import Attention, Grid, Sum, halved
 from diffumask.errors import InputError
 from diffumask.models import load, resolve
 

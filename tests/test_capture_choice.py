@@ -16,10 +16,10 @@ from diffusers import (
 )
 from slow_reference import BIRD, Kept, SlowReference, largest_error, run
 
-from diffumask.attention import Attention
-from diffumask.capture import capture
+from diffumask.attention.capture import capture
+from diffumask.attention.running_means import Attention
+from diffumask.attention.steps import are_chosen, check_steps
 from diffumask.errors import InputError
-from diffumask.steps import are_chosen, check_steps
 
 pytestmark = pytest.mark.numeric
 

@@ -25,8 +25,8 @@ from diffusers import (
 from diffusers.models.attention_processor import IPAdapterAttnProcessor2_0
 from slow_reference import BIRD, PLANE, check, run
 
-from diffumask.aggregate import aggregate
-from diffumask.capture import capture
+from diffumask.attention.aggregate import aggregate
+from diffumask.attention.capture import capture
 from diffumask.errors import InputError
 
 TWO = [BIRD, PLANE]

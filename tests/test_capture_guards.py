@@ -25,9 +25,9 @@ from refusals import refused, with_parts
 from slow_reference import BIRD, PLANE, SlowReference, check, largest_error, run
 from transformers import CLIPTokenizer
 
-from diffumask.capture import capture
+from diffumask.attention.capture import capture
+from diffumask.attention.steps import check_trajectory
 from diffumask.errors import InputError
-from diffumask.steps import check_trajectory
 
 TWO = [BIRD, PLANE]
 WORDS = [["bird"], ["potted plant", "aeroplane"]]

@@ -33,10 +33,10 @@ from transformers import (
     T5EncoderModel,
 )
 
-from diffumask.attention import Attention
-from diffumask.capture import capture
+from diffumask.attention.capture import capture
+from diffumask.attention.running_means import Attention
+from diffumask.attention.tokens import word_positions
 from diffumask.errors import InputError
-from diffumask.tokens import word_positions
 
 pytestmark = pytest.mark.numeric
 

@@ -13,10 +13,10 @@ from diffusers.hooks import PyramidAttentionBroadcastConfig, apply_pyramid_atten
 from refusals import refused, with_parts
 from slow_reference import BIRD, Kept, SlowReference, largest_error, needs_bfloat16, run
 
-from diffumask.affinity import propagated
-from diffumask.aggregate import aggregate
-from diffumask.attention import attend, pixel_attention, word_attention
-from diffumask.capture import capture
+from diffumask.attention.aggregate import aggregate
+from diffumask.attention.capture import capture
+from diffumask.attention.probabilities import attend, pixel_attention, word_attention
+from diffumask.attention.propagate import propagated
 from diffumask.errors import InputError
 
 pytestmark = pytest.mark.numeric

@@ -12,12 +12,12 @@ from slow_reference import BIRD, HALVES, PLANE, SlowReference, daam, largest_err
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from diffumask.aggregate import aggregate
-from diffumask.attention import attend, word_attention
-from diffumask.capture import capture
+from diffumask.attention.aggregate import aggregate
+from diffumask.attention.capture import capture
+from diffumask.attention.probabilities import attend, word_attention
+from diffumask.attention.tokens import word_positions
 from diffumask.errors import InputError
 from diffumask.models import load, resolve
-from diffumask.tokens import word_positions
 
 pytestmark = pytest.mark.numeric
 

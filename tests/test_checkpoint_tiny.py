@@ -8,11 +8,11 @@ import torch
 from diffusers import DiffusionPipeline, StableDiffusionPipeline
 from safetensors.torch import load_file
 
-from diffumask.capture import capture
-from diffumask.masks import enlarge
+from diffumask.attention.capture import capture
+from diffumask.masks.class_map import enlarge
 from diffumask.models import MODELS, load
 from diffumask.prompts.vocabulary import load_vocabulary
-from diffumask.sample import SampleSettings, sample
+from diffumask.sampling.sample import SampleSettings, sample
 from diffumask.types import Prompt, Target
 
 pytestmark = pytest.mark.numeric

@@ -7,16 +7,16 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from diffumask import pipeline
 from diffumask.cli.app import app
 from diffumask.cli.generate import introduction
 from diffumask.cli.mask_options import mask_settings, read_mask_options
 from diffumask.cli.progress import Pace, progress
+from diffumask.dataset.items import read_records
+from diffumask.dataset.store import read_run
+from diffumask.generation import pipeline
+from diffumask.generation.pipeline import GenerateSettings
 from diffumask.models import MODELS
-from diffumask.pipeline import GenerateSettings
-from diffumask.records import read_records
-from diffumask.sample import SampleSettings, sample
-from diffumask.store import read_run
+from diffumask.sampling.sample import SampleSettings, sample
 
 HEAVY = {"torch", "diffusers", "transformers", "numpy", "cv2", "scipy", "PIL"}
 
@@ -116,7 +116,7 @@ def test_a_full_disk_is_one_line(make, monkeypatch, tmp_path):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("diffumask.store.append", full)
+    monkeypatch.setattr("diffumask.dataset.store.append", full)
     result = make("--n", 3)
     assert result.exit_code == 2
     assert result.stderr.splitlines()[-1].endswith("run again, finished items are kept")
@@ -175,7 +175,7 @@ def test_an_unwritable_folder_is_one_line(make, monkeypatch):
     def refuse(*_, **__):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("diffumask.store.replace", refuse)
+    monkeypatch.setattr("diffumask.dataset.store.replace", refuse)
     result = make("--n", 1)
     assert result.exit_code == 2
     assert result.stderr.splitlines()[-1].endswith("Permission denied; choose another folder")

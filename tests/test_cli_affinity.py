@@ -6,8 +6,8 @@ from typer.testing import CliRunner
 
 from diffumask.affinity_net import load
 from diffumask.cli.app import app
-from diffumask.maps import encode_maps
-from diffumask.store import open_store
+from diffumask.dataset.maps import encode_maps
+from diffumask.dataset.store import open_store
 from diffumask.types import Example, Prompt, Sample, Target
 
 BIRD, CAT = Target("duck", "bird", 3), Target("cat", "cat", 8)

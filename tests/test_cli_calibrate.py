@@ -8,9 +8,9 @@ from typer.testing import CliRunner
 
 from diffumask.calibration.file import read_thresholds, write_thresholds
 from diffumask.cli.app import app
-from diffumask.records import read_image, read_records
-from diffumask.sample import sample_attention
-from diffumask.store import read_run
+from diffumask.dataset.items import read_image, read_records
+from diffumask.dataset.store import read_run
+from diffumask.sampling.sample import sample_attention
 
 QUICK = ["--num-inference-steps", 1, "--refiner", "none", "--threshold", "otsu"]
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from diffumask.cli.app import app
-from diffumask.store import read_run
+from diffumask.dataset.store import read_run
 
 pytest.importorskip("peft")
 

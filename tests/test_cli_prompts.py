@@ -8,9 +8,9 @@ from typer.testing import CliRunner
 
 from diffumask.cli.app import app
 from diffumask.cli.prompts import PromptOptions, Request, run
-from diffumask.plan import plan
-from diffumask.records import read_example, read_records
-from diffumask.store import read_run
+from diffumask.dataset.items import read_example, read_records
+from diffumask.dataset.store import read_run
+from diffumask.generation.plan import plan
 
 
 def call(*words):

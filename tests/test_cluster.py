@@ -10,8 +10,8 @@ import psutil
 import pytest
 
 from diffumask.cli.generate import Request
+from diffumask.dataset.items import read_records
 from diffumask.errors import InputError
-from diffumask.records import read_records
 
 WAIT_S = 240.0
 

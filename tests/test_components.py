@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from diffumask.components import drop_small
+from diffumask.masks.components import drop_small
 
 
 def test_pixels_that_touch_at_a_corner_are_two_components() -> None:

@@ -4,7 +4,15 @@ import pytest
 from typer.testing import CliRunner
 
 from diffumask.cli.app import app
-from diffumask.cost import GPUS, MODELS, UTILIZATION, Work, gpu_bytes, item_bytes, seconds_per_image
+from diffumask.generation.cost import (
+    GPUS,
+    MODELS,
+    UTILIZATION,
+    Work,
+    gpu_bytes,
+    item_bytes,
+    seconds_per_image,
+)
 
 SD15 = Work("sd15", 512, 512, 30, True, 4)
 

@@ -12,10 +12,10 @@ from conftest import random_vae
 from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
-from diffumask.decoding import finite_decoding
 from diffumask.errors import InputError
 from diffumask.models import load, resolve
-from diffumask.sample import SampleSettings, sample
+from diffumask.sampling.decoding import finite_decoding
+from diffumask.sampling.sample import SampleSettings, sample
 from diffumask.segmentator.file import Facts, Segmentator
 from diffumask.segmentator.heads import new_head
 from diffumask.segmentator.labels import Labels

@@ -14,11 +14,11 @@ from torch import nn
 from typer.testing import CliRunner
 
 from diffumask.cli.app import app
+from diffumask.dataset.items import read_example, read_records
+from diffumask.dataset.store import open_store, read_run
 from diffumask.gallery.marks import dataset_fingerprint
 from diffumask.noise import crossval
-from diffumask.records import read_example, read_records
 from diffumask.segmentation import Labels, Network
-from diffumask.store import open_store, read_run
 from diffumask.types import Example, Image, Prompt, Target
 
 IDS = {"bird": 3, "cat": 8}

@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 
 from diffumask import extra
 from diffumask.cli.app import app
+from diffumask.dataset.items import read_records
 from diffumask.errors import InputError
 from diffumask.formats.items import select, split_of, stratified_splits
-from diffumask.records import read_records
 
 NEW_IDS = {0: 0, 3: 1, 8: 2, 254: 3, 255: 255}
 

@@ -17,13 +17,13 @@ from PIL import Image as PillowImage
 from typer.testing import CliRunner
 
 from diffumask.cli.app import app
+from diffumask.dataset.items import read_records
+from diffumask.dataset.maps import maps_path, read_maps
 from diffumask.draw import voc_palette
 from diffumask.errors import InputError
 from diffumask.gallery.items import encode_mask, read_item
 from diffumask.gallery.marks import dataset_fingerprint, read_marks
 from diffumask.gallery.page import SCRIPTS, render
-from diffumask.maps import maps_path, read_maps
-from diffumask.records import read_records
 
 HOSTILE = "a bird </script><script>alert(1)</script><!-- <img src=x onerror=alert(2)> & ]]>"
 

@@ -10,11 +10,11 @@ from gallery_folders import BIRD, HEIGHT, WIDTH, write_items
 from typer.testing import CliRunner
 
 from diffumask.cli.app import app
+from diffumask.dataset.items import read_records
+from diffumask.dataset.maps import read_maps
 from diffumask.gallery.marks import read_marks
-from diffumask.maps import read_maps
-from diffumask.masks import enlarge
-from diffumask.records import read_records
-from diffumask.unary import label_probabilities
+from diffumask.masks.class_map import enlarge
+from diffumask.masks.unary import label_probabilities
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 

@@ -16,8 +16,10 @@ from labelled_folders import files, write_mask
 from PIL import Image as PillowImage
 from typer.testing import CliRunner
 
-from diffumask.augment.source import open_source
 from diffumask.cli.app import app
+from diffumask.dataset.items import read_example, read_records
+from diffumask.dataset.reader import open_source
+from diffumask.dataset.store import read_run
 from diffumask.draw import voc_palette
 from diffumask.errors import InputError
 from diffumask.formats.archive import justified_bytes, open_archive
@@ -27,8 +29,6 @@ from diffumask.formats.folder import new_folder
 from diffumask.formats.items import select
 from diffumask.formats.registry import READERS, writer
 from diffumask.labelled.folder import open_labelled
-from diffumask.records import read_example, read_records
-from diffumask.store import read_run
 
 NAME = "Bird_000001"
 WHATEVER = arrays(

@@ -8,8 +8,8 @@ from formats_data import class_maps, dataset
 from labelled_folders import write_mask
 from typer.testing import CliRunner
 
-from diffumask.augment.source import open_source
 from diffumask.cli.app import app
+from diffumask.dataset.reader import open_source
 from diffumask.errors import InputError
 from diffumask.formats.archive import open_archive
 from diffumask.formats.brush import encode_mask

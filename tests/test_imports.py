@@ -1,4 +1,5 @@
 import ast
+import re
 from collections.abc import Iterator
 from functools import cache
 from graphlib import TopologicalSorter
@@ -9,81 +10,21 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FOLDERS = {"diffumask": "diffumask", "cli": "diffumask.cli", "prompts": "diffumask.prompts"}
 TORCH = {"torch", "diffusers", "transformers", "accelerate"}
-ARRAYS_ONLY = {
-    "articles",
-    "aside",
-    "atomic",
-    "augment.blur",
-    "augment.compose",
-    "augment.copy_paste",
-    "augment.folder",
-    "augment.occlude",
-    "augment.pairs",
-    "augment.perspective",
-    "augment.source",
-    "augment.splice",
-    "calibration.cases",
-    "calibration.file",
-    "calibration.fit",
-    "calibration.plot",
-    "calibration.references",
-    "checksums",
-    "components",
-    "cost",
-    "draw",
-    "errors",
-    "evaluation.compare",
-    "evaluation.counts",
-    "evaluation.figure",
-    "evaluation.file",
-    "evaluation.report",
-    "extra",
-    "formats",
-    "gallery",
-    "inside",
-    "item_check",
-    "item_record",
-    "json_kinds",
-    "labelled",
-    "left_out",
-    "lock",
-    "lora.captioned",
-    "lora.file",
-    "maps",
-    "masks",
-    "merge",
-    "metrics",
-    "noise.admission",
-    "noise.by_hand",
-    "noise.cutoffs",
-    "noise.folds",
-    "noise.gates",
-    "noise.items",
-    "noise.page",
-    "noise.quality",
-    "noise.trial",
-    "noise.verdicts",
-    "noise.view",
-    "partial",
-    "parts",
-    "picture_files",
-    "plan",
-    "records",
-    "remote",
-    "run_record",
-    "scenes",
-    "scores",
-    "seeds",
-    "segmentator.labels",
-    "shards",
-    "source_name",
-    "sources",
-    "store",
-    "thresholds",
-    "types",
-    "unary",
-    "verify",
-}
+SHARED = {"types", "errors", "seeds", "articles", "extra"}
+ABOVE = {"cli", "diffumask"}  # they may import every room
+
+
+@cache
+def rooms() -> dict[str, tuple[set[str], set[str]]]:
+    """What each room may import, and which of its modules torch, by docs/architecture.md."""
+    lines = (ROOT / "docs/architecture.md").read_text("utf-8").splitlines()
+    cells = [
+        [cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line[:3] == "| `"
+    ]
+    return {
+        name.strip("`"): (set(re.findall(r"[\w.]+", imports)), set(re.findall(r"[\w.]+", torch)))
+        for name, _, imports, torch in cells
+    }
 
 
 def module_name(path: Path) -> str:
@@ -124,20 +65,30 @@ def test_all_three_folders_are_read():
     assert {"diffumask.types", "diffumask.cli.app", "diffumask.prompts.build"} <= set(sources())
     assert "diffumask.types" in our_imports("diffumask.prompts.build")
     assert "diffumask.prompts.vocabulary" in our_imports("diffumask.prompts.build")
-    assert "torch" in {name.partition(".")[0] for name in imported("diffumask.sample")}
+    assert "torch" in {name.partition(".")[0] for name in imported("diffumask.sampling.sample")}
 
 
 @pytest.mark.parametrize("module", sorted(sources()))
-def test_imports_point_one_way(module):
-    used = {layer(name) for name in our_imports(module)} - {"diffumask"}
-    if layer(module) == "prompts":
-        assert used <= {"prompts", "types", "errors", "articles"}
-    elif layer(module) != "cli":
-        assert not used & {"prompts", "cli"}
-    if layer(module) not in {"pipeline", "cluster", "cli"}:
-        assert "pipeline" not in used
-    if layer(module) in {"types", "errors", "seeds"}:
-        assert not used
+def test_a_room_imports_what_its_line_in_the_docs_allows(module):
+    room = layer(module)
+    used = {layer(name) for name in our_imports(module)} - {"diffumask", room}
+    if room in SHARED:
+        assert used <= SHARED
+    elif room not in ABOVE:
+        assert used <= rooms()[room][0] | SHARED
+
+
+def test_each_room_has_its_line_and_uses_what_that_allows():
+    used: dict[str, set[str]] = {room: set() for room in rooms()}
+    for module in sources():
+        if layer(module) not in SHARED | ABOVE:
+            used[layer(module)] |= {layer(name) for name in our_imports(module)}
+    for room, (allowed, _) in rooms().items():
+        assert allowed == used[room] - SHARED - {"diffumask", room}, room
+
+
+def test_rooms_have_an_order():
+    TopologicalSorter({room: allowed for room, (allowed, _) in rooms().items()}).prepare()
 
 
 def test_no_module_imports_itself_round_a_corner():
@@ -157,9 +108,10 @@ def test_what_is_installed_looks_for_no_folder_of_the_checkout(module):
 
 
 @pytest.mark.parametrize("module", sorted(sources()))
-def test_array_modules_know_no_torch(module):
-    names = {layer(module), module.removeprefix("diffumask.")}
-    if names & {*ARRAYS_ONLY, "prompts"}:
+def test_torch_is_where_the_docs_allow_it(module):
+    room, name = layer(module), module.removeprefix("diffumask.").partition(".")[2]
+    allowed = rooms()[room][1] if room in rooms() else {"all"} if room == "cli" else {"none"}
+    if not allowed & {"all", name}:
         assert not {name.partition(".")[0] for name in imported(module)} & TORCH
 
 

@@ -8,14 +8,14 @@ from formats_data import class_maps, dataset
 from hypothesis import given
 from hypothesis import strategies as st
 
+from diffumask.dataset.items import encode_item, parse_line, read_records, to_line
+from diffumask.dataset.record import Record
+from diffumask.dataset.run import Run
+from diffumask.dataset.store import annotate, open_store, read_run
+from diffumask.dataset.verify import repair
 from diffumask.errors import InputError
-from diffumask.item_record import Record
-from diffumask.json_kinds import MAX_DEPTH, is_number, parse
-from diffumask.records import encode_item, parse_line, read_records, to_line
-from diffumask.run_record import Run
-from diffumask.store import annotate, open_store, read_run
+from diffumask.files.json_kinds import MAX_DEPTH, is_number, parse
 from diffumask.types import Example, Prompt, Target
-from diffumask.verify import repair
 
 LINE = (
     '{"file_name": "images/Bird_000001.png", "mask_file_name": "masks/Bird_000001.png", '

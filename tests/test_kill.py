@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from diffumask.records import read_records
+from diffumask.dataset.items import read_records
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs a fork server")
 

@@ -7,7 +7,7 @@ from formats_data import class_maps, dataset
 from typer.testing import CliRunner
 
 from diffumask.cli.app import app
-from diffumask.left_out import left_out
+from diffumask.dataset.left_out import left_out
 
 QUICK = ("--steps", 1, "--batch-size", 2, "--size", "32x32", "--device", "cpu", "--workers", 0)
 

@@ -10,18 +10,18 @@ import pytest
 from formats_data import class_maps, dataset
 from typer.testing import CliRunner
 
-from diffumask import inside
-from diffumask.aside import set_aside
 from diffumask.cli.app import app
+from diffumask.dataset.items import encode_item, item_name, read_records
+from diffumask.dataset.merge import merge, merged_run
+from diffumask.dataset.parts import FILES, FOLDERS
+from diffumask.dataset.quarantine import set_aside
+from diffumask.dataset.store import annotate, open_store, read_run
+from diffumask.dataset.verify import repair, verify
 from diffumask.errors import InputError
-from diffumask.merge import merge, merged_run
+from diffumask.files import inside
 from diffumask.noise.crossval import cross_validate
-from diffumask.parts import FILES, FOLDERS
-from diffumask.records import encode_item, item_name, read_records
-from diffumask.store import annotate, open_store, read_run
 from diffumask.training import folder_held, log_line
 from diffumask.types import Example, Prompt, Target
-from diffumask.verify import repair, verify
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs links and pipes")
 
@@ -221,7 +221,7 @@ def test_links_in_a_training_are_refused(tmp_path, outside):
 
 
 def test_links_in_the_results_of_a_filter_are_refused(data, outside):
-    from diffumask.augment.source import open_source
+    from diffumask.dataset.reader import open_source
     from diffumask.noise.items import read_items
     from diffumask.noise.trial import CrossValidation, Trial
 

@@ -27,7 +27,7 @@ from diffumask.lora import (
     train_lora,
 )
 from diffumask.lora.training import SETTINGS_FILE, _Loss, encode_images
-from diffumask.sample import SampleSettings, sample
+from diffumask.sampling.sample import SampleSettings, sample
 from diffumask.types import Prompt, Target
 
 pytestmark = pytest.mark.numeric

@@ -5,9 +5,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from safetensors.numpy import save
 
+from diffumask.dataset.items import make_record
+from diffumask.dataset.maps import encode_maps, maps_path, read_maps
 from diffumask.errors import InputError
-from diffumask.maps import encode_maps, maps_path, read_maps
-from diffumask.records import make_record
 from diffumask.types import Example, Prompt, Sample, Target
 
 PLANT = Target("potted plant", "potted plant", 16)

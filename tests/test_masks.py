@@ -5,11 +5,11 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from diffumask.errors import InputError
-from diffumask.masks import MaskSettings, enlarge, make_class_map
-from diffumask.refine import REFINERS
-from diffumask.thresholds import Adaptive, Fixed, Otsu
+from diffumask.masks.class_map import MaskSettings, enlarge, make_class_map
+from diffumask.masks.refine import REFINERS
+from diffumask.masks.thresholds import Adaptive, Fixed, Otsu
+from diffumask.masks.unary import label_probabilities
 from diffumask.types import Prompt, Sample, Target
-from diffumask.unary import label_probabilities
 
 BIRD, PLANT = Target("bird", "bird", 3), Target("potted plant", "potted plant", 16)
 SIZE_HW = (24, 32)

@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from diffumask.cli.app import app
+from diffumask.dataset.items import encode_item, item_name, read_records
+from diffumask.dataset.merge import merge, merged_run, missing_shards
+from diffumask.dataset.shards import Shard, parse_shard
+from diffumask.dataset.store import open_store, read_run
+from diffumask.dataset.verify import verify
 from diffumask.errors import InputError
-from diffumask.merge import merge, merged_run, missing_shards
-from diffumask.records import encode_item, item_name, read_records
-from diffumask.shards import Shard, parse_shard
-from diffumask.store import open_store, read_run
 from diffumask.types import Example, Prompt, Target
-from diffumask.verify import verify
 
 SETTINGS = {"seed": 0, "threshold": "otsu"}
 CLASSES = {"bird": 3, "cat": 8}

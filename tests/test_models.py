@@ -17,7 +17,7 @@ from transformers.utils import logging as transformers_logging
 
 from diffumask.errors import InputError
 from diffumask.models import DTYPES, MODELS, ModelSpec, fingerprint, load, resolve
-from diffumask.precision import computes_in
+from diffumask.models.precision import computes_in
 
 UNET_WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 from diffusers import EulerDiscreteScheduler, FlowMatchEulerDiscreteScheduler
 
-from diffumask.aggregate import aggregate, localizing_weights
-from diffumask.capture import capture
+from diffumask.attention.aggregate import aggregate, localizing_weights
+from diffumask.attention.capture import capture
 from diffumask.errors import InputError
-from diffumask.observe import observe
+from diffumask.sampling.observe import observe
 from diffumask.types import Prompt, Target
 
 pytestmark = pytest.mark.numeric

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from diffumask.atomic import new_file, write_file, writing
 from diffumask.errors import InputError
-from diffumask.partial import is_partial, partial_folder
+from diffumask.files.atomic import new_file, write_file, writing
+from diffumask.files.partial import is_partial, partial_folder
 
 HOLD = """
 import sys, time

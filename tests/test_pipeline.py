@@ -9,16 +9,22 @@ from diffusers import DiffusionPipeline
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diffumask import pipeline
+from diffumask.dataset.items import read_example, read_records
+from diffumask.dataset.store import open_store
 from diffumask.errors import InputError
-from diffumask.masks import MaskSettings
-from diffumask.pipeline import GenerateSettings, annotate, generate, remask, write_preview
-from diffumask.plan import plan
-from diffumask.records import read_example, read_records
-from diffumask.sample import SampleSettings
+from diffumask.generation import pipeline
+from diffumask.generation.pipeline import (
+    GenerateSettings,
+    annotate,
+    generate,
+    remask,
+    write_preview,
+)
+from diffumask.generation.plan import plan
+from diffumask.masks.class_map import MaskSettings
+from diffumask.masks.thresholds import Fixed, Otsu
+from diffumask.sampling.sample import SampleSettings
 from diffumask.seeds import item_seed
-from diffumask.store import open_store
-from diffumask.thresholds import Fixed, Otsu
 from diffumask.types import Prompt, Sample, Target
 
 NO_PIPE = DiffusionPipeline.__new__(DiffusionPipeline)  # the stub of sample never looks at it

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch.nn import functional
 
-from diffumask import precision
 from diffumask.cli.maker import tell_dtype
+from diffumask.models import precision
 from diffumask.models.devices import find_dtype
-from diffumask.precision import autocast_bfloat16, computes_in
+from diffumask.models.precision import autocast_bfloat16, computes_in
 from diffumask.segmentation.fit import _dtype
 
 pytestmark = pytest.mark.numeric

@@ -16,13 +16,13 @@ from transformers import (
 from typer.testing import CliRunner
 
 from diffumask.cli.app import app
+from diffumask.dataset.store import read_run
 from diffumask.errors import InputError
-from diffumask.masks import MaskSettings, make_class_map
-from diffumask.prompted import MAKERS, find_prompted
-from diffumask.refine import refine
-from diffumask.refine.planes import from_labels
-from diffumask.source_name import PROMPTED, parse_source
-from diffumask.store import read_run
+from diffumask.masks.class_map import MaskSettings, make_class_map
+from diffumask.masks.prompted import MAKERS, find_prompted
+from diffumask.masks.refine import refine
+from diffumask.masks.refine.planes import from_labels
+from diffumask.masks.source_name import PROMPTED, parse_source
 from diffumask.types import Prompt, Sample, Target
 
 pytestmark = pytest.mark.numeric

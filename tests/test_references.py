@@ -8,13 +8,13 @@ from PIL import Image as PillowImage
 from safetensors.numpy import load_file, save_file
 from transformers import SegformerForSemanticSegmentation
 
-from diffumask.attention import Attention
+from diffumask.attention.running_means import Attention
 from diffumask.calibration.cases import Case, Combination, gather
 from diffumask.calibration.references import Known, find_reference
 from diffumask.calibration.sampled import combinations
-from diffumask.calibration.semantic import label_ids, load_judge, prepare
 from diffumask.draw import voc_palette
 from diffumask.errors import InputError
+from diffumask.segmentation.judge import label_ids, load_judge, prepare
 from diffumask.types import Target
 
 pytestmark = pytest.mark.numeric

@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from diffumask.refine import from_labels
-from diffumask.refine.crf import CrfSettings, crf, crf_fast
-from diffumask.refine.grid import FLOOR, RGB_SIGMA, grid_size, joint_upsample, shrink_image
-from diffumask.refine.lattice import build_lattice
+from diffumask.masks.refine import from_labels
+from diffumask.masks.refine.crf import CrfSettings, crf, crf_fast
+from diffumask.masks.refine.grid import FLOOR, RGB_SIGMA, grid_size, joint_upsample, shrink_image
+from diffumask.masks.refine.lattice import build_lattice
 
 pytestmark = pytest.mark.numeric
 

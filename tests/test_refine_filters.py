@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from diffumask.refine import from_labels
-from diffumask.refine.grabcut import grabcut
-from diffumask.refine.guided import GuidedSettings, guided
-from diffumask.refine.pamr import PamrSettings, pamr
-from diffumask.refine.walker import WalkerSettings, random_walker
+from diffumask.masks.refine import from_labels
+from diffumask.masks.refine.grabcut import grabcut
+from diffumask.masks.refine.guided import GuidedSettings, guided
+from diffumask.masks.refine.pamr import PamrSettings, pamr
+from diffumask.masks.refine.walker import WalkerSettings, random_walker
 
 pytestmark = pytest.mark.numeric
 

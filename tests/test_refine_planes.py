@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from diffumask.refine.planes import from_labels, normalised
+from diffumask.masks.refine.planes import from_labels, normalised
 
 LABELS = np.array([[[0, 1, 2], [2, 2, 0]]])
 

@@ -6,8 +6,8 @@ import sys
 import numpy as np
 import pytest
 
+from diffumask.masks.refine import REFINERS, find_refiner, from_labels, refine
 from diffumask.metrics import iou
-from diffumask.refine import REFINERS, find_refiner, from_labels, refine
 
 pytestmark = pytest.mark.numeric
 
@@ -167,6 +167,6 @@ def test_bad_arrays_are_refused():
 
 
 def test_import_is_cheap():
-    code = "import sys, diffumask.refine; print({'torch', 'transformers'} & set(sys.modules))"
+    code = "import sys, diffumask.masks.refine; print({'torch', 'transformers'} & set(sys.modules))"
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert printed.stdout.strip() == "set()", printed.stderr

@@ -8,9 +8,9 @@ import torch
 from transformers import SamConfig, SamModel
 
 from diffumask.errors import InputError
+from diffumask.masks.refine import find_refiner, from_labels, refine
+from diffumask.masks.refine.sam import _prompt, load_sam
 from diffumask.models import load_sam_model
-from diffumask.refine import find_refiner, from_labels, refine
-from diffumask.refine.sam import _prompt, load_sam
 
 pytestmark = pytest.mark.numeric
 
@@ -105,7 +105,7 @@ def test_a_model_is_on_the_device_that_was_asked_for(folder, image, monkeypatch)
         asked.append(device)
         return load_sam_model(folder, "cpu", kind)
 
-    monkeypatch.setattr("diffumask.refine.sam.load_sam_model", loaded)
+    monkeypatch.setattr("diffumask.masks.refine.sam.load_sam_model", loaded)
     for device in ("cuda:1", "cuda:1", "cpu"):
         refine(f"sam:{folder}", image, planes_of_boxes(), device)
     assert asked == ["cuda:1", "cpu"]

@@ -7,12 +7,12 @@ import pytest
 from typer.testing import CliRunner
 
 from diffumask.cli.app import app
+from diffumask.dataset.items import encode_class_map, encode_item
+from diffumask.dataset.store import open_store
+from diffumask.dataset.upload import upload
+from diffumask.dataset.verify import repair
 from diffumask.errors import InputError
-from diffumask.records import encode_class_map, encode_item
-from diffumask.remote import upload
-from diffumask.store import open_store
 from diffumask.types import Example, Prompt, Target
-from diffumask.verify import repair
 
 fsspec = pytest.importorskip("fsspec", reason="fsspec is not installed")
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 
-from diffumask.aggregate import aggregate, localizing_weights
-from diffumask.capture import capture
+from diffumask.attention.aggregate import aggregate, localizing_weights
+from diffumask.attention.capture import capture
 from diffumask.errors import InputError
-from diffumask.sample import SampleSettings, sample
+from diffumask.sampling.sample import SampleSettings, sample
 from diffumask.types import Prompt, Target
 
 pytestmark = pytest.mark.numeric

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from diffumask.scores import area, border, contrast, score, stability
+from diffumask.masks.scores import area, border, contrast, score, stability
 
 SHAPE = (6, 9)
 

@@ -14,11 +14,11 @@ from typer.testing import CliRunner
 
 from diffumask.cli.app import app
 from diffumask.cli.generate import _default_out
+from diffumask.dataset.items import file_paths, has_maps, item_name, parse_line, read_records
+from diffumask.dataset.shards import WHOLE
+from diffumask.dataset.verify import verify
 from diffumask.errors import InputError
-from diffumask.picture_files import PHOTOGRAPHS, PNG, opened
-from diffumask.records import file_paths, has_maps, item_name, parse_line, read_records
-from diffumask.shards import WHOLE
-from diffumask.verify import verify
+from diffumask.files.pictures import PHOTOGRAPHS, PNG, opened
 
 ROOT = Path(__file__).parent.parent
 # Each runs code that a file names, or may.

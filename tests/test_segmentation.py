@@ -18,8 +18,7 @@ from transformers import (
     SwinConfig,
 )
 
-from diffumask.augment.pairs import Pair
-from diffumask.calibration.semantic import load_judge
+from diffumask.dataset.pair import Pair
 from diffumask.errors import InputError
 from diffumask.segmentation import (
     NETWORKS,
@@ -33,6 +32,7 @@ from diffumask.segmentation import (
     save_network,
 )
 from diffumask.segmentation.fit import make_batch
+from diffumask.segmentation.judge import load_judge
 
 pytestmark = pytest.mark.numeric
 

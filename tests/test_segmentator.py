@@ -11,9 +11,9 @@ from diffusers import AutoencoderKL
 from safetensors.torch import load_file, save_file
 from torch.nn import functional
 
-from diffumask.checkpoint import fingerprint_vae
 from diffumask.errors import InputError
 from diffumask.models import load_autoencoder, resolve, vae_fingerprint
+from diffumask.models.files import fingerprint_vae
 from diffumask.segmentator import HEADS, Predictor, Segmentator, load, new_head, read_facts, save
 from diffumask.segmentator.features import (
     decoded_states,

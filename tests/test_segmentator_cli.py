@@ -10,9 +10,9 @@ from PIL import Image as PillowImage
 from typer.testing import CliRunner
 
 from diffumask.cli.app import app
-from diffumask.records import read_records
+from diffumask.dataset.items import read_records
+from diffumask.dataset.store import read_run
 from diffumask.segmentator import read_facts
-from diffumask.store import read_run
 
 SIZE_HW = (16, 24)
 

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from diffumask.errors import InputError
-from diffumask.masks import MaskSettings, make_class_map
+from diffumask.masks.class_map import MaskSettings, make_class_map
+from diffumask.masks.sources import CERTAIN, MaskSource, alone, fused, watching
+from diffumask.masks.thresholds import Fixed
+from diffumask.masks.unary import SHARPNESS, label_probabilities
 from diffumask.segmentator.labels import Labels
 from diffumask.segmentator.source import check_classes, objects_of
-from diffumask.sources import CERTAIN, MaskSource, alone, fused, watching
-from diffumask.thresholds import Fixed
 from diffumask.types import Objects, Prompt, Sample, Target
-from diffumask.unary import SHARPNESS, label_probabilities
 
 BIRD, CAT = Target("duck", "bird", 3), Target("cat", "cat", 8)
 LABELS = Labels((0, 3, 8, 9), ("background", "bird", "cat", "cow"))

@@ -9,17 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image as PillowImage
 
-from diffumask import atomic
+from diffumask.dataset.items import encode_item, item_name, read_example, read_records
+from diffumask.dataset.record import ITEM_NAME
+from diffumask.dataset.store import annotate, open_store, read_run
 from diffumask.draw import voc_palette
 from diffumask.errors import InputError
-from diffumask.item_record import ITEM_NAME
-from diffumask.records import (
-    encode_item,
-    item_name,
-    read_example,
-    read_records,
-)
-from diffumask.store import annotate, open_store, read_run
+from diffumask.files import atomic
 from diffumask.types import Example, Prompt, Target
 
 SETTINGS = {"model": "tiny", "seed": 0, "threshold": "otsu"}

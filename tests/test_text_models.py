@@ -11,15 +11,15 @@ from transformers import CLIPModel
 from typer.testing import CliRunner, Result
 
 from diffumask.cli.app import app
-from diffumask.embedding import TextEncoder
+from diffumask.dataset.store import read_run
 from diffumask.errors import InputError
-from diffumask.language import MAX_NEW_TOKENS, Writer
 from diffumask.models import load_language_model, load_text_encoder, load_tokenizer
+from diffumask.models.clip_text import TextEncoder
+from diffumask.models.language import MAX_NEW_TOKENS, Writer
 from diffumask.prompts.classes import Classes
 from diffumask.prompts.expand import expand
 from diffumask.prompts.file import read_prompts
 from diffumask.prompts.vocabulary import load_vocabulary
-from diffumask.store import read_run
 from diffumask.types import Prompt, Target
 
 TINY = load_vocabulary("tiny")

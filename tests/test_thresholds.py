@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 
 from diffumask.errors import InputError
+from diffumask.masks.refine import refine
+from diffumask.masks.thresholds import Adaptive, Calibrated, Evidence, Fixed, Otsu, ious
+from diffumask.masks.unary import label_probabilities
 from diffumask.metrics import iou
-from diffumask.refine import refine
-from diffumask.thresholds import Adaptive, Calibrated, Evidence, Fixed, Otsu, ious
-from diffumask.unary import label_probabilities
 
 pytestmark = pytest.mark.numeric
 

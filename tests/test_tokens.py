@@ -4,10 +4,10 @@ from typing import Any
 import pytest
 from transformers import BatchEncoding, CLIPTokenizer, PreTrainedTokenizerBase
 
+from diffumask.attention.tokens import word_positions
 from diffumask.errors import InputError
 from diffumask.models import MODELS
 from diffumask.prompts.vocabulary import load_vocabulary
-from diffumask.tokens import word_positions
 
 REAL_VOCABULARY = Path(__file__).parents[2] / "shared" / "data" / "clip_tokenizer"
 

@@ -19,7 +19,7 @@ from diffumask.formats.registry import writer
 from diffumask.labelled.coding import Wish
 from diffumask.labelled.values import CAMVID_NAMES
 from diffumask.models import load_segmenter
-from diffumask.segmentation.sources import AugmentedPairs, InMemory, Where, open_sources
+from diffumask.segmentation.training_pairs import AugmentedPairs, InMemory, Where, open_sources
 
 SIZE_HW = (40, 48)
 QUICK = ["--size", "32x40", "--steps", 2, "--batch-size", 2, "--device", "cpu", "--workers", 0]
@@ -221,7 +221,7 @@ def test_augmented_pairs_are_as_many_as_wanted_and_the_same_each_time(tmp_path):
 def test_images_in_memory_are_those_of_the_files(data, monkeypatch):
     opened = open_sources([Where(data), Where(data, split="val")], Wish())
     kept = InMemory(opened)
-    monkeypatch.setattr("diffumask.segmentation.sources.KEPT_BYTES", 0)
+    monkeypatch.setattr("diffumask.segmentation.training_pairs.KEPT_BYTES", 0)
     for images in (kept, InMemory(opened)):
         assert len(images) == 3
         for index, (source, place) in enumerate([(0, 0), (0, 1), (1, 0)]):

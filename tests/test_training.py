@@ -16,7 +16,7 @@ from torch import nn
 from diffumask.errors import InputError
 from diffumask.lora.training import LoraSettings
 from diffumask.lora.training import _keep_settings as lora_settings
-from diffumask.segmentation.run import check_folder
+from diffumask.segmentation.training import check_folder
 from diffumask.segmentator.training import _continue as segmentator_settings
 from diffumask.training import Schedule, step_reached, train
 

@@ -12,12 +12,12 @@ from PIL import Image as PillowImage
 from typer.testing import CliRunner
 
 from diffumask.cli.app import app
+from diffumask.dataset.items import encode_class_map, encode_image, read_records
+from diffumask.dataset.maps import encode_maps
+from diffumask.dataset.store import open_store
+from diffumask.dataset.verify import repair, verify
 from diffumask.errors import InputError
-from diffumask.maps import encode_maps
-from diffumask.records import encode_class_map, encode_image, read_records
-from diffumask.store import open_store
 from diffumask.types import Example, Prompt, Sample, Target
-from diffumask.verify import repair, verify
 
 NAMES = ("Bird_000000", "Bird_000001", "Bird_000002")
 ONE = "Bird_000001"

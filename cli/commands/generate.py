@@ -100,7 +100,7 @@ def generate(
 
     The same command goes on where an earlier one stopped, in the same folder.
     """
-    from diffumask.shards import parse_shard
+    from diffumask.dataset.shards import parse_shard
 
     from ..generate import Request, run
     from ..mask_options import read_mask_options

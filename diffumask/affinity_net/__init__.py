@@ -3,12 +3,12 @@
 Ahn & Kwak 2018, as Wu et al. 2023 use it: trained on generated images alone, no mask drawn.
 """
 
-from diffumask.affinity_net.checkpoint import AffinityNet as AffinityNet
-from diffumask.affinity_net.checkpoint import load as load
-from diffumask.affinity_net.checkpoint import save as save
-from diffumask.affinity_net.predict import affinity_heat as affinity_heat
-from diffumask.affinity_net.predict import affinity_heats as affinity_heats
-from diffumask.affinity_net.seeds import SeedSettings as SeedSettings
-from diffumask.affinity_net.seeds import confident_seeds as confident_seeds
-from diffumask.affinity_net.training import AffinitySettings as AffinitySettings
-from diffumask.affinity_net.training import train_affinity as train_affinity
+from .checkpoint import AffinityNet as AffinityNet
+from .checkpoint import load as load
+from .checkpoint import save as save
+from .predict import affinity_heat as affinity_heat
+from .predict import affinity_heats as affinity_heats
+from .seeds import SeedSettings as SeedSettings
+from .seeds import confident_seeds as confident_seeds
+from .training import AffinitySettings as AffinitySettings
+from .training import train_affinity as train_affinity

@@ -9,9 +9,10 @@ import safetensors.torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 
-from diffumask.affinity_net.network import AffinityNetwork, NetworkConfig
-from diffumask.atomic import write_file
 from diffumask.errors import InputError
+from diffumask.files.atomic import write_file
+
+from .network import AffinityNetwork, NetworkConfig
 
 FORMAT = "diffumask-affinity-1"
 WEIGHTS_FILE, CONFIG_FILE, CARD_FILE = "model.safetensors", "config.json", "MODEL_CARD.md"

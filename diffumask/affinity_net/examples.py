@@ -8,11 +8,12 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from diffumask.affinity_net.network import STRIDE, to_pixels, working_image
-from diffumask.affinity_net.seeds import Seeds, SeedSettings, confident_seeds
 from diffumask.errors import InputError
-from diffumask.masks import enlarge
+from diffumask.masks.class_map import enlarge
 from diffumask.types import BACKGROUND_ID, IGNORE_ID, GridHeat, Image
+
+from .network import STRIDE, to_pixels, working_image
+from .seeds import Seeds, SeedSettings, confident_seeds
 
 SURE_SHARE = 0.75  # of a cell's pixels that have its label
 JITTER = 0.3  # of brightness, contrast and saturation

@@ -8,16 +8,11 @@ import torch
 from jaxtyping import Float32
 from scipy import sparse
 
-from diffumask.affinity_net.checkpoint import AffinityNet
-from diffumask.affinity_net.network import (
-    distances,
-    half_disc,
-    pair_slices,
-    to_pixels,
-    working_image,
-)
 from diffumask.errors import InputError
 from diffumask.types import FLAT, GridHeat, Heat, Image
+
+from .checkpoint import AffinityNet
+from .network import distances, half_disc, pair_slices, to_pixels, working_image
 
 BETA = 8.0  # power of the affinity, of Ahn & Kwak 2018's code
 

@@ -8,7 +8,7 @@ from jaxtyping import Float32, UInt8
 from skimage.filters import threshold_otsu
 
 from diffumask.errors import InputError
-from diffumask.refine import REFINERS, refine
+from diffumask.masks.refine import REFINERS, refine
 from diffumask.types import BACKGROUND_ID, FLAT, IGNORE_ID, Heat, Image
 
 Seeds = UInt8[np.ndarray, "h w"]
@@ -20,7 +20,7 @@ class SeedSettings:
 
     Otsu's threshold splits it. Object is what lies above the mean of the upper part plus one
     offset, background what lies below the mean of the lower part plus another. The masks at both
-    go through the refiner of `diffumask.refine` of that name. A word with an object or a
+    go through the refiner of `diffumask.masks.refine` of that name. A word with an object or a
     background of less than `min_area` of the image gives no seeds.
 
     The code of Wu et al. 2023 has offsets of -0.04 and 0.02 and searches its split in 0.45 to

@@ -8,19 +8,13 @@ import torch
 from jaxtyping import Float, Float32, UInt8
 from torch import Tensor
 
-from diffumask.affinity_net.checkpoint import AffinityNet, Facts
-from diffumask.affinity_net.examples import augmented, sure_examples
-from diffumask.affinity_net.network import (
-    AffinityNetwork,
-    NetworkConfig,
-    Offset,
-    distances,
-    half_disc,
-    pair_slices,
-)
-from diffumask.affinity_net.seeds import SeedSettings
 from diffumask.errors import InputError
 from diffumask.types import BACKGROUND_ID, IGNORE_ID, GridHeat, Image
+
+from .checkpoint import AffinityNet, Facts
+from .examples import augmented, sure_examples
+from .network import AffinityNetwork, NetworkConfig, Offset, distances, half_disc, pair_slices
+from .seeds import SeedSettings
 
 NEAREST = 1e-4  # distance below which two cells of different labels cost no more
 KINDS = {"background": 0.25, "object": 0.25, "different": 0.5}

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import cv2
 import numpy as np
 
-from diffumask.augment.pairs import Pair, SizeHW, resized
+from diffumask.dataset.pair import Pair, SizeHW, resized
 
 KERNEL_LENGTHS_PX = (6.0, 22.0)  # the paper's, at 512 px; other sizes in proportion
 PAPER_SIDE_PX = 512

@@ -5,14 +5,15 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from diffumask.augment.blur import blur
-from diffumask.augment.copy_paste import copy_paste
-from diffumask.augment.occlude import occlude
-from diffumask.augment.pairs import Operation, Pair, SizeHW, resized
-from diffumask.augment.perspective import perspective
-from diffumask.augment.splice import splice
+from diffumask.dataset.pair import Operation, Pair, SizeHW, resized
 from diffumask.errors import InputError
 from diffumask.seeds import item_seed
+
+from .blur import blur
+from .copy_paste import copy_paste
+from .occlude import occlude
+from .perspective import perspective
+from .splice import splice
 
 # In this order: what mixes images comes first, as the scene that the others then work on.
 OPERATIONS: dict[str, Operation] = {

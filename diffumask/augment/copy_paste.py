@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from diffumask.augment.pairs import Pair, SizeHW, class_ids, resized
+from diffumask.dataset.pair import Pair, SizeHW, class_ids, resized
 from diffumask.types import ClassMap, Image, Mask
 
 LARGEST_COUNT = 4

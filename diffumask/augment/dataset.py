@@ -8,10 +8,11 @@ from jaxtyping import Float32, Int64
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from diffumask.augment.compose import AugmentSettings, augment_item
-from diffumask.augment.folder import sized
-from diffumask.augment.source import open_source
+from diffumask.dataset.reader import open_source
 from diffumask.errors import InputError
+
+from .compose import AugmentSettings, augment_item
+from .folder import sized
 
 
 class AugmentedDataset(Dataset[tuple[Tensor, Tensor]]):
@@ -21,7 +22,7 @@ class AugmentedDataset(Dataset[tuple[Tensor, Tensor]]):
     the one that `diffumask augment` writes. Call `set_epoch` before each epoch; it also
     reaches the workers of a DataLoader, persistent ones too. OpenCV has one thread in this process
     from here on: the workers are what runs side by side. Raises InputError as
-    `diffumask.augment.source.open_source`, and for a bad item once it is read.
+    `diffumask.dataset.reader.open_source`, and for a bad item once it is read.
     """
 
     def __init__(

@@ -8,12 +8,13 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any
 
-from diffumask.augment.compose import Augmented, AugmentSettings, augment_item
-from diffumask.augment.pairs import class_ids
-from diffumask.augment.source import Source
-from diffumask.records import item_name
-from diffumask.store import Store
+from diffumask.dataset.items import item_name
+from diffumask.dataset.pair import class_ids
+from diffumask.dataset.reader import Source
+from diffumask.dataset.store import Store
 from diffumask.types import BACKGROUND_ID, IGNORE_ID, ClassMap, Example, Prompt
+
+from .compose import Augmented, AugmentSettings, augment_item
 
 # Items belong to no class, and their files can lie beside those of their sources.
 ITEMS_OF = "augmented"

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 import cv2
 import numpy as np
 
-from diffumask.augment.pairs import Pair, SizeHW, resized
+from diffumask.dataset.pair import Pair, SizeHW, resized
 from diffumask.types import BACKGROUND_ID, Mask
 
 # All our choice: the paper's are not known.

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float64
 
-from diffumask.augment.pairs import FILL_COLOUR, Pair, SizeHW, resized
+from diffumask.dataset.pair import FILL_COLOUR, Pair, SizeHW, resized
 from diffumask.types import IGNORE_ID
 
 LARGEST_SHIFT = 0.15  # of a corner, by the side; our choice. From 0.25 on corners could cross

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from diffumask.augment.pairs import Pair, SizeHW, resized
+from diffumask.dataset.pair import Pair, SizeHW, resized
 
 # Rows and columns, and how often. The grids are the paper's; the shares are those of images that
 # its released script makes, without the 6x6 and 7x7 that only the script has.

@@ -7,14 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
-from diffumask.calibration.fit import THRESHOLDS, Curves, Truth, iou_curve
-from diffumask.defaults import MERGE
+from diffumask.attention.defaults import MERGE
+from diffumask.dataset.items import read_image, whole_records
+from diffumask.dataset.maps import read_maps
+from diffumask.dataset.run import Run
 from diffumask.errors import InputError
-from diffumask.maps import read_maps
-from diffumask.masks import MaskSettings, enlarge
-from diffumask.records import read_image, whole_records
-from diffumask.run_record import Run
+from diffumask.masks.class_map import MaskSettings, enlarge
 from diffumask.types import BACKGROUND_ID, IGNORE_ID, GridHeat, Heat, Image, Target
+
+from .fit import THRESHOLDS, Curves, Truth, iou_curve
 
 ATTENTION, AFFINITY = "attention", "affinity"
 SELF_ATTENTION = "self-attention"  # in run.json, where affinities were kept

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from diffumask.atomic import write_file
-from diffumask.calibration.fit import ClassThreshold
 from diffumask.errors import InputError
+from diffumask.files.atomic import write_file
+
+from .fit import ClassThreshold
 
 FORMAT = 1
 NUMBERS = ("threshold", "low", "high", "iou")

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from diffumask.calibration.fit import ClassThreshold
+from .fit import ClassThreshold
 
 COLUMNS = 5
 PANEL_W, PANEL_H = 176, 120  # pixels of the axes

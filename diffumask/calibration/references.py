@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from diffumask.calibration.cases import Case, Reference
-from diffumask.calibration.fit import Truth
 from diffumask.errors import InputError
-from diffumask.picture_files import PNG, opened
+from diffumask.files.pictures import PNG, opened
 from diffumask.types import BACKGROUND_ID, IGNORE_ID
+
+from .cases import Case, Reference
+from .fit import Truth
 
 AFFINITY_THRESHOLD = 0.5
 SHOWN, HIDDEN = 1, 0
@@ -83,7 +84,7 @@ def by_network(model: str, known: Known) -> Reference:
 
     Raises InputError for what cannot be loaded, and for a class that is none of its labels.
     """
-    from diffumask.calibration.semantic import label_ids, load_judge
+    from diffumask.segmentation.judge import label_ids, load_judge
 
     judge = load_judge(model, known.device)
     ids = {name: label_ids(judge.labels, [name, *known.aliases[name]]) for name in known.aliases}

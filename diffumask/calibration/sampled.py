@@ -6,12 +6,13 @@ from itertools import islice
 
 from diffusers import DiffusionPipeline
 
-from diffumask.aggregate import MERGES, localizing_weights
-from diffumask.attention import Attention
-from diffumask.calibration.cases import AFFINITY, ATTENTION, Case, Combination, make_case
-from diffumask.defaults import MERGE
-from diffumask.sample import SampleSettings, enough_memory, heat_maps, sample_attention
+from diffumask.attention.aggregate import MERGES, localizing_weights
+from diffumask.attention.defaults import MERGE
+from diffumask.attention.running_means import Attention
+from diffumask.sampling.sample import SampleSettings, enough_memory, heat_maps, sample_attention
 from diffumask.types import Prompt
+
+from .cases import AFFINITY, ATTENTION, Case, Combination, make_case
 
 PLAIN = [Combination(heat=ATTENTION)]
 

@@ -12,11 +12,12 @@ from pathlib import Path
 import cv2
 
 from diffumask.errors import InputError
-from diffumask.evaluation.counts import Counts, count, no_counts
 from diffumask.labelled.coding import decode
 from diffumask.labelled.folder import Labelled
 from diffumask.labelled.pairs import read_mask
 from diffumask.types import ClassMap, Image
+
+from .counts import Counts, count, no_counts
 
 CHUNK = 24  # images that go to a process at a time
 

@@ -2,7 +2,7 @@
 
 from html import escape
 
-from diffumask.evaluation.report import OTHER, ClassFigures, Report
+from .report import OTHER, ClassFigures, Report
 
 CELL, LABEL, BAR, GAP = 24, 130, 150, 24  # pixels
 HEADING = 70  # width of the one above the matrix

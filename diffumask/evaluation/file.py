@@ -14,10 +14,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from diffumask.atomic import write_file
 from diffumask.errors import InputError
-from diffumask.evaluation.counts import ImageFigures
-from diffumask.evaluation.report import OTHER, Report
+from diffumask.files.atomic import write_file
+
+from .counts import ImageFigures
+from .report import OTHER, Report
 
 FORMAT = 1
 MADE_BY = "diffumask evaluate"

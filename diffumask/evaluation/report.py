@@ -8,9 +8,10 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from diffumask.errors import InputError
-from diffumask.evaluation.counts import Counts
 from diffumask.labelled.coding import BACKGROUND, Coding
 from diffumask.metrics import class_ious
+
+from .counts import Counts
 
 OTHER = "other"
 

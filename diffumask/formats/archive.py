@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from diffumask.errors import InputError
-from diffumask.picture_files import PNG, opened
+from diffumask.files.pictures import PNG, opened
 
 MAX_FILES = 1_000_000
 MAX_PNG_BYTES = 64 * 2**20

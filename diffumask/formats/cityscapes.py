@@ -15,14 +15,15 @@ from typing import Any
 
 import numpy as np
 
-from diffumask.augment.pairs import class_ids
+from diffumask.dataset.pair import class_ids
 from diffumask.errors import InputError
-from diffumask.formats.cityscapes_labels import Label, match_classes
-from diffumask.formats.encode import encode_png
-from diffumask.formats.items import SPLITS, Item, Selection, masks_of
-from diffumask.formats.polygons import MIN_POINTS, polygons
 from diffumask.labelled.values import CITYSCAPES_NAMES
 from diffumask.types import IGNORE_ID, ClassMap, Mask
+
+from .cityscapes_labels import Label, match_classes
+from .encode import encode_png
+from .items import SPLITS, Item, Selection, masks_of
+from .polygons import MIN_POINTS, polygons
 
 CITY = "diffumask"
 UNLABELED = 0

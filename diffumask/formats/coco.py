@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from diffumask import extra
-from diffumask.formats.items import SPLITS, Selection, masks_of
 from diffumask.types import Mask
+
+from .items import SPLITS, Selection, masks_of
 
 ANNOTATIONS = "annotations"
 

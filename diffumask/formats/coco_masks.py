@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 
 from diffumask.errors import InputError
-from diffumask.formats.archive import Archive
-from diffumask.formats.corrected import Originals, Region
 from diffumask.labelled.coco import Coco, CocoImage, draw_segmentation, parse_coco
 from diffumask.types import ClassMap
+
+from .archive import Archive
+from .corrected import Originals, Region
 
 
 def read_coco(archive: Archive, originals: Originals) -> Iterator[tuple[str, ClassMap]]:

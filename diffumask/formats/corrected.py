@@ -9,16 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from diffumask.augment.source import Source
+from diffumask.dataset.items import has_maps, make_record
+from diffumask.dataset.maps import maps_path
+from diffumask.dataset.reader import Source
+from diffumask.dataset.record import item_paths
+from diffumask.dataset.store import Store
 from diffumask.errors import InputError
-from diffumask.inside import read_inside
-from diffumask.item_record import item_paths
+from diffumask.files.inside import read_inside
 from diffumask.labelled.coding import BACKGROUND, Classes, name_key
 from diffumask.labelled.names import IGNORE
 from diffumask.labelled.pixels import size_hw
-from diffumask.maps import maps_path
-from diffumask.records import has_maps, make_record
-from diffumask.store import Store
 from diffumask.types import BACKGROUND_ID, IGNORE_ID, ClassMap, Example, Mask
 
 BATCH_SIZE = 100  # items that are taken over at a time

@@ -16,21 +16,16 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from diffumask.errors import InputError
-from diffumask.formats.archive import Archive
-from diffumask.formats.corrected import Originals
-from diffumask.formats.cvat_xml import EXPORTS, read_cvat_xml
-from diffumask.formats.encode import encode_png
-from diffumask.formats.instances import instance_map
-from diffumask.formats.items import Selection
-from diffumask.formats.labelmap import (
-    hex_colour,
-    label_names,
-    paint,
-    unpaint,
-    write_labelmap,
-)
 from diffumask.labelled.names import LABELMAP_FILE, read_labelmap
 from diffumask.types import BACKGROUND_ID, ClassMap
+
+from .archive import Archive
+from .corrected import Originals
+from .cvat_xml import EXPORTS, read_cvat_xml
+from .encode import encode_png
+from .instances import instance_map
+from .items import Selection
+from .labelmap import hex_colour, label_names, paint, unpaint, write_labelmap
 
 CLASS_FOLDER, OBJECT_FOLDER, LIST_FOLDER = (
     "SegmentationClass",

@@ -9,10 +9,11 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import iterparse
 
 from diffumask.errors import InputError
-from diffumask.formats.archive import MAX_TEXT_BYTES, Archive
-from diffumask.formats.corrected import Originals, Region
 from diffumask.labelled.shapes import draw_polygons, draw_runs
 from diffumask.types import ClassMap, Mask
+
+from .archive import MAX_TEXT_BYTES, Archive
+from .corrected import Originals, Region
 
 WITHOUT_MASK = {
     "box": "boxes",

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from diffumask.atomic import writing
 from diffumask.errors import InputError
-from diffumask.partial import partial_folder, remove_left
+from diffumask.files.atomic import writing
+from diffumask.files.partial import partial_folder, remove_left
 
 
 @contextmanager

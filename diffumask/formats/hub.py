@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from diffumask import extra
-from diffumask.formats.items import SPLITS, TRAIN, VAL, Item, Selection
+from diffumask.dataset.items import encode_class_map
 from diffumask.labelled.coding import BACKGROUND
-from diffumask.records import encode_class_map
 from diffumask.types import BACKGROUND_ID
+
+from .items import SPLITS, TRAIN, VAL, Item, Selection
 
 SHARD_ITEMS = 1_000
 SHARD_BYTES = 300_000_000

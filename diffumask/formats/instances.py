@@ -3,8 +3,9 @@
 import numpy as np
 from jaxtyping import UInt8
 
-from diffumask.formats.items import masks_of
 from diffumask.types import IGNORE_ID, ClassMap, Mask
+
+from .items import masks_of
 
 MAX_INSTANCES = IGNORE_ID - 1
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from diffumask.augment.pairs import class_ids
-from diffumask.augment.source import Source, open_source
+from diffumask.dataset.pair import class_ids
+from diffumask.dataset.reader import Source, open_source
+from diffumask.dataset.record import Record, item_paths
 from diffumask.errors import InputError
-from diffumask.item_record import Record, item_paths
 from diffumask.types import IGNORE_ID, ClassMap, Image, Mask
 
 TRAIN, VAL = SPLITS = ("train", "val")

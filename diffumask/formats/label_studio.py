@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from diffumask.formats.brush import encode_mask
-from diffumask.formats.items import Item, Selection, masks_of
-from diffumask.formats.labelmap import hex_colour, label_names
 from diffumask.types import BACKGROUND_ID, IGNORE_ID, Mask
+
+from .brush import encode_mask
+from .items import Item, Selection, masks_of
+from .labelmap import hex_colour, label_names
 
 TASKS_FILE, CONFIG_FILE = "tasks.json", "label_config.xml"
 FROM_NAME, TO_NAME, IMAGE_KEY, ITEM_KEY = "tag", "image", "image", "item"

@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 
 from diffumask.errors import InputError
-from diffumask.formats.archive import Archive
-from diffumask.formats.brush import decode_mask
-from diffumask.formats.corrected import Originals, Region
-from diffumask.formats.label_studio import IMAGE_KEY, ITEM_KEY
 from diffumask.labelled.shapes import draw_polygons
 from diffumask.types import ClassMap
+
+from .archive import Archive
+from .brush import decode_mask
+from .corrected import Originals, Region
+from .label_studio import IMAGE_KEY, ITEM_KEY
 
 BRUSH, POLYGON = "rle", "points"  # what the value of a region has, by its kind
 OF_NO_USE = ("imageDataURL", "vertices")

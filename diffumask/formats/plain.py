@@ -8,17 +8,18 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from diffumask.dataset.items import encode_class_map
 from diffumask.errors import InputError
-from diffumask.formats.archive import Archive
-from diffumask.formats.corrected import Originals
-from diffumask.formats.encode import encode_png
-from diffumask.formats.items import Selection
 from diffumask.labelled.coding import N_VALUES
 from diffumask.labelled.layouts import LIST_FILE
 from diffumask.labelled.names import CLASSES_FILE, check_class_ids
 from diffumask.labelled.pixels import INDEX_MODES
-from diffumask.records import encode_class_map
 from diffumask.types import BACKGROUND_ID, IGNORE_ID, ClassMap
+
+from .archive import Archive
+from .corrected import Originals
+from .encode import encode_png
+from .items import Selection
 
 
 def write_plain(

@@ -5,21 +5,22 @@ from functools import partial
 from pathlib import Path
 
 from diffumask.errors import InputError
-from diffumask.formats.archive import Archive
-from diffumask.formats.cityscapes import write_cityscapes
-from diffumask.formats.coco import write_coco
-from diffumask.formats.coco_masks import read_coco
-from diffumask.formats.corrected import Originals
-from diffumask.formats.cvat import read_cvat, write_cvat
-from diffumask.formats.hub import write_hub
-from diffumask.formats.items import Selection
-from diffumask.formats.label_studio import write_label_studio
-from diffumask.formats.label_studio_regions import read_label_studio
-from diffumask.formats.plain import read_plain, write_plain
-from diffumask.formats.shards import write_webdataset
-from diffumask.formats.voc import write_voc
-from diffumask.formats.yolo import write_yolo, write_yolo_boxes
 from diffumask.types import ClassMap
+
+from .archive import Archive
+from .cityscapes import write_cityscapes
+from .coco import write_coco
+from .coco_masks import read_coco
+from .corrected import Originals
+from .cvat import read_cvat, write_cvat
+from .hub import write_hub
+from .items import Selection
+from .label_studio import write_label_studio
+from .label_studio_regions import read_label_studio
+from .plain import read_plain, write_plain
+from .shards import write_webdataset
+from .voc import write_voc
+from .yolo import write_yolo, write_yolo_boxes
 
 Write = Callable[[Selection, Path, bool], list[str]]
 Read = Callable[[Archive, Originals], Iterator[tuple[str, ClassMap]]]

@@ -4,9 +4,10 @@ import json
 from pathlib import Path
 
 from diffumask import extra
-from diffumask.formats.items import SPLITS, Selection
-from diffumask.formats.plain import write_classes
-from diffumask.records import encode_class_map
+from diffumask.dataset.items import encode_class_map
+
+from .items import SPLITS, Selection
+from .plain import write_classes
 
 SHARD_ITEMS = 5_000
 SHARD_BYTES = 300_000_000

@@ -10,12 +10,13 @@ from pathlib import Path
 
 from PIL import Image as PillowImage
 
-from diffumask.formats.instances import box_of, instance_map
-from diffumask.formats.items import SPLITS, Item, Selection
-from diffumask.formats.labelmap import write_labelmap
+from diffumask.dataset.items import encode_class_map
 from diffumask.labelled.names import LABELMAP_FILE
-from diffumask.records import encode_class_map
 from diffumask.types import Mask
+
+from .instances import box_of, instance_map
+from .items import SPLITS, Item, Selection
+from .labelmap import write_labelmap
 
 JPEG_QUALITY = 95
 TRAINVAL = "trainval"

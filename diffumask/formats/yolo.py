@@ -14,10 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
-from diffumask.formats.instances import box_of
-from diffumask.formats.items import SPLITS, Selection, masks_of
-from diffumask.formats.polygons import MIN_POINTS, polygons
 from diffumask.types import ClassMap
+
+from .instances import box_of
+from .items import SPLITS, Selection, masks_of
+from .polygons import MIN_POINTS, polygons
 
 POINT_IN_PIXEL = 0.49
 

@@ -10,11 +10,11 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image as PillowImage
 
+from diffumask.dataset.items import has_maps, read_example
+from diffumask.dataset.maps import AFFINITY, read_maps
+from diffumask.dataset.record import VERDICT, Record
 from diffumask.draw import shrink, voc_palette
 from diffumask.errors import InputError
-from diffumask.item_record import VERDICT, Record
-from diffumask.maps import AFFINITY, read_maps
-from diffumask.records import has_maps, read_example
 from diffumask.types import BACKGROUND_ID, HEAT_LEVELS, ClassMap, GridHeat, Image
 
 QUALITY, FOREGROUND = "quality", "foreground"

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from diffumask.dataset.items import read_records
+from diffumask.dataset.store import read_run
 from diffumask.errors import InputError
-from diffumask.records import read_records
-from diffumask.store import read_run
 
 FORMAT = 1
 MADE_BY = "diffumask show"

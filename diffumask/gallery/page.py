@@ -12,10 +12,11 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from diffumask.atomic import write_file, writing
 from diffumask.draw import voc_palette
 from diffumask.errors import InputError
-from diffumask.gallery.marks import MADE_BY, dataset_fingerprint
+from diffumask.files.atomic import write_file, writing
+
+from .marks import MADE_BY, dataset_fingerprint
 
 # Each may use what those before it define while it is read.
 SCRIPTS = ("heat", "state", "marks", "draw", "select", "tiles", "detail", "keys", "main")

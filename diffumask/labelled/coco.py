@@ -6,8 +6,9 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from diffumask.errors import InputError
-from diffumask.labelled.shapes import decode_counts, draw_columns, draw_polygons
 from diffumask.types import Mask
+
+from .shapes import decode_counts, draw_columns, draw_polygons
 
 
 @dataclass(frozen=True, slots=True)

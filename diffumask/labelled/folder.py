@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import overload
 
 from diffumask.errors import InputError
-from diffumask.labelled.coding import Coding, Wish, decode, make_coding
-from diffumask.labelled.found import Found
-from diffumask.labelled.layouts import LAYOUTS, named_folders
-from diffumask.labelled.pairs import LabelledPair
 from diffumask.types import ClassMap, Image
+
+from .coding import Coding, Wish, decode, make_coding
+from .found import Found
+from .layouts import LAYOUTS, named_folders
+from .pairs import LabelledPair
 
 AUTO, FOLDERS = "auto", "folders"  # by their structure, and as the user names them
 

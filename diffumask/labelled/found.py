@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from diffumask.errors import InputError
-from diffumask.labelled.coding import Values
-from diffumask.labelled.pairs import LabelledPair
+
+from .coding import Values
+from .pairs import LabelledPair
 
 
 @dataclass(frozen=True, slots=True)

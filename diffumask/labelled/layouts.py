@@ -5,23 +5,17 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from diffumask.dataset.items import METADATA_FILE, whole_records
+from diffumask.dataset.record import item_paths
+from diffumask.dataset.store import RUN_FILE, read_run
 from diffumask.errors import InputError
-from diffumask.item_record import item_paths
-from diffumask.labelled.coding import Values
-from diffumask.labelled.found import Found, existing, unknown_split
-from diffumask.labelled.names import ID2LABEL_FILE, values_beside
-from diffumask.labelled.packed import coco, coco_beside, coco_files, hf, parquet_files
-from diffumask.labelled.pairs import FilePair
-from diffumask.labelled.values import (
-    ADE20K,
-    CAMVID,
-    CITYSCAPES_LABEL_IDS,
-    CITYSCAPES_TRAIN_IDS,
-    OXFORD_PETS,
-    VOC,
-)
-from diffumask.records import METADATA_FILE, whole_records
-from diffumask.store import RUN_FILE, read_run
+
+from .coding import Values
+from .found import Found, existing, unknown_split
+from .names import ID2LABEL_FILE, values_beside
+from .packed import coco, coco_beside, coco_files, hf, parquet_files
+from .pairs import FilePair
+from .values import ADE20K, CAMVID, CITYSCAPES_LABEL_IDS, CITYSCAPES_TRAIN_IDS, OXFORD_PETS, VOC
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 LIST_FILE = "labels.csv"

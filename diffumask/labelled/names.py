@@ -11,8 +11,9 @@ from typing import Any
 
 from diffumask.draw import voc_palette
 from diffumask.errors import InputError
-from diffumask.labelled.coding import BACKGROUND, N_VALUES, Values, name_key
 from diffumask.types import BACKGROUND_ID, IGNORE_ID
+
+from .coding import BACKGROUND, N_VALUES, Values, name_key
 
 LABELMAP_FILE, CLASSES_FILE, ID2LABEL_FILE = "labelmap.txt", "classes.json", "id2label.json"
 MAX_BYTES = 2**20

@@ -7,13 +7,14 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from diffumask.errors import InputError
-from diffumask.labelled.coco import Coco, CocoImage, parse_coco
-from diffumask.labelled.coding import Values
-from diffumask.labelled.found import Found, existing, unknown_split
-from diffumask.labelled.names import ID2LABEL_FILE, named_values, values_beside
-from diffumask.labelled.pairs import CocoPair, ParquetPair
-from diffumask.labelled.parquet import list_rows
 from diffumask.types import BACKGROUND_ID, IGNORE_ID
+
+from .coco import Coco, CocoImage, parse_coco
+from .coding import Values
+from .found import Found, existing, unknown_split
+from .names import ID2LABEL_FILE, named_values, values_beside
+from .pairs import CocoPair, ParquetPair
+from .parquet import list_rows
 
 MAX_JSON_BYTES = 2**30
 COCO_FOLDER, INSTANCES = "annotations", "instances_"

@@ -9,10 +9,11 @@ import numpy as np
 from jaxtyping import UInt8
 
 from diffumask.errors import InputError
-from diffumask.labelled.coco import draw_segmentation
-from diffumask.labelled.parquet import read_cell
-from diffumask.labelled.pixels import read_image, read_indices, size_hw
 from diffumask.types import BACKGROUND_ID, ClassMap, Image
+
+from .coco import draw_segmentation
+from .parquet import read_cell
+from .pixels import read_image, read_indices, size_hw
 
 
 @runtime_checkable

@@ -8,7 +8,7 @@ from jaxtyping import UInt8
 from PIL import Image as PillowImage
 
 from diffumask.errors import InputError
-from diffumask.picture_files import PHOTOGRAPHS, opened
+from diffumask.files.pictures import PHOTOGRAPHS, opened
 from diffumask.types import Image
 
 INDEX_MODES = ("P", "L", "1")  # a value a pixel, of at most 8 bits

@@ -4,7 +4,7 @@ Sources: the VOC 2012 development kit; labels.py of cityscapesScripts; the ADE20
 benchmark; the README of Oxford-IIIT Pet; the 11 classes of CamVid as SegNet uses them.
 """
 
-from diffumask.labelled.coding import Values
+from .coding import Values
 
 VOC_NAMES = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),

@@ -7,11 +7,12 @@ from typing import Any
 from diffusers import DiffusionPipeline
 from transformers.utils import logging
 
-from diffumask.checkpoint import reason
 from diffumask.errors import InputError
-from diffumask.lora.file import LoraFile
-from diffumask.lora.layers import ADAPTER, adapted_weights, require_peft
 from diffumask.models import progress_bars_off
+from diffumask.models.files import reason
+
+from .file import LoraFile
+from .layers import ADAPTER, adapted_weights, require_peft
 
 
 @contextmanager

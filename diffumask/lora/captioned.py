@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from diffumask.dataset.parts import RUN_FILE, check_parts
 from diffumask.errors import InputError
-from diffumask.inside import leads_out
-from diffumask.json_kinds import is_unicode
-from diffumask.parts import RUN_FILE, check_parts
+from diffumask.files.inside import leads_out
+from diffumask.files.json_kinds import is_unicode
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 METADATA_FILES = ("metadata.jsonl", "metadata.csv")  # as `datasets` names them in an imagefolder

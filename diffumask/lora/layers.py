@@ -11,8 +11,8 @@ from diffusers import DiffusionPipeline
 from diffusers.utils import convert_state_dict_to_diffusers
 from torch import Tensor, nn
 
-from diffumask.atomic import new_file
 from diffumask.errors import InputError
+from diffumask.files.atomic import new_file
 
 ADAPTER = "diffumask"
 UNET = "unet"

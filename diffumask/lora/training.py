@@ -14,14 +14,15 @@ from PIL import Image as PillowImage
 from torch import Tensor, nn
 from torch.nn import functional
 
-from diffumask.atomic import write_file
 from diffumask.errors import InputError
-from diffumask.json_kinds import parse
+from diffumask.files.atomic import write_file
+from diffumask.files.json_kinds import parse
 from diffumask.labelled.pixels import read_image
-from diffumask.lora.captioned import Captioned
-from diffumask.lora.layers import lora_added, save_lora
-from diffumask.observe import conditions, encode
+from diffumask.sampling.observe import conditions, encode
 from diffumask.training import Schedule, folder_held, train
+
+from .captioned import Captioned
+from .layers import lora_added, save_lora
 
 CAPTION_DROPOUT = 0.1  # teaches the domain to the unconditional half of guidance too
 SETTINGS_FILE, STATE_FILE = "settings.json", "state.safetensors"

@@ -7,9 +7,10 @@ import torch
 from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
-from diffumask.checkpoint import reason
 from diffumask.errors import InputError
-from diffumask.precision import computes_in
+
+from .files import reason
+from .precision import computes_in
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 

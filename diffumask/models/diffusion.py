@@ -6,10 +6,11 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKL, DiffusionPipeline, UNet2DConditionModel
 
-from diffumask.checkpoint import UNUSED_PARTS, check_whole, part_class, read_index, reason
 from diffumask.errors import InputError
-from diffumask.models.devices import find_device, find_dtype, progress_bars_off
-from diffumask.models.registry import ModelSpec, model_folder
+
+from .devices import find_device, find_dtype, progress_bars_off
+from .files import UNUSED_PARTS, check_whole, part_class, read_index, reason
+from .registry import ModelSpec, model_folder
 
 
 def load(spec: ModelSpec, device: str = "auto", dtype: str = "auto") -> DiffusionPipeline:

@@ -8,14 +8,9 @@ from pathlib import Path
 from diffusers import DiffusionPipeline
 from diffusers.utils import logging as diffusers_logging
 
-from diffumask.checkpoint import (
-    UNUSED_PARTS,
-    default_size_hw,
-    fingerprint_folder,
-    fingerprint_vae,
-    reason,
-)
 from diffumask.errors import InputError
+
+from .files import UNUSED_PARTS, default_size_hw, fingerprint_folder, fingerprint_vae, reason
 
 HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]+")
 

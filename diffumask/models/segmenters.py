@@ -19,10 +19,11 @@ from transformers import (
 )
 from transformers.utils import cached_file
 
-from diffumask.checkpoint import reason
 from diffumask.errors import InputError
-from diffumask.models.devices import find_device, progress_bars_off
-from diffumask.models.whole import check_place, load_tokenizer_of, load_whole
+
+from .devices import find_device, progress_bars_off
+from .files import reason
+from .whole import check_place, load_tokenizer_of, load_whole
 
 # Published SAM 2 checkpoints are of the model for videos, which holds that for images.
 SAM_MODELS = {"sam": (SamModel, ("sam",)), "sam2": (Sam2Model, ("sam2", "sam2_video"))}

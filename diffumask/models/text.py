@@ -12,9 +12,10 @@ from transformers import (
 )
 
 from diffumask.errors import InputError
-from diffumask.models.devices import find_device
-from diffumask.models.registry import HUB_ID, MODELS
-from diffumask.models.whole import load_tokenizer_of, load_whole
+
+from .devices import find_device
+from .registry import HUB_ID, MODELS
+from .whole import load_tokenizer_of, load_whole
 
 N_BYTES = 256  # each of which the vocabulary of a CLIPTokenizer holds
 

@@ -8,10 +8,11 @@ from transformers import (
     AutoConfig,
 )
 
-from diffumask.checkpoint import reason
 from diffumask.errors import InputError
-from diffumask.models.devices import progress_bars_off
-from diffumask.models.registry import HUB_ID
+
+from .devices import progress_bars_off
+from .files import reason
+from .registry import HUB_ID
 
 
 def load_tokenizer_of(kind: Any, model: str, name: str, **options: Any) -> Any:

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from diffumask.noise.items import Item
-from diffumask.noise.verdicts import Verdict
+from .items import Item
+from .verdicts import Verdict
 
 ALL = "all"
 LITTLE = 0.1  # mean quality of a class from which on its ranking is worth nothing

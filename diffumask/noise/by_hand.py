@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 
 from diffumask.gallery.marks import ACCEPTED, REJECTED
-from diffumask.noise.verdicts import Verdict
+
+from .verdicts import Verdict
 
 REASONS = {ACCEPTED: "accepted by hand", REJECTED: "rejected by hand"}
 

@@ -12,16 +12,13 @@ from itertools import islice
 import numpy as np
 from jaxtyping import Float32
 
-from diffumask.atomic import take_over, write_file, writing
-from diffumask.augment.pairs import Pair
-from diffumask.augment.source import Source
-from diffumask.inside import refuse_links
-from diffumask.lock import locked
-from diffumask.noise.items import Item
-from diffumask.noise.quality import METHODS, HeldOut
-from diffumask.noise.trial import Qualities, Trial
-from diffumask.partial import partial_folder
-from diffumask.records import encode_class_map
+from diffumask.dataset.items import encode_class_map
+from diffumask.dataset.pair import Pair
+from diffumask.dataset.reader import Source
+from diffumask.files.atomic import take_over, write_file, writing
+from diffumask.files.inside import refuse_links
+from diffumask.files.lock import locked
+from diffumask.files.partial import partial_folder
 from diffumask.seeds import item_seed
 from diffumask.segmentation import (
     FitSettings,
@@ -32,6 +29,10 @@ from diffumask.segmentation import (
     new_network,
     save_network,
 )
+
+from .items import Item
+from .quality import METHODS, HeldOut
+from .trial import Qualities, Trial
 
 NETWORK, PARTIAL_NETWORK, PROGRESS = "network", "network.partial", "progress"
 PREDICTED_TOGETHER = 16

@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from diffumask.errors import InputError
-from diffumask.noise.items import Item
-from diffumask.noise.verdicts import Verdict
+
+from .items import Item
+from .verdicts import Verdict
 
 EMPTY_MASK = "empty mask"
 

@@ -11,14 +11,15 @@ from jinja2 import Environment, StrictUndefined
 from PIL import Image as PillowImage
 from PIL import ImageDraw, PngImagePlugin
 
-from diffumask.atomic import write_file
-from diffumask.augment.source import Source
+from diffumask.dataset.reader import Source
 from diffumask.draw import overlay, shrink
 from diffumask.errors import InputError
+from diffumask.files.atomic import write_file
 from diffumask.labelled.pixels import read_indices
-from diffumask.noise.admission import Outcome, admission
-from diffumask.noise.verdicts import Verdict
 from diffumask.types import Image
+
+from .admission import Outcome, admission
+from .verdicts import Verdict
 
 SIDE_PX = 160
 PNG_COLUMNS = 2

@@ -12,11 +12,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from diffumask.augment.source import Source
+from diffumask.dataset.parts import FILTER_FOLDER
+from diffumask.dataset.reader import Source
 from diffumask.errors import InputError
-from diffumask.inside import refuse_links
-from diffumask.noise.items import Item, digest
-from diffumask.parts import FILTER_FOLDER
+from diffumask.files.inside import refuse_links
+
+from .items import Item, digest
 
 FORMAT = 1
 

@@ -5,8 +5,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from diffumask.dataset.record import DROPPED, KEPT
 from diffumask.errors import InputError
-from diffumask.item_record import DROPPED, KEPT
 
 # The paper's best is 0.7, of masks that its own procedure made.
 DEFAULT_ALPHA = 0.3

@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-from diffumask.augment.source import Source
-from diffumask.item_record import Record
-from diffumask.noise.items import names_digest
-from diffumask.store import Store
+from diffumask.dataset.reader import Source
+from diffumask.dataset.record import Record
+from diffumask.dataset.store import Store
+
+from .items import names_digest
 
 BATCH_ITEMS = 256
 

@@ -1,7 +1,7 @@
 """Scenes with exact truth: emoji sprites on procedural backgrounds."""
 
-from diffumask.scenes.catalog import Catalog as Catalog
-from diffumask.scenes.catalog import load_catalog as load_catalog
-from diffumask.scenes.render import Scene as Scene
-from diffumask.scenes.render import SceneObject as SceneObject
-from diffumask.scenes.render import render_scene as render_scene
+from .catalog import Catalog as Catalog
+from .catalog import load_catalog as load_catalog
+from .render import Scene as Scene
+from .render import SceneObject as SceneObject
+from .render import render_scene as render_scene

@@ -14,12 +14,13 @@ from typing import get_args
 
 import numpy as np
 
+from diffumask.dataset.items import item_name
+from diffumask.dataset.store import open_store
 from diffumask.errors import InputError
-from diffumask.records import item_name
-from diffumask.scenes.catalog import Split, load_catalog
-from diffumask.scenes.render import choose_classes, render_scene
-from diffumask.store import open_store
 from diffumask.types import Example, Prompt, Target
+
+from .catalog import Split, load_catalog
+from .render import choose_classes, render_scene
 
 FIRST_SEED = 40_000_000
 EXIT_INPUT_ERROR = 2

@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from diffumask.scenes.catalog import Background
-from diffumask.scenes.clutter import CLUTTERS
+from .catalog import Background
+from .clutter import CLUTTERS
 
 Share = Float32[np.ndarray, "h w"]
 Pattern = Callable[[np.random.Generator, int, int], Share]

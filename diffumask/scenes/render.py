@@ -8,10 +8,11 @@ import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 
 from diffumask.articles import with_article
-from diffumask.scenes.backgrounds import draw_background
-from diffumask.scenes.catalog import Background, Catalog, Split, SpriteClass, load_catalog
-from diffumask.scenes.sprites import sprite
-from diffumask.scenes.variation import PLAIN, Variation, placed
+
+from .backgrounds import draw_background
+from .catalog import Background, Catalog, Split, SpriteClass, load_catalog
+from .sprites import sprite
+from .variation import PLAIN, Variation, placed
 
 OBJECT_COUNT_PROBABILITIES = (0.52, 0.40, 0.08)  # one, two, three objects
 SIZE_RANGES = ((0.48, 0.85), (0.38, 0.58), (0.30, 0.46))  # longest side / shorter image side

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float32
 
-from diffumask.scenes.sprites import Sprite
+from .sprites import Sprite
 
 MAX_OUTSIDE = 0.1  # share of a sprite's side that may lie outside the image
 CUT_PROBABILITY, MAX_OUTSIDE_CUT = 0.15, 0.35  # of the objects that the border may cut further

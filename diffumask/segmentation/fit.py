@@ -12,13 +12,14 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
-from diffumask.augment.pairs import FILL_COLOUR, Pair, SizeHW, resized
+from diffumask.dataset.pair import FILL_COLOUR, Pair, SizeHW, resized
 from diffumask.errors import InputError
-from diffumask.precision import computes_in
-from diffumask.segmentation.labels import Labels
-from diffumask.segmentation.networks import Network
+from diffumask.models.precision import computes_in
 from diffumask.training import Schedule, shared, train
 from diffumask.types import IGNORE_ID, ClassMap, Image
+
+from .labels import Labels
+from .networks import Network
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 Batch = tuple[Tensor, Tensor]

@@ -10,7 +10,7 @@ from jaxtyping import Float32, UInt8
 from torch import nn
 from torch.nn import functional
 
-from diffumask.segmentation.networks import Network
+from .networks import Network
 
 # Of any size each, as an underscore keeps an axis from having to agree with others.
 AnyImage = UInt8[np.ndarray, "_h _w 3"]

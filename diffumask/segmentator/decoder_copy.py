@@ -7,8 +7,8 @@ from diffusers import AutoencoderKL
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from diffumask.segmentator.features import DecoderShape
-from diffumask.segmentator.head import Head
+from .features import DecoderShape
+from .head import Head
 
 MID_BLOCK = 1
 

@@ -14,11 +14,12 @@ import safetensors.torch
 from diffusers import AutoencoderKL
 from safetensors import SafetensorError, safe_open
 
-from diffumask.atomic import write_file
 from diffumask.errors import InputError
-from diffumask.segmentator.head import Head
-from diffumask.segmentator.heads import HEADS, n_parameters, new_head
-from diffumask.segmentator.labels import Labels
+from diffumask.files.atomic import write_file
+
+from .head import Head
+from .heads import HEADS, n_parameters, new_head
+from .labels import Labels
 
 FORMAT = "diffumask-segmentator-1"
 KEY = "diffumask"

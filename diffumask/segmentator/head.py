@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from diffumask.segmentator.features import DecoderShape
+from .features import DecoderShape
 
 LEAST_STD = 1e-4
 

@@ -12,11 +12,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from diffumask.errors import InputError
-from diffumask.segmentator.decoder_copy import DecoderCopy
-from diffumask.segmentator.features import DecoderShape, decoder_shape
-from diffumask.segmentator.head import Head
-from diffumask.segmentator.pyramid import Pyramid
-from diffumask.segmentator.simple import LinearProbe, PixelMLPs
+
+from .decoder_copy import DecoderCopy
+from .features import DecoderShape, decoder_shape
+from .head import Head
+from .pyramid import Pyramid
+from .simple import LinearProbe, PixelMLPs
 
 Logits = Float[Tensor, "member b label h w"]
 

@@ -9,16 +9,11 @@ from diffusers import AutoencoderKL
 from jaxtyping import Float32, UInt8
 from torch import Tensor
 
-from diffumask.segmentator.features import (
-    check_size,
-    decoded_states,
-    encode_images,
-    factor_of,
-    padded,
-)
-from diffumask.segmentator.file import Segmentator
-from diffumask.segmentator.heads import disagreement, probabilities
 from diffumask.types import ClassMap, Heat, Image
+
+from .features import check_size, decoded_states, encode_images, factor_of, padded
+from .file import Segmentator
+from .heads import disagreement, probabilities
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,8 @@ from diffusers import AutoencoderKL
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from diffumask.segmentator.features import DecoderShape
-from diffumask.segmentator.head import Head, Projection, enlarged
+from .features import DecoderShape
+from .head import Head, Projection, enlarged
 
 WIDTHS = (12, 24, 32, 48, 64, 64)  # at 1, 1/2, 1/4, ... of the image, of a decoder of 128 channels
 USUAL_CHANNELS = 128

@@ -11,17 +11,18 @@ from diffusers import AutoencoderKL
 from jaxtyping import Float32
 
 from diffumask.errors import InputError
-from diffumask.segmentator.features import hidden_states
-from diffumask.segmentator.file import Segmentator
-from diffumask.segmentator.heads import probabilities
-from diffumask.segmentator.labels import Labels
-from diffumask.segmentator.predict import Predictor
 from diffumask.types import Objects, Prompt, Sample, Target
+
+from .features import hidden_states
+from .file import Segmentator
+from .heads import probabilities
+from .labels import Labels
+from .predict import Predictor
 
 
 @dataclass(frozen=True, slots=True)
 class SegmentatorSource:
-    """What a head sees; see `diffumask.sources`.
+    """What a head sees; see `diffumask.masks.sources`.
 
     Images that it did not watch being made are encoded and decoded again.
     """

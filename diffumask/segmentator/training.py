@@ -13,20 +13,14 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional
 
-from diffumask.atomic import write_file
 from diffumask.errors import InputError
 from diffumask.evaluation.compare import compare_network
 from diffumask.evaluation.report import Report, make_report
-from diffumask.json_kinds import parse
+from diffumask.files.atomic import write_file
+from diffumask.files.json_kinds import parse
+from diffumask.files.lock import LOCK_FILE
+from diffumask.files.partial import is_partial
 from diffumask.labelled.folder import Labelled
-from diffumask.lock import LOCK_FILE
-from diffumask.partial import is_partial
-from diffumask.segmentator.examples import LATENTS_FILE, Examples, encode_examples, held_out
-from diffumask.segmentator.features import decoded_states, factor_of
-from diffumask.segmentator.file import Facts, Segmentator, card_path, save
-from diffumask.segmentator.heads import DEFAULT_HEAD, new_head, reduced
-from diffumask.segmentator.labels import find_labels
-from diffumask.segmentator.predict import Predictor
 from diffumask.training import (
     STATE_FILE,
     Schedule,
@@ -37,6 +31,13 @@ from diffumask.training import (
     train,
 )
 from diffumask.types import IGNORE_ID
+
+from .examples import LATENTS_FILE, Examples, encode_examples, held_out
+from .features import decoded_states, factor_of
+from .file import Facts, Segmentator, card_path, save
+from .heads import DEFAULT_HEAD, new_head, reduced
+from .labels import find_labels
+from .predict import Predictor
 
 SETTINGS_FILE, VALIDATION_FILE = "settings.json", "validation.jsonl"
 CHECKPOINT_FILE = "checkpoint.safetensors"

@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
-from diffumask.tiny import stages
-from diffumask.tiny.heap import keep_heap
+from . import stages
+from .heap import keep_heap
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from diffumask.labelled.pixels import read_image
-from diffumask.precision import autocast_bfloat16
+from diffumask.models.precision import autocast_bfloat16
 from diffumask.training import Schedule, shared, train
 
 CROP_SIZE = 64

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from diffumask.precision import autocast_bfloat16
+from diffumask.models.precision import autocast_bfloat16
 from diffumask.scenes import load_catalog
 from diffumask.training import Schedule, shared, train
 

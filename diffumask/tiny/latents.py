@@ -8,8 +8,9 @@ from diffusers import AutoencoderKL
 from jaxtyping import Float, Float16, UInt8
 from torch import Tensor
 
-from diffumask.precision import autocast_bfloat16
-from diffumask.tiny.autoencoder import convolution, encode, to_tensor
+from diffumask.models.precision import autocast_bfloat16
+
+from .autoencoder import convolution, encode, to_tensor
 
 BATCH_SIZE = 64
 

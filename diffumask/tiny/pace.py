@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from diffumask.atomic import write_file
+from diffumask.files.atomic import write_file
 
 PROBE_STEPS = 10, 40  # the difference leaves out what a training does once
 

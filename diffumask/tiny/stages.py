@@ -15,18 +15,14 @@ import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline
 from jaxtyping import Float16
 
-from diffumask.tiny.autoencoder import (
-    new_autoencoder,
-    read_photos,
-    train_autoencoder,
-    train_decoder,
-)
-from diffumask.tiny.denoiser import even_shares, new_pipeline, train_denoiser, write_sheet
-from diffumask.tiny.latents import encode_images, normalise_latents
-from diffumask.tiny.pace import steps_within
-from diffumask.tiny.renders import Renders, load_renders
-from diffumask.tiny.text import new_text_encoder, train_tokenizer
 from diffumask.training import Schedule
+
+from .autoencoder import new_autoencoder, read_photos, train_autoencoder, train_decoder
+from .denoiser import even_shares, new_pipeline, train_denoiser, write_sheet
+from .latents import encode_images, normalise_latents
+from .pace import steps_within
+from .renders import Renders, load_renders
+from .text import new_text_encoder, train_tokenizer
 
 VAE_STEPS, VAE_BATCH_SIZE = 10_000, 16  # batches of each process
 DENOISER_STEPS, DENOISER_BATCH_SIZE = 32_000, 32

@@ -7,7 +7,7 @@ import pytest
 from formats_data import dataset
 from readers_data import CLASSES, scenes
 
-from diffumask.augment.source import open_source
+from diffumask.dataset.reader import open_source
 from diffumask.formats.archive import open_archive
 from diffumask.formats.corrected import Originals
 from diffumask.formats.registry import reader

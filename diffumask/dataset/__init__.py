@@ -1,0 +1,1 @@
+"""The native dataset folder: written, listed, read back, checked, merged and copied."""

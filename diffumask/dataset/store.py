@@ -1,0 +1,291 @@
+"""The native dataset folder, in which every item that is listed is complete.
+
+    images/Bird_000012.png   RGB
+    masks/Bird_000012.png    8-bit palette: 0 background, class id, 255 ignore
+    metadata.jsonl           one line per finished item, appended after its files
+    run.json                 settings, classes and runs, written first
+    maps/...                 heat maps, if asked for: see `diffumask.dataset.maps`
+    preview.jpg              contact sheet
+    .broken/0001/...         files that were set aside, see `diffumask.dataset.verify`
+
+`datasets.load_dataset("imagefolder", data_dir=folder)` reads it.
+"""
+
+import io
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image as PillowImage
+
+from diffumask.errors import InputError
+from diffumask.files.atomic import append, link_or_copy, replace, sync_folder, writing
+from diffumask.files.inside import make_folder, read_inside, remove, rename
+from diffumask.files.json_kinds import parse
+from diffumask.files.lock import LOCK_FILE, locked
+from diffumask.files.partial import is_partial
+from diffumask.types import Example, Image
+
+from .items import (
+    JOURNAL_FILE,
+    METADATA_FILE,
+    EncodedItem,
+    encode_item,
+    present_files,
+    scan_records,
+    to_line,
+)
+from .parts import PARTIAL_FOLDER, PREVIEW_FILE, RUN_FILE, check_parts
+from .quarantine import set_aside
+from .record import IMAGES_FOLDER, MASKS_FOLDER, Record
+from .run import FORMAT, Run
+
+PREVIEW_QUALITY = 90
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """A dataset folder open for writing; `records` holds the finished items by name."""
+
+    folder: Path
+    records: dict[str, Record]
+
+    def write(
+        self, name: str, example: Example, facts: Mapping[str, Any], maps: bytes | None = None
+    ) -> None:
+        """Write one item: image, mask, encoded heat maps if any, then its line in metadata.jsonl.
+
+        `facts` are further JSON fields of the line. Raises as `write_batch`.
+        """
+        self.write_batch([encode_item(name, example, facts, maps)])
+
+    def write_batch(self, items: Sequence[EncodedItem]) -> None:
+        """Write items so that after a kill all of them are listed, or none.
+
+        Raises InputError when the disk is full or the folder cannot be written: none of them is
+        listed then, and all others stay.
+        """
+        with writing(self.folder):
+            parts = {path.partition("/")[0] for item in items for path in item.files}
+            for part in parts:
+                make_folder(self.folder, part)
+            for item in items:
+                for path, content in item.files.items():
+                    self._replace(path, content)
+            self._list([item.record for item in items], parts)
+
+    def adopt(self, source: Path, records: Sequence[Record], copy: bool = False) -> None:
+        """Take items over from another dataset, whose files are linked, or else copied.
+
+        Raises as `write_batch`.
+        """
+        with writing(self.folder):
+            paths = [path for record in records for path in present_files(source, record)]
+            parts = {path.partition("/")[0] for path in paths}
+            for part in parts:
+                make_folder(self.folder, part)
+            for path in paths:
+                place = f"{PARTIAL_FOLDER}/{path.partition('/')[2]}"
+                link_or_copy(source, path, self.folder, place, copy)
+                rename(self.folder, place, path)
+            self._list(records, parts)
+
+    def _list(self, records: Sequence[Record], parts: Iterable[str]) -> None:
+        """List items, once the renames of their files last through a power cut."""
+        lines = "".join(map(to_line, records)).encode()
+        for part in parts:
+            sync_folder(self.folder / part)
+        try:
+            if len(records) > 1:  # a kill can cut the lines short, whereupon the journal has them
+                self._replace(JOURNAL_FILE, lines)
+                sync_folder(self.folder)
+            append(self.folder, METADATA_FILE, lines)
+        finally:
+            remove(self.folder, JOURNAL_FILE)
+        self.records.update((record.name, record) for record in records)
+
+    def write_preview(self, sheet: Image) -> None:
+        """Write the contact sheet."""
+        encoded = io.BytesIO()
+        PillowImage.fromarray(sheet).save(encoded, "JPEG", quality=PREVIEW_QUALITY)
+        with writing(self.folder):
+            self._replace(PREVIEW_FILE, encoded.getvalue())
+
+    def _begin(self, run: Run) -> None:
+        with writing(self.folder):
+            make_folder(self.folder, PARTIAL_FOLDER)
+            # First: a folder with anything else and no run.json would be refused as foreign.
+            self._replace(RUN_FILE, (json.dumps(run.to_json(), indent=2) + "\n").encode())
+            sync_folder(self.folder)
+            for name in (IMAGES_FOLDER, MASKS_FOLDER):
+                make_folder(self.folder, name)
+
+    def _sort_metadata(self) -> None:
+        """Leave one line per finished item, in the order of names."""
+        content = "".join(to_line(record) for _, record in sorted(self.records.items())).encode()
+        with writing(self.folder):
+            if not self._has_own_metadata() or self._metadata() != content:
+                self._replace(METADATA_FILE, content)
+                sync_folder(self.folder)
+            remove(self.folder, JOURNAL_FILE)
+
+    def _is_in_order(self) -> bool:
+        """Tell whether metadata.jsonl has one line per item, in order, whatever their wording."""
+        if not self._has_own_metadata() or (self.folder / JOURNAL_FILE).exists():
+            return False
+        content = self._metadata()
+        whole = content.count(b"\n") == len(self.records) and content[-1:] in (b"", b"\n")
+        return whole and list(self.records) == sorted(self.records)
+
+    def _has_own_metadata(self) -> bool:
+        """Tell whether metadata.jsonl is there, and no hard link to that of another folder."""
+        path = self.folder / METADATA_FILE
+        return path.exists() and path.stat().st_nlink == 1
+
+    def _metadata(self) -> bytes:
+        return read_inside(self.folder, METADATA_FILE)
+
+    def _replace(self, name: str, content: bytes) -> None:
+        replace(self.folder, name, content, PARTIAL_FOLDER)
+
+
+@contextmanager
+def open_store(
+    folder: Path,
+    settings: Mapping[str, Any],
+    classes: Mapping[str, int],
+    *notes: Mapping[str, Any],
+) -> Iterator[Store]:
+    """Open a new folder, or go on with one made with the same settings.
+
+    `settings` are what an item depends on; they can change as long as no item is finished.
+    `classes` (name -> id) may grow from run to run, and the `notes` of one or several runs
+    (versions, device, ...) are only recorded. Files that were cut short are set aside in .broken,
+    and their items are to be made again. Raises InputError for other settings, whose keys it
+    names, for a folder of something else, one that another run is writing to, and one that cannot
+    be written.
+    """
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        _refuse_foreign(folder)
+    check_parts(folder)
+    with locked(folder):
+        records, torn = scan_records(folder)
+        store = Store(folder, records)
+        run = _new_run(settings, classes, notes)
+        if (folder / RUN_FILE).exists():
+            earlier = read_run(folder)
+            run = _continued(folder, earlier, run) if store.records else run
+        with _written(store, run, torn, in_order=store._is_in_order()):
+            length = (folder / METADATA_FILE).stat().st_size
+            yield store
+            if (folder / METADATA_FILE).stat().st_size != length:
+                store._sort_metadata()
+
+
+def annotate(folder: Path, facts: Mapping[str, Mapping[str, Any]]) -> None:
+    """Set fields in the lines of items, by name, and leave all else as it is.
+
+    Raises InputError for a folder that is no dataset, that another run writes to or that cannot
+    be written; KeyError for an item that is not there.
+    """
+    run = read_run(folder)
+    with locked(folder):
+        records, torn = scan_records(folder)
+        for name, fields in facts.items():
+            records[name] = records[name].changed(fields)
+        with _written(Store(folder, records), run, torn):
+            pass
+
+
+def replace_records(folder: Path, records: Sequence[Record]) -> None:
+    """List these items and no others in a folder that the caller holds by `locked`.
+
+    Raises as `annotate`.
+    """
+    store = Store(folder, {record.name: record for record in records})
+    with _written(store, read_run(folder)):
+        pass
+
+
+@contextmanager
+def _written(
+    store: Store, run: Run, torn: Iterable[str] = (), in_order: bool = False
+) -> Iterator[None]:
+    """Bring a folder that is locked in order: run.json, its lines, nothing torn or partial."""
+    try:
+        store._begin(run)
+        with writing(store.folder):
+            set_aside(store.folder, torn)
+        if not in_order:
+            store._sort_metadata()
+        yield
+    finally:
+        shutil.rmtree(store.folder / PARTIAL_FOLDER, ignore_errors=True)
+
+
+def read_run(folder: Path) -> Run:
+    """Read run.json. Raises InputError when it is missing or not as this version writes it."""
+    check_parts(folder)
+    path = folder / RUN_FILE
+    try:
+        return Run.from_json(parse(read_inside(folder, RUN_FILE)))
+    except OSError as error:
+        raise InputError(f"expected a dataset with {path}, got {error.strerror}") from error
+    except ValueError as error:  # InputError is one
+        raise InputError(
+            f"expected {path} in format {FORMAT}, got something else ({error}); choose another "
+            "folder"
+        ) from error
+
+
+def _refuse_foreign(folder: Path) -> None:
+    others = set(os.listdir(folder)) - {LOCK_FILE, PARTIAL_FOLDER}
+    for name in (IMAGES_FOLDER, MASKS_FOLDER):  # as earlier versions left them after a kill
+        if (folder / name).is_dir() and not os.listdir(folder / name):
+            others.discard(name)
+    found = {name for name in others if not is_partial(name)}
+    if found and RUN_FILE not in found:
+        raise InputError(
+            f"expected an empty folder or one of diffumask, got {folder} with {min(found)!r} in "
+            "it; choose another folder"
+        )
+
+
+def _new_run(
+    settings: Mapping[str, Any], classes: Mapping[str, int], notes: Sequence[Mapping[str, Any]]
+) -> Run:
+    """Return a run as it will be read back. Raises InputError for what could not be."""
+    told = {"format": FORMAT, "settings": settings, "classes": classes, "runs": notes}
+    try:
+        return Run.from_json(parse(json.dumps(told)))
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(f"expected settings and notes that JSON can hold, got: {error}") from error
+
+
+def _continued(folder: Path, earlier: Run, run: Run) -> Run:
+    """Add a run to those that made the folder so far, if its settings are theirs."""
+    known = earlier.classes
+    classes = {**known, **run.classes}
+    refuse_changes(folder, earlier.settings, run.settings)
+    refuse_changes(folder, known, {name: classes[name] for name in known})
+    runs = [*earlier.runs, *(notes for notes in run.runs if notes not in earlier.runs)]
+    return Run(run.settings, classes, tuple(runs))
+
+
+def refuse_changes(folder: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    """Raise InputError that names the settings in which a run differs from what began a folder."""
+    changed = sorted(key for key in {*old, *new} if old.get(key) != new.get(key))
+    if changed:
+        listed = ", ".join(f"{key} ({old.get(key)!r}, now {new.get(key)!r})" for key in changed)
+        raise InputError(
+            f"expected the settings that {folder} was begun with, got another {listed}; "
+            "repeat the old ones or choose another folder"
+        )

@@ -1,0 +1,1 @@
+"""Items planned, made here or on a cluster, and counted before that."""

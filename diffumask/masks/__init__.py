@@ -1,0 +1,1 @@
+"""Heat maps to class maps: threshold, compete, refine, doubt, score; and other sources of masks."""

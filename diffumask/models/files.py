@@ -1,0 +1,149 @@
+"""The files of a diffusers model folder: what it holds, and whether it is whole."""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from diffumask.errors import InputError
+from diffumask.files.json_kinds import parse, shown
+
+INDEX = "model_index.json"
+UNET_CLASS = "UNet2DConditionModel"
+PART_NAME = re.compile(r"[A-Za-z0-9_]+")  # a folder in that of the model, and none outside of it
+LATENT_SIDES, BLOCKS = range(1, 4097), range(1, 9)  # so that no image is beyond any memory
+# Parts of a Stable Diffusion folder that are never loaded, and so never downloaded.
+UNUSED_PARTS = ("safety_checker", "feature_extractor", "image_encoder")
+
+
+def read_index(folder: Path) -> dict[str, Any]:
+    """Return which library and class load each part of the model.
+
+    Raises `InputError` for folders that are no diffusers model, and for models of other kinds.
+    """
+    if not (folder / INDEX).is_file():
+        raise InputError(f"expected a diffusers model folder, got {folder} without {INDEX}")
+    index = _read_json(folder / INDEX)
+    for name in _parts(index):
+        if not PART_NAME.fullmatch(name):
+            raise InputError(f"expected parts of a model in {folder / INDEX}, got {name!r}")
+    kind = part_class(index, "unet")
+    if kind != UNET_CLASS:
+        raise InputError(
+            f"expected a model whose UNet has cross-attention, got {index.get('_class_name')} with"
+            f" {kind or 'no UNet'} in {folder}; use a Stable Diffusion 1, 2 or XL model"
+        )
+    return index
+
+
+def part_class(index: Mapping[str, Any], name: str) -> str | None:
+    """Return the class of a part of a model, None where it has none."""
+    return _parts(index).get(name, (None, None))[1]
+
+
+def default_size_hw(folder: Path) -> tuple[int, int]:
+    """Return the height and width in pixels that the model was made for.
+
+    Raises `InputError` as `read_index`, and for configurations that do not tell it.
+    """
+    read_index(folder)
+    paths = folder / "unet" / "config.json", folder / "vae" / "config.json"
+    sample_size = _read_json(paths[0]).get("sample_size")
+    blocks = _read_json(paths[1]).get("block_out_channels")
+    sides = sample_size if isinstance(sample_size, list) else [sample_size] * 2
+    if len(sides) != 2 or not all(type(one) is int and one in LATENT_SIDES for one in sides):
+        raise InputError(f"expected sample_size in {paths[0]}, got {shown(sample_size)}")
+    if not isinstance(blocks, list) or len(blocks) not in BLOCKS:
+        raise InputError(f"expected block_out_channels in {paths[1]}, got {shown(blocks)}")
+    h, w = sides
+    return h * 2 ** (len(blocks) - 1), w * 2 ** (len(blocks) - 1)
+
+
+def check_whole(folder: Path) -> None:
+    """Raise `InputError` if a part of the model is missing or a weight file is cut off."""
+    for part in _loaded_parts(folder):
+        if not part.is_dir():
+            raise InputError(f"expected a whole model, got {folder} without {part.name}")
+    for path in _files(folder):
+        if path.suffix == ".safetensors":
+            try:
+                with safe_open(path, framework="pt"):
+                    pass  # opening compares the header with the length of the file
+            except SafetensorError as error:
+                raise InputError(
+                    f"expected whole weights, got {path} with {reason(error)}; copy or download the"
+                    " model again"
+                ) from error
+
+
+def fingerprint_folder(folder: Path) -> str:
+    """Return 16 hex digits that change with any configuration or weight file that is loaded."""
+    total = hashlib.blake2b(digest_size=8)
+    for path in _files(folder):
+        with path.open("rb") as file:
+            content = hashlib.file_digest(file, hashlib.blake2b).digest()
+        total.update(path.relative_to(folder).as_posix().encode() + b"\0" + content)
+    return total.hexdigest()
+
+
+def fingerprint_vae(folder: Path) -> str:
+    """Return 16 hex digits of the weights of a model's VAE, the same in float32 and float16.
+
+    Raises `InputError` for a model without a VAE in safetensors.
+    """
+    weights: dict[str, bytes] = {}
+    paths = sorted(path for path in (folder / "vae").glob("*.safetensors"))
+    for path in [one for one in paths if ".fp16." not in one.name] or paths:
+        try:
+            with safe_open(path, framework="pt") as file:
+                for name in sorted(file.keys()):
+                    weights[name] = file.get_tensor(name).half().numpy().tobytes()
+        except (SafetensorError, OSError) as error:
+            raise InputError(f"expected a whole VAE, got {path} with {reason(error)}") from error
+    if not weights:
+        raise InputError(f"expected a VAE in safetensors, got none in {folder}")
+    total = hashlib.blake2b(digest_size=8)
+    for name, content in sorted(weights.items()):
+        total.update(name.encode() + b"\0" + content)
+    return total.hexdigest()
+
+
+def reason(error: BaseException) -> str:
+    """Return the first line of what a library says went wrong, or of what caused that."""
+    text = str(error.__cause__ or error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
+
+
+def _loaded_parts(folder: Path) -> list[Path]:
+    parts = _parts(read_index(folder))
+    return [
+        folder / name
+        for name, (library, _) in parts.items()
+        if name not in UNUSED_PARTS and library is not None
+    ]
+
+
+def _parts(index: Mapping[str, Any]) -> dict[str, tuple[str | None, str | None]]:
+    """Return library and class of each part; all else in the index is a setting."""
+    pairs = {name: one for name, one in index.items() if isinstance(one, list) and len(one) == 2}
+    return {name: (first, second) for name, (first, second) in pairs.items()}
+
+
+def _files(folder: Path) -> list[Path]:
+    kinds = {".json", ".txt", ".safetensors"}
+    parts = [part for part in _loaded_parts(folder) if part.is_dir()]
+    files = (path for part in parts for path in part.iterdir() if path.is_file())
+    return [folder / INDEX, *sorted(path for path in files if path.suffix in kinds)]
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        tree = parse(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise InputError(f"expected a JSON file at {path}, got {reason(error)}") from error
+    if not isinstance(tree, dict):
+        raise InputError(f"expected a JSON object in {path}, got {shown(tree)}")
+    return tree

@@ -1,0 +1,155 @@
+"""Prompts and seeds to images with one heat map per wanted word."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from diffusers import DiffusionPipeline
+
+from diffumask.attention.aggregate import aggregate, localizing_weights
+from diffumask.attention.capture import capture
+from diffumask.attention.defaults import MERGE
+from diffumask.attention.propagate import propagated
+from diffumask.attention.running_means import Attention
+from diffumask.errors import InputError
+from diffumask.types import HEAT_LEVELS, GridHeat, Image, Prompt, Sample
+
+from .decoding import finite_decoding
+
+SIZE_STEP = 8  # diffusers refuses other sizes, whatever the factor of the VAE
+
+
+@dataclass(frozen=True, slots=True)
+class SampleSettings:
+    """How to sample: sizes in pixels, multiples of 8; a guidance_scale of 1 or less is none.
+
+    `merge` and `weights` are those of `aggregate`, weights of None being `localizing_weights`.
+    `affinity` asks for the heat maps propagated along self-attention as well.
+    """
+
+    num_inference_steps: int
+    guidance_scale: float
+    height: int
+    width: int
+    negative_prompt: str = ""
+    merge: str = MERGE
+    weights: Mapping[int, float] | None = None
+    affinity: bool = True
+
+    def __post_init__(self) -> None:
+        if self.num_inference_steps < 1:
+            raise InputError(
+                f"expected at least 1 num_inference_steps, got {self.num_inference_steps}"
+            )
+        for name, size in (("height", self.height), ("width", self.width)):
+            if size < SIZE_STEP or size % SIZE_STEP:
+                near = max(1, round(size / SIZE_STEP)) * SIZE_STEP
+                raise InputError(
+                    f"expected a {name} divisible by {SIZE_STEP}, got {size}; use {near}"
+                )
+
+
+def sample(
+    pipe: DiffusionPipeline,
+    prompts: Sequence[Prompt],
+    seeds: Sequence[int],
+    settings: SampleSettings,
+) -> list[Sample]:
+    """Sample one image for each prompt and seed, in one batch, with the heat maps of its targets.
+
+    Each image starts from its own seed on the CPU, so that it does not depend on the rest of the
+    batch or on the device, up to rounding. Raises `InputError` for latents, attention and images
+    that are not finite; an image that overflows in half precision is decoded in float32.
+    """
+    if len(prompts) != len(seeds):
+        raise ValueError(f"expected a seed per prompt, got {len(seeds)} for {len(prompts)}")
+    if not prompts:
+        return []
+    sampled = sample_attention(pipe, prompts, seeds, settings)
+    maps = heat_maps(sampled.attention, settings.merge, settings.weights)
+    return [
+        Sample(prompt, seed, image, heats, affinities, upcast=i in sampled.upcast)
+        for i, (prompt, seed, image, (heats, affinities)) in enumerate(
+            zip(prompts, seeds, sampled.images, maps, strict=True)
+        )
+    ]
+
+
+class Sampled(NamedTuple):
+    """A batch; `upcast` are the numbers of the images that had to be decoded in float32."""
+
+    images: list[Image]
+    attention: Attention
+    upcast: set[int]
+
+
+def sample_attention(
+    pipe: DiffusionPipeline,
+    prompts: Sequence[Prompt],
+    seeds: Sequence[int],
+    settings: SampleSettings,
+) -> Sampled:
+    """Sample as `sample` does, at least one image, and leave the attention as it was captured."""
+    words = [[target.word for target in prompt.targets] for prompt in prompts]
+    negative = settings.negative_prompt
+    call: Any = pipe  # the base class leaves __call__ to its subclasses
+    self_attention = "matrix" if settings.affinity else False
+    with (
+        finite_decoding(call.vae) as upcast,
+        capture(pipe, words, self_attention=self_attention) as attention,
+    ):
+        images = call(
+            [prompt.text for prompt in prompts],
+            # None, not "": SDXL then takes the zeros it was trained with
+            negative_prompt=[negative] * len(prompts) if negative else None,
+            height=settings.height,
+            width=settings.width,
+            num_inference_steps=settings.num_inference_steps,
+            guidance_scale=settings.guidance_scale,
+            generator=[torch.Generator("cpu").manual_seed(seed) for seed in seeds],
+        ).images
+    return Sampled([np.array(image) for image in images], attention, upcast)
+
+
+@contextmanager
+def enough_memory(n_images: int, settings: SampleSettings) -> Iterator[None]:
+    """Turn what is raised where memory does not suffice for a batch into an InputError."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not _out_of_memory(error):
+            raise
+        raise InputError(
+            f"expected memory for {n_images} images of {settings.height}x{settings.width} at a "
+            "time, got too little; use a smaller batch size or smaller images"
+        ) from error
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    # On the CPU torch has no exception of its own for this.
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+
+
+def heat_maps(
+    attention: Attention, merge: str = MERGE, weights: Mapping[int, float] | None = None
+) -> list[tuple[dict[str, GridHeat], dict[str, GridHeat]]]:
+    """Return the heat map of each word of each image, and their propagation if it was captured.
+
+    They are on the finest grid that counts, and rounded to `HEAT_LEVELS`.
+    """
+    weights = weights or localizing_weights(attention)
+    counted = {factor: size for size, factor in attention.factors.items() if weights.get(factor)}
+    heats = aggregate(attention, counted[min(counted)], weights, merge)
+    affinities: list[dict[str, GridHeat]] = [{} for _ in heats]
+    if attention.self_matrices:
+        affinities = propagated(attention, weights=weights, merge=merge)
+    return [(rounded(h), rounded(a)) for h, a in zip(heats, affinities, strict=True)]
+
+
+def rounded(heats: dict[str, GridHeat]) -> dict[str, GridHeat]:
+    """Round heat to multiples of 1 / `HEAT_LEVELS`."""
+    levels = {word: np.round(heat * HEAT_LEVELS) for word, heat in heats.items()}
+    return {word: (of_word / HEAT_LEVELS).astype(np.float32) for word, of_word in levels.items()}
