@@ -7,7 +7,9 @@ from typing import Annotated
 import typer
 
 from diffumask import __version__
+from diffumask.api.prompts import prompts
 
+from . import adapt
 from .command import as_command
 from .commands.affinity import affinity_train
 from .commands.augment import augment
@@ -19,7 +21,6 @@ from .commands.generate import generate
 from .commands.import_masks import import_masks
 from .commands.lora import lora_train
 from .commands.merge import merge
-from .commands.prompts import prompts
 from .commands.remask import remask
 from .commands.segmentator import segmentator_evaluate, segmentator_predict, segmentator_train
 from .commands.show import show
@@ -34,7 +35,6 @@ app = typer.Typer(
 )
 for command in (
     generate,
-    prompts,
     remask,
     calibrate,
     augment,
@@ -48,6 +48,7 @@ for command in (
 ):
     app.command()(as_command(command))
 
+app.command()(adapt.as_command(prompts))
 app.command("filter")(as_command(filter_items))
 app.command("import")(as_command(import_masks))
 

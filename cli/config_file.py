@@ -10,6 +10,7 @@ from pathlib import Path, PurePath
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin
 
+from diffumask.api.option import OptionField
 from diffumask.errors import InputError
 
 CONFIG_FILE = "config.toml"
@@ -22,9 +23,12 @@ KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "
 class Option:
     """What a command takes: the parameter of its function, the type, and whether many of it."""
 
-    parameter: str
+    field: str
     kind: type
     is_list: bool
+
+
+Known = Mapping[str, Option] | Mapping[str, OptionField]
 
 
 def options_of(parameters: Iterable[inspect.Parameter]) -> dict[str, Option]:
@@ -32,7 +36,7 @@ def options_of(parameters: Iterable[inspect.Parameter]) -> dict[str, Option]:
     return dict(map(_option, parameters))
 
 
-def read_config(path: Path, known: Mapping[str, Option]) -> dict[str, Any]:
+def read_config(path: Path, known: Known) -> dict[str, Any]:
     """Read the values of a command's parameters, by the names of these.
 
     Raises InputError for a file that is no TOML, for unknown names, of which it names the nearest
@@ -57,9 +61,9 @@ def read_config(path: Path, known: Mapping[str, Option]) -> dict[str, Any]:
             near = difflib.get_close_matches(name, known, n=1, cutoff=0)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise InputError(f"expected options of this command in {path}, got {key!r}{hint}")
-        if known[name].parameter in values:
+        if known[name].field in values:
             raise InputError(f"expected {name!r} once in {path}, got it with '-' and with '_'")
-        values[known[name].parameter] = _checked(known[name], value, f"{key} in {path}")
+        values[known[name].field] = _checked(known[name], value, f"{key} in {path}")
     return values
 
 
@@ -77,9 +81,9 @@ def write_config(folder: Path, command: str, options: Mapping[str, Any]) -> None
     write_file(path, content)
 
 
-def kept_options(known: Mapping[str, Option], values: Mapping[str, Any]) -> dict[str, Any]:
+def kept_options(known: Known, values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options of a call that have a value, by what a file calls them."""
-    named = {name: values[one.parameter] for name, one in known.items()}
+    named = {name: values[one.field] for name, one in known.items()}
     return {name: value for name, value in named.items() if value not in (None, (), [])}
 
 
@@ -122,7 +126,7 @@ def _option(parameter: inspect.Parameter) -> tuple[str, Option]:
     return name.lstrip("-").replace("_", "-"), Option(parameter.name, element, is_list)
 
 
-def _checked(option: Option, value: Any, where: str) -> Any:
+def _checked(option: Option | OptionField, value: Any, where: str) -> Any:
     kind = option.kind if option.kind in KINDS else str  # a path is text
     if option.is_list:
         listed = value if isinstance(value, list) else [value]

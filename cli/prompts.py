@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from diffumask.api.text_models import TEXT, TRIES, Expand, check_ranking, make_expand, make_ranking
 from diffumask.errors import InputError
 from diffumask.prompts.balance import balance, table
 from diffumask.prompts.classes import Classes
@@ -18,8 +19,6 @@ from diffumask.prompts.source import (
 )
 from diffumask.prompts.vocabulary import Vocabulary, load_vocabulary
 from diffumask.types import Prompt
-
-from .text_models import TEXT, TRIES, Expand, check_ranking, make_expand, make_ranking
 
 if TYPE_CHECKING:  # it loads OpenCV
     from diffumask.generation.plan import Item

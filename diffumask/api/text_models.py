@@ -21,7 +21,7 @@ Expand = Callable[[Prompt, int], Prompt | None]
 def check_ranking(name: str) -> None:
     """Raise InputError for a ranking of captions that there is not."""
     if name != TEXT and not (name.startswith(CLIP) and name.removeprefix(CLIP)):
-        raise InputError(f"expected --caption-ranking {TEXT} or {CLIP}FOLDER, got {name!r}")
+        raise InputError(f"expected a caption ranking {TEXT} or {CLIP}FOLDER, got {name!r}")
 
 
 @lru_cache(maxsize=1)  # generate finds its prompts twice, once to name its folder

@@ -1,0 +1,142 @@
+"""Options of a use case: fields of a frozen dataclass, each with its help, declared this once.
+
+From them come the arguments of a function of `diffumask`, the options of a command, the keys of
+its TOML file and its table in the docs.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, Field, dataclass, fields
+from functools import cache
+from inspect import get_annotations
+from numbers import Integral, Real
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
+
+from diffumask.errors import InputError
+
+StrPath = str | Path
+KINDS: Mapping[type, str] = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    Path: "a path",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """What a field is for, beside its type and default.
+
+    `name` is what a command calls it, its own name with '-' for '_' if left out; `short` is one
+    letter. `default` says what a default of None or nothing stands for. A `positional` field
+    needs no name on a command line.
+    """
+
+    help: str
+    name: str | None = None
+    short: str | None = None
+    default: str | None = None
+    positional: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class OptionField:
+    """A field as its class declares it: `kind` is that of its value, or of each of a list.
+
+    Text may be a number as well where `or_number` says so.
+    """
+
+    field: str
+    name: str
+    kind: type
+    is_list: bool
+    or_number: bool
+    is_required: bool
+    default: Any
+    option: Option
+
+    def check(self, value: Any) -> None:
+        """Raise InputError for a value of another kind, and for text that is not UTF-8."""
+        if value is None and not self.is_required and self.default is None:
+            return
+        if self.is_list and (isinstance(value, str) or not isinstance(value, Sequence)):
+            raise InputError(f"expected a list of {KINDS[self.kind]} as {self.name}, got {value!r}")
+        listed = "a list of " if self.is_list else ""
+        for item in value if self.is_list else [value]:
+            if not isinstance(item, self._fitting) or (
+                isinstance(item, bool) != (self.kind is bool)
+            ):
+                raise InputError(
+                    f"expected {listed}{KINDS[self.kind]} as {self.name}, got {item!r}"
+                )
+            _check_unicode(item)
+
+    @property
+    def _fitting(self) -> Any:
+        numeric = {int: Integral, float: Real, Path: StrPath}
+        return str | Real if self.or_number else numeric.get(self.kind, self.kind)
+
+
+class Options:
+    """The base of all options: values are of the declared kinds, or an InputError says not."""
+
+    def __post_init__(self) -> None:
+        for field in option_fields(type(self)):
+            field.check(getattr(self, field.field))
+
+
+@cache
+def option_fields(options: type) -> tuple[OptionField, ...]:
+    """List the options of a class: the positional, its own, then those of its bases in order."""
+    hints = get_type_hints(options, include_extras=True)
+    declared: tuple[Field[Any], ...] = fields(options)
+    found = {field.name: _option_field(field, hints[field.name]) for field in declared}
+    named = [name for kind in options.__mro__ for name in get_annotations(kind) if name in found]
+    ordered = [found[name] for name in dict.fromkeys(named)]
+    return tuple(sorted(ordered, key=lambda field: not field.option.positional))
+
+
+def _option_field(field: Field[Any], hint: Any) -> OptionField:
+    if get_origin(hint) is not Annotated:
+        raise TypeError(f"expected Annotated[type, Option(...)] of {field.name}, got {hint}")
+    declared, option = get_args(hint)
+    kinds = set(get_args(declared)) if get_origin(declared) is UnionType else {declared}
+    or_number = kinds >= {str, float}
+    (kind,) = kinds - {NoneType, *([str] if Path in kinds else []), *([float] if or_number else [])}
+    is_list = get_origin(kind) is Sequence
+    if is_list:
+        (kind,) = get_args(kind)
+        kind = Path if kind == StrPath else kind
+    return OptionField(
+        field.name,
+        option.name or field.name.replace("_", "-"),
+        kind,
+        is_list,
+        or_number,
+        field.default is MISSING,
+        None if field.default is MISSING else field.default,
+        option,
+    )
+
+
+def _check_unicode(value: Any) -> None:
+    # What is made could not name it.
+    text = os.path.abspath(value) if isinstance(value, Path) else value
+    if isinstance(text, str) and not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise InputError(f"expected names in UTF-8, got {value!r}; rename or move it") from None
+
+
+def parameter_docs(options: type) -> str:
+    """Describe the options as the arguments of a function, a line each."""
+    lines = ["Arguments:"]
+    for field in option_fields(options):
+        default = field.option.default or (None if field.is_required else repr(field.default))
+        suffix = f" Default: {default}." if default else ""
+        lines.append(f"    {field.field}: {field.option.help}{suffix}")
+    return "\n".join(lines)
