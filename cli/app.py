@@ -7,21 +7,21 @@ from typing import Annotated
 import typer
 
 from diffumask import __version__
+from diffumask.api.calibrate import calibrate
+from diffumask.api.generate import generate
 from diffumask.api.prompts import prompts
+from diffumask.api.remask import remask
 
 from . import adapt
 from .command import as_command
 from .commands.affinity import affinity_train
 from .commands.augment import augment
-from .commands.calibrate import calibrate
 from .commands.evaluate import evaluate
 from .commands.export import export
 from .commands.filter import filter_items
-from .commands.generate import generate
 from .commands.import_masks import import_masks
 from .commands.lora import lora_train
 from .commands.merge import merge
-from .commands.remask import remask
 from .commands.segmentator import segmentator_evaluate, segmentator_predict, segmentator_train
 from .commands.show import show
 from .commands.train import train
@@ -33,10 +33,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+for use_case in (generate, prompts, remask, calibrate):
+    app.command()(adapt.as_command(use_case))
+
 for command in (
-    generate,
-    remask,
-    calibrate,
     augment,
     train,
     evaluate,
@@ -48,7 +48,6 @@ for command in (
 ):
     app.command()(as_command(command))
 
-app.command()(adapt.as_command(prompts))
 app.command("filter")(as_command(filter_items))
 app.command("import")(as_command(import_masks))
 

@@ -7,14 +7,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from diffumask.api.mask_options import MaskOptions
+from diffumask.api.model_options import introduce
+from diffumask.api.progress import Pace, progress
 from diffumask.cli.app import app
-from diffumask.cli.generate import introduction
-from diffumask.cli.mask_options import mask_settings, read_mask_options
-from diffumask.cli.progress import Pace, progress
 from diffumask.dataset.items import read_records
 from diffumask.dataset.store import read_run
 from diffumask.generation import pipeline
-from diffumask.generation.pipeline import GenerateSettings
 from diffumask.models import MODELS
 from diffumask.sampling.sample import SampleSettings, sample
 
@@ -127,18 +126,18 @@ def test_a_full_disk_is_one_line(make, monkeypatch, tmp_path):
     ("words", "message"),
     [
         (["--class", "brid"], "did you mean 'bird'?"),
-        (["--class", "bird", "--n", 0], "--n of 1 or more, got 0"),
-        (["--class", "bird", "--n", -5], "--n of 1 or more, got -5"),
-        (["--class", "bird", "--batch-size", 0], "--batch-size of 1 or more, got 0"),
-        (["--class", "bird", "--guidance-scale", "nan"], "--guidance-scale of 0 or more, got nan"),
-        (["--class", "bird", "--guidance-scale", -1], "--guidance-scale of 0 or more, got -1.0"),
+        (["--class", "bird", "--n", 0], "n of 1 or more, got 0"),
+        (["--class", "bird", "--n", -5], "n of 1 or more, got -5"),
+        (["--class", "bird", "--batch-size", 0], "a batch size of 1 or more, got 0"),
+        (["--class", "bird", "--guidance-scale", "nan"], "a guidance scale of 0 or more, got nan"),
+        (["--class", "bird", "--guidance-scale", -1], "a guidance scale of 0 or more, got -1.0"),
         (["--class", "bird", "--threshold", "high"], "calibrate, got 'high'"),
         (["--class", "bird", "--threshold", 1], "a number in [0, 1) or the .json file"),
         (
             ["--class", "bird", "--threshold", "lost.json"],
             "got lost.json: No such file",
         ),
-        (["--class", "bird", "--refiner", "magic"], "--refiner auto, none, crf, "),
+        (["--class", "bird", "--refiner", "magic"], "a refiner auto, none, crf, "),
         (
             ["--class", "bird", "--affinity", "lost"],
             "affinity train, got 'lost'",
@@ -181,13 +180,14 @@ def test_an_unwritable_folder_is_one_line(make, monkeypatch):
     assert result.stderr.splitlines()[-1].endswith("Permission denied; choose another folder")
 
 
-def test_the_built_in_model_says_how_to_get_photographs():
-    spec = MODELS["tiny"]
-    settings = GenerateSettings("tiny", SampleSettings(20, 4.0, 128, 128))
-    line = introduction(spec, settings)
-    assert line.startswith("model tiny (built in")
-    assert "for photographs use --model sd15" in line
-    assert "stable-diffusion-v1-5/" in introduction(MODELS["sd15"], settings)
+def test_the_built_in_model_says_how_to_get_photographs(caplog):
+    caplog.set_level("INFO", "diffumask")
+    for model in ("tiny", "sd15"):
+        introduce(MODELS[model], SampleSettings(20, 4.0, 128, 128))
+    tiny, sd15 = caplog.messages
+    assert tiny.startswith("model tiny (built in")
+    assert "for photographs use sd15" in tiny
+    assert "stable-diffusion-v1-5/" in sd15
 
 
 def test_masks_are_made_again_from_kept_maps(make, tmp_path):
@@ -224,7 +224,7 @@ def test_remask_refuses_what_it_cannot_do(make, tmp_path):
     make("--n", 1)
     out = tmp_path / "out"
     for words, message in (
-        ((out, "--out", tmp_path / "b"), "expected a dataset made with --keep-maps"),
+        ((out, "--out", tmp_path / "b"), "expected a dataset made with keep_maps"),
         ((out, "--out", out), "expected another folder"),
         ((tmp_path, "--out", tmp_path / "b"), "expected a dataset with"),
     ):
@@ -243,11 +243,12 @@ def test_the_pace_counts_this_run_only():
     assert str(pace) == "15 s/item, 2 min left"
 
 
-def test_progress_is_plain_lines_where_there_is_no_terminal(capsys):
+def test_progress_is_plain_lines_where_there_is_no_terminal(caplog):
+    caplog.set_level("INFO", "diffumask")
     with progress(4, 1) as advance:
         advance(2)
         advance(1)
-    (line,) = capsys.readouterr().err.splitlines()
+    (line,) = caplog.messages
     assert line.startswith("4/4 ")
     assert line.endswith(" s left")
 
@@ -271,6 +272,4 @@ def test_progress_is_a_bar_on_a_terminal(capsys, monkeypatch):
     ],
 )
 def test_what_has_the_threshold_follows_from_the_options(words, heat):
-    typed = {"threshold": "auto", "refiner": "auto", "affinity": "self-attention", "heat": "auto"}
-    options = read_mask_options(**{**typed, **words}, uncertain_band=None)
-    assert mask_settings(options).heat == heat
+    assert MaskOptions(**words).open_recipe().settings.heat == heat

@@ -109,18 +109,18 @@ def refused(*words):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--n", 0], "--n of 1 or more, got 0"),
+        (["--n", 0], "n of 1 or more, got 0"),
         (["--class", "brid"], "did you mean 'bird'?"),
         (["--model", "sd1.5"], "did you mean 'sd15'?"),
-        (["-o", "thresholds.txt"], "expected --out FILE.json, got thresholds.txt"),
-        (["--plot", "curves.png"], "expected --plot FILE.svg, got curves.png"),
-        (["--reference", "masks:drawn"], "expected --data with the dataset"),
+        (["-o", "thresholds.txt"], "expected thresholds in FILE.json, got thresholds.txt"),
+        (["--plot", "curves.png"], "expected a plot in FILE.svg, got curves.png"),
+        (["--reference", "masks:drawn"], "expected the dataset that the masks are of"),
         (["--reference", "truth"], "expected a reference affinity, masks:DIR or"),
         (["--reference", "affinity:drawn"], "expected a reference affinity, masks:DIR or"),
         (["--reference", "transformers:nowhere"], "expected a folder with config.json or a hub id"),
         (["--reference", "oracle"], "expected a reference affinity, masks:DIR or"),
         (["--data", "nowhere"], "expected a dataset with nowhere/run.json"),
-        (["--data", "nowhere", "--model", "tiny"], "expected no --model beside --data"),
+        (["--data", "nowhere", "--model", "tiny"], "expected no model beside data"),
     ],
 )
 def test_bad_input_is_one_line_before_any_model_is_loaded(words, message, monkeypatch, tmp_path):
@@ -132,7 +132,7 @@ def test_bad_input_is_one_line_before_any_model_is_loaded(words, message, monkey
 def test_a_file_of_something_else_is_left_alone(tmp_path):
     out = tmp_path / "settings.json"
     out.write_text("{}")
-    assert "with something else; choose another --out" in refused("--class", "bird", "-o", out)
+    assert "with something else; choose another file" in refused("--class", "bird", "-o", out)
     assert out.read_text() == "{}"
 
 
@@ -149,7 +149,7 @@ def test_what_a_dataset_cannot_do_is_one_line(dataset, masks, tmp_path):
     assert "generate with --keep-maps" in refused("--class", "bird", *words)
     run = dataset / "run.json"
     run.write_text(run.read_text().replace('"keep_maps": true', '"keep_maps": false'))
-    assert "expected a dataset made with --keep-maps" in refused("--class", "bird", *words)
+    assert "expected a dataset made with keep_maps" in refused("--class", "bird", *words)
 
 
 def test_thresholds_are_used_on_the_heat_they_were_found_on(dataset, masks, tmp_path):
@@ -170,7 +170,7 @@ def test_thresholds_are_used_on_the_heat_they_were_found_on(dataset, masks, tmp_
     words = ["remask", dataset, "--out", tmp_path / "new", "--threshold", out]
     assert "expected heat maps made as the thresholds' were" in call(*words).stderr
     write_thresholds(out, replace(found, weights=None))
-    assert "expected --heat affinity" in call(*words, "--heat", "attention").stderr
-    assert "expected --affinity self-attention" in call(*words, "--affinity", "none").stderr
+    assert "expected heat affinity" in call(*words, "--heat", "attention").stderr
+    assert "expected the affinity self-attention" in call(*words, "--affinity", "none").stderr
     assert call(*words, *QUICK[2:4]).exit_code == 0
     assert read_run(tmp_path / "new").settings["heat"] == "affinity"

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from diffumask.api.prompts import prompts
 from diffumask.cli.app import app
-from diffumask.cli.prompts import PromptOptions, Request, run
 from diffumask.dataset.items import read_example, read_records
 from diffumask.dataset.store import read_run
 from diffumask.generation.plan import plan
@@ -69,7 +69,7 @@ def test_the_prompts_are_those_of_generate(make, tmp_path, more):
 
 
 def test_seeds_and_order_are_those_of_the_plan():
-    lines = run(Request(PromptOptions(["bird", "cat"]), 3, format="jsonl", seed=7))
+    lines = prompts(classes=["bird", "cat"], n=3, format="jsonl", seed=7)
     shown = [(one["class"], one["index"], one["seed"]) for one in map(json.loads, lines)]
     items = plan(["bird", "cat"], 3, 7)
     assert shown == [(item.class_name, item.index, item.seed) for item in items]
@@ -179,17 +179,17 @@ def test_the_balance_is_told_for_each_class():
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "expected --class or --prompts, got neither"),
-        (["--class", "bird", "--objects", 0], "expected --objects of 1 or more, got 0"),
+        ([], "expected a class or a file of prompts, got neither"),
+        (["--class", "bird", "--objects", 0], "expected objects of 1 or more, got 0"),
         (["--class", "bird", "--objects", 99], "expected at most 27 objects"),
         (["--class", "narwhal"], "vocabulary 'tiny', got 'narwhal'"),
         (["--class", "narwhal", "--open"], "vocabulary 'tiny', got 'narwhal'"),
         (["--class", "brid", "--vocabulary", "voc"], "did you mean 'bird'? --open makes it"),
         (["--prompts", "lost.txt"], "expected a file of prompts, got lost.txt: No such file"),
-        (["--prompts", "lost.txt", "--objects", 2], "got --prompts and --objects; choose one"),
-        (["--captions", "lost.txt"], "expected --class or --prompts, got neither"),
+        (["--prompts", "lost.txt", "--objects", 2], "got prompts and objects; choose one"),
+        (["--captions", "lost.txt"], "expected a class or a file of prompts, got neither"),
         (["--captions", "lost.txt", "--class", "bird"], "text file of captions, got lost.txt"),
-        (["--captions", "a", "--prompts", "b", "--class", "bird"], "--prompts and --captions;"),
+        (["--captions", "a", "--prompts", "b", "--class", "bird"], "prompts and captions;"),
     ],
 )
 @pytest.mark.parametrize("command", ["prompts", "generate"])
@@ -201,8 +201,8 @@ def test_bad_input_is_one_line_before_any_model_is_loaded(command, words, messag
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--class", "bird", "-n", 0], "expected -n of 1 or more, got 0"),
-        (["--class", "bird", "--format", "xml"], "expected --format text or jsonl, got 'xml'"),
+        (["--class", "bird", "-n", 0], "expected n of 1 or more, got 0"),
+        (["--class", "bird", "--format", "xml"], "expected a format text or jsonl, got 'xml'"),
     ],
 )
 def test_bad_options_of_prompts_are_one_line(words, message):

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from diffumask.cli.generate import Request
+from diffumask.api.generate import GenerateOptions
 from diffumask.dataset.items import read_records
 from diffumask.errors import InputError
 
@@ -65,7 +65,7 @@ def test_two_workers_of_which_one_is_killed_make_what_one_process_makes(
 
 
 def test_workers_need_ray():
-    with pytest.raises(InputError, match="--workers of 1 or more with --ray, got 2"):
-        Request(["bird"], 1, workers=2)
-    with pytest.raises(InputError, match="--workers of 1 or more with --ray, got 0"):
-        Request(["bird"], 1, workers=0, ray="local")
+    with pytest.raises(InputError, match="workers of 1 or more, on Ray, got 2"):
+        GenerateOptions(classes=["bird"], n=1, workers=2)
+    with pytest.raises(InputError, match="workers of 1 or more, on Ray, got 0"):
+        GenerateOptions(classes=["bird"], n=1, workers=0, ray="local")

@@ -64,8 +64,8 @@ def test_a_dry_run_starts_nothing(tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--gpu", "Abacus"], "expected --gpu T4"),
-        (["--pace", 0], "expected --pace in seconds"),
+        (["--gpu", "Abacus"], "expected a GPU T4"),
+        (["--pace", 0], "expected a pace in seconds"),
         (["--model", "owner/name"], "nothing is known before it is downloaded"),
     ],
 )

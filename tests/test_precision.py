@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from diffumask.cli.maker import tell_dtype
+from diffumask.api.model_options import DeviceOptions
 from diffumask.models import precision
 from diffumask.models.devices import find_dtype
 from diffumask.models.precision import autocast_bfloat16, computes_in
@@ -64,11 +64,10 @@ def test_the_answer_does_not_depend_on_where_it_is_asked(context: type) -> None:
     assert computes_in(torch.bfloat16, "cpu") == inside
 
 
-def test_another_dtype_than_the_one_asked_for_is_told(capsys: pytest.CaptureFixture[str]) -> None:
-    tell_dtype("auto", "float32")
-    tell_dtype("float16", "float16")
-    assert not capsys.readouterr().err
-    tell_dtype("bfloat16", "float32")
-    assert capsys.readouterr().err == (
-        "computing in float32, as this device has no kernels for bfloat16\n"
-    )
+def test_another_dtype_than_the_one_asked_for_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "diffumask")
+    DeviceOptions(dtype="auto").log_dtype("float32")
+    DeviceOptions(dtype="float16").log_dtype("float16")
+    assert not caplog.messages
+    DeviceOptions(dtype="bfloat16").log_dtype("float32")
+    assert caplog.messages == ["computing in float32, as this device has no kernels for bfloat16"]

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from typer.testing import CliRunner
 
+from diffumask.api.default_folder import default_folder
 from diffumask.cli.app import app
-from diffumask.cli.generate import _default_out
 from diffumask.dataset.items import file_paths, has_maps, item_name, parse_line, read_records
 from diffumask.dataset.shards import WHOLE
 from diffumask.dataset.verify import verify
@@ -46,7 +46,7 @@ def test_image_files_are_opened_in_one_place(folder):
     opens = re.compile(r"\bImage\.open\(|imread|imdecode|ImageFile\.Parser|PillowImage\.open\(")
     for path in sorted((ROOT / folder).rglob("*.py")):
         found = opens.search(PROSE.sub("", path.read_text("utf-8")))
-        assert (found is None) == (path.name != "picture_files.py"), f"{path.name}: {found}"
+        assert (found is None) == (path.name != "pictures.py"), f"{path.name}: {found}"
 
 
 def test_only_the_listed_formats_are_opened():
@@ -132,7 +132,7 @@ def test_no_class_name_leads_out_of_the_folder(class_name, index):
 
 @pytest.mark.parametrize("name", ["con", "NUL", "aux", "Com1"])
 def test_no_folder_has_a_name_that_windows_reserves(name):
-    assert _default_out([name], WHOLE).name.endswith("-class")
+    assert default_folder([name], WHOLE).name.endswith("-class")
 
 
 @pytest.mark.parametrize(

@@ -160,14 +160,14 @@ def test_prompts_that_nothing_suits_stay_as_they_are(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--caption-ranking", "words"], "expected --caption-ranking text or clip:FOLDER"),
-        (["--caption-ranking", "clip:"], "expected --caption-ranking text or clip:FOLDER"),
-        (["--caption-ranking", "clip:lost"], "expected --captions beside --caption-ranking"),
+        (["--caption-ranking", "words"], "expected a caption ranking text or clip:FOLDER"),
+        (["--caption-ranking", "clip:"], "expected a caption ranking text or clip:FOLDER"),
+        (["--caption-ranking", "clip:lost"], "expected captions beside a caption ranking"),
         (["--captions", "FILE", "--caption-ranking", "clip:lost"], "got 'lost'"),
         (["--captions", "FILE", "--caption-ranking", "clip:GPT2"], "of type 'clip' in"),
         (["--expand", "lost"], "expected a folder with config.json or a hub id"),
         (["--expand", "CLIP"], "expected a whole language model"),
-        (["--expand", "GPT2", "--balance"], "expected --expand or --balance, got both"),
+        (["--expand", "GPT2", "--balance"], "expected either expand or balance, got both"),
         (
             ["--expand", "GPT2", "--model", "lost"],
             "expected an image model with a folder tokenizer",

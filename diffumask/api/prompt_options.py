@@ -3,17 +3,25 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from diffumask.errors import InputError
-from diffumask.prompts.classes import Classes
-from diffumask.prompts.source import PromptSource, from_captions, from_file, from_vocabulary
-from diffumask.prompts.vocabulary import Vocabulary, load_vocabulary
 
 from .option import Option, Options, StrPath
-from .text_models import TEXT, check_ranking, make_ranking
+from .ranking_name import TEXT, check_ranking
+
+if TYPE_CHECKING:  # it loads numpy
+    from diffumask.prompts.source import PromptSource
+    from diffumask.prompts.vocabulary import Vocabulary
 
 VOCABULARIES = {"tiny": "tiny"}  # by model name; all others get "voc"
+
+
+def vocabulary_for(vocabulary: str | None, model: str) -> "Vocabulary":
+    """Read the vocabulary that was asked for, or that of the model."""
+    from diffumask.prompts.vocabulary import load_vocabulary
+
+    return load_vocabulary(vocabulary or VOCABULARIES.get(model, "voc"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,14 +70,15 @@ class PromptOptions(Options):
         if len(given) > 1:
             raise InputError(f"expected one way to prompts, got {' and '.join(given)}; choose one")
 
-    def vocabulary_for(self, model: str) -> Vocabulary:
-        """Read the vocabulary that was asked for, or that of the model."""
-        return load_vocabulary(self.vocabulary or VOCABULARIES.get(model, "voc"))
-
     def open_source(
-        self, vocabulary: Vocabulary, device: str, known: Mapping[str, int] | None = None
-    ) -> PromptSource:
+        self, vocabulary: "Vocabulary", device: str, known: Mapping[str, int] | None = None
+    ) -> "PromptSource":
         """Find where prompts come from; `known` are the class ids of a dataset that goes on."""
+        from diffumask.prompts.classes import Classes
+        from diffumask.prompts.source import from_captions, from_file, from_vocabulary
+
+        from .text_models import make_ranking
+
         classes = Classes(vocabulary, known, self.open_all)
         if self.prompts is not None:
             return from_file(Path(self.prompts), classes, self.classes)

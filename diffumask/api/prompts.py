@@ -6,19 +6,19 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
 from diffumask.errors import InputError
-from diffumask.prompts.balance import balance, table
-from diffumask.prompts.source import PromptSource
-from diffumask.types import Prompt
 
 from .option import Option
 from .progress import log
-from .prompt_options import PromptOptions
+from .prompt_options import PromptOptions, vocabulary_for
 from .result import Result
-from .text_models import TRIES, Expand, make_expand
 from .use_case import use_case
 
 if TYPE_CHECKING:  # it loads OpenCV
     from diffumask.generation.plan import Item
+    from diffumask.prompts.source import PromptSource
+    from diffumask.types import Prompt
+
+    from .text_models import Expand
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,7 @@ class PlannedPrompt:
     """A prompt and the item that `generate` makes of it."""
 
     item: "Item"
-    prompt: Prompt
+    prompt: "Prompt"
 
 
 @use_case(PromptsOptions)
@@ -65,7 +65,9 @@ def prompts(options: PromptsOptions) -> Result[list[str]]:
 
 
 def _lines(options: PromptsOptions) -> Iterator[str]:
-    vocabulary = options.vocabulary_for(options.model)
+    from .text_models import make_expand
+
+    vocabulary = vocabulary_for(options.vocabulary, options.model)
     source = options.open_source(vocabulary, options.device)
     planned = _plan(source, options.n, options.seed)
     if options.expand is not None:
@@ -77,15 +79,17 @@ def _lines(options: PromptsOptions) -> Iterator[str]:
         yield from map(FORMATS[options.format], planned)
 
 
-def _plan(source: PromptSource, n: int, run_seed: int) -> Iterator[PlannedPrompt]:
+def _plan(source: "PromptSource", n: int, run_seed: int) -> Iterator[PlannedPrompt]:
     from diffumask.generation.plan import plan
 
     for item in plan(source.class_names, n, run_seed):
         yield PlannedPrompt(item, source.prompt_of(item.class_name, item.index, item.seed))
 
 
-def _expanded(planned: Iterable[PlannedPrompt], expand: Expand) -> Iterator[PlannedPrompt]:
+def _expanded(planned: Iterable[PlannedPrompt], expand: "Expand") -> Iterator[PlannedPrompt]:
     """Expand prompts, and log at the end how many had to stay as they were."""
+    from .text_models import TRIES
+
     kept = total = 0
     for short in planned:
         longer = expand(short.prompt, short.item.seed)
@@ -102,8 +106,10 @@ def _expanded(planned: Iterable[PlannedPrompt], expand: Expand) -> Iterator[Plan
 
 
 def _balance(
-    source: PromptSource, planned: Iterable[PlannedPrompt], format_name: str
+    source: "PromptSource", planned: Iterable[PlannedPrompt], format_name: str
 ) -> Iterator[str]:
+    from diffumask.prompts.balance import balance, table
+
     by_class: dict[str, list[Prompt]] = {}
     for each in planned:
         by_class.setdefault(each.item.class_name, []).append(each.prompt)

@@ -3,25 +3,18 @@
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 
-from diffumask.errors import InputError
 from diffumask.prompts.expand import expand
 from diffumask.prompts.ranking import BY_TEXT, Ranking, photo_of
 from diffumask.prompts.vocabulary import Vocabulary
 from diffumask.seeds import item_seed
 from diffumask.types import Prompt
 
-TEXT = "text"
-CLIP = "clip:"
+from .ranking_name import CLIP, TEXT
+
 MAX_TOKENS = 77  # that CLIP reads, the two at the ends among them
 TRIES = 5  # continuations of a prompt, of which the first that suits is taken
 
 Expand = Callable[[Prompt, int], Prompt | None]
-
-
-def check_ranking(name: str) -> None:
-    """Raise InputError for a ranking of captions that there is not."""
-    if name != TEXT and not (name.startswith(CLIP) and name.removeprefix(CLIP)):
-        raise InputError(f"expected a caption ranking {TEXT} or {CLIP}FOLDER, got {name!r}")
 
 
 @lru_cache(maxsize=1)  # generate finds its prompts twice, once to name its folder

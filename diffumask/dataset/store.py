@@ -280,6 +280,17 @@ def _continued(folder: Path, earlier: Run, run: Run) -> Run:
     return Run(run.settings, classes, tuple(runs))
 
 
+def check_settings(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Raise InputError where a folder with items was begun with other values of these settings.
+
+    For those that are known before a model is loaded; `open_store` compares all of them.
+    """
+    if (folder / RUN_FILE).is_file() and scan_records(folder)[0]:
+        earlier = read_run(folder).settings
+        new = _new_run(settings, {}, []).settings
+        refuse_changes(folder, {name: earlier.get(name) for name in new}, new)
+
+
 def refuse_changes(folder: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
     """Raise InputError that names the settings in which a run differs from what began a folder."""
     changed = sorted(key for key in {*old, *new} if old.get(key) != new.get(key))

@@ -8,7 +8,7 @@ import logging
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from threading import Lock
@@ -19,29 +19,16 @@ from diffusers import DiffusionPipeline
 from diffumask.dataset.items import EncodedItem
 from diffumask.dataset.store import Store
 from diffumask.errors import InputError
-from diffumask.models import ModelSpec, fingerprint, load
+from diffumask.models import fingerprint
 from diffumask.types import Prompt
 
+from .job import Job
 from .pipeline import GenerateSettings, make_item, sample_batch
 from .plan import Item
 
 AHEAD = 2  # batches that a worker has at a time: masks of one are made while the next is sampled
 DEATHS = 5  # of a worker, after which its batch is given up
 LOCAL = "local"
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """What a worker needs; model, LoRA and networks are read from paths that it must have too.
-
-    `prepare` takes the pipeline and gives the settings while items are made.
-    """
-
-    spec: ModelSpec
-    checkpoint: str
-    device: str
-    dtype: str
-    prepare: Callable[[DiffusionPipeline], AbstractContextManager[GenerateSettings]]
 
 
 class Worker:
@@ -76,8 +63,7 @@ class Worker:
                     f"expected the model {job.checkpoint} on every machine, got {found} on "
                     f"{os.uname().nodename}; copy it there"
                 )
-            pipe = load(job.spec, job.device, job.dtype)
-            self._ready = pipe, self._open.enter_context(job.prepare(pipe))
+            self._ready = self._open.enter_context(job.open())
         return self._ready
 
 
@@ -136,7 +122,7 @@ def open_workers(job: Job, address: str, count: int | None = None) -> Iterator[W
         room = int(resources.get(kind, 0))
         count = count or room
         if not 1 <= count <= room:
-            raise InputError(f"expected --workers from 1 to {room}, one per {kind}, got {count}")
+            raise InputError(f"expected workers from 1 to {room}, one per {kind}, got {count}")
         options = {
             "num_cpus": 1,
             "num_gpus": 1 if kind == "GPU" else 0,
@@ -148,7 +134,7 @@ def open_workers(job: Job, address: str, count: int | None = None) -> Iterator[W
         told = [_result(actor.describe.remote()) for actor in actors]
         dtypes = sorted({one["dtype"] for one in told})
         if len(dtypes) > 1:
-            raise InputError(f"expected one dtype, got {' and '.join(dtypes)}; choose with --dtype")
+            raise InputError(f"expected one dtype, got {' and '.join(dtypes)}; choose one")
         yield Workers(actors, dtypes[0], told[0]["device"])
     finally:
         ray.shutdown()
@@ -159,7 +145,7 @@ def _connected(address: str) -> Any:
         import ray
     except ImportError:
         raise InputError(
-            "expected Ray for --ray, got none; install it with: pip install 'diffumask[ray]'"
+            "expected Ray, got none; install it with: pip install 'diffumask[ray]'"
         ) from None
     # Without, Ray warns of a change in how it hides GPUs from workers that asked for none.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")

@@ -9,6 +9,7 @@ from .registry import HUB_ID as HUB_ID
 from .registry import MODELS as MODELS
 from .registry import ModelSpec as ModelSpec
 from .registry import fingerprint as fingerprint
+from .registry import model_name as model_name
 from .registry import resolve as resolve
 from .registry import vae_fingerprint as vae_fingerprint
 from .segmenters import load_clipseg as load_clipseg

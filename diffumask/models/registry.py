@@ -59,6 +59,11 @@ def resolve(model: str) -> ModelSpec:
     )
 
 
+def model_name(model: str) -> str:
+    """Return the name that `resolve` will give a model, without looking for it."""
+    return Path(model).resolve().name if model not in MODELS and Path(model).is_dir() else model
+
+
 def fingerprint(spec: ModelSpec) -> str:
     """Return 16 hex digits that change with any configuration or weight file that is loaded."""
     return fingerprint_folder(model_folder(spec))
@@ -84,7 +89,7 @@ def _fetch(hub_id: str) -> Path:
     except Exception as error:
         raise InputError(
             f"expected a folder or a model on the hub, got {hub_id!r} ({reason(error)});"
-            " check the name and the connection, or use --model tiny"
+            " check the name and the connection, or use the model tiny"
         ) from error
     finally:
         diffusers_logging.set_verbosity(verbosity)

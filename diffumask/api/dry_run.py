@@ -1,13 +1,11 @@
-"""`diffumask generate --dry-run`: what a run would make and take, without starting it."""
+"""What a run would make and take, told without starting it."""
 
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from diffumask.errors import InputError
-
-from .result import Result
 
 if TYPE_CHECKING:
     from diffumask.generation.cost import Figure, Work
@@ -30,9 +28,9 @@ def check_gpu(gpu: str | None, pace_s: float | None) -> None:
     from diffumask.generation.cost import GPUS
 
     if gpu is not None and gpu not in GPUS:
-        raise InputError(f"expected --gpu {', '.join(GPUS)}, got {gpu!r}; or give --pace")
+        raise InputError(f"expected a GPU {', '.join(GPUS)}, got {gpu!r}; or give a pace")
     if pace_s is not None and not 0 < pace_s < float("inf"):
-        raise InputError(f"expected --pace in seconds of an image, got {pace_s}")
+        raise InputError(f"expected a pace in seconds of an image, got {pace_s}")
 
 
 def check_model(model: str) -> None:
@@ -41,15 +39,15 @@ def check_model(model: str) -> None:
 
     if model not in MODELS and not Path(model).is_dir():
         raise InputError(
-            f"expected {', '.join(MODELS)} or a folder as --model with --dry-run, got {model!r}, "
+            f"expected {', '.join(MODELS)} or a folder as the model of a dry run, got {model!r}, "
             "of which nothing is known before it is downloaded"
         )
 
 
 def estimate(
     plan: Plan, work: "Work", gpu: str | None, pace_s: float | None, workers: int
-) -> Result:
-    """Return lines that tell items, time, memory and disk, and where each figure is from."""
+) -> tuple[str, dict[str, Any]]:
+    """Tell items, time, memory and disk, and where each figure is from; as text and as facts."""
     from diffumask.generation.cost import gpu_bytes, item_bytes, seconds_per_image
 
     out, left = plan.out, plan.planned - plan.done
@@ -72,7 +70,7 @@ def estimate(
         "gpu_bytes": memory.value,
         "disk_bytes": None if disk.value is None else disk.value * left,
     }
-    return Result("\n".join(lines), facts)
+    return "\n".join(lines), facts
 
 
 def _time(each: "Figure", count: int, workers: int) -> str:

@@ -1,0 +1,62 @@
+"""How masks are made: the options that `generate` and `remask` share."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from .option import Option, Options, StrPath
+
+if TYPE_CHECKING:  # it loads OpenCV
+    from diffumask.generation.recipe import Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskOptions(Options):
+    """The options of masks, as given; `open_recipe` checks them."""
+
+    threshold: Annotated[
+        str | float,
+        Option("auto, otsu, adaptive, a number in [0, 1), or a file of calibrate (.json)."),
+    ] = "auto"
+    refiner: Annotated[
+        str,
+        Option(
+            "auto, none, crf, crf-fast, crf-wide, guided, grabcut, random-walker, pamr, sam:FOLDER."
+        ),
+    ] = "auto"
+    affinity: Annotated[str, Option("none, self-attention or a folder of affinity train.")] = (
+        "self-attention"
+    )
+    heat: Annotated[
+        str, Option("Which heat has the threshold: attention, or affinity after propagation.")
+    ] = "auto"
+    uncertain_band: Annotated[
+        float | None,
+        Option("Heat by which a threshold may be off; 0 labels all.", default="0.02"),
+    ] = None
+    mask_source: Annotated[
+        str,
+        Option("attention, segmentator, both (fused), clipseg:FOLDER, sam:FOLDER, sam2:FOLDER."),
+    ] = "attention"
+    segmentator: Annotated[
+        StrPath | None, Option("Head of segmentator train (.safetensors).", default="none")
+    ] = None
+
+    def open_recipe(self, **more: Any) -> "Recipe":
+        """Open the choices, and check them against each other; `more` are other ones.
+
+        Raises InputError for what they cannot be, before a model is loaded.
+        """
+        from diffumask.generation.choices import Affinity, Refiner, Source, Threshold
+        from diffumask.generation.recipe import Recipe
+
+        head = None if self.segmentator is None else Path(self.segmentator)
+        choices: dict[str, Any] = {
+            "threshold": Threshold(str(self.threshold)),
+            "refiner": Refiner(self.refiner),
+            "affinity": Affinity(self.affinity),
+            "source": Source(self.mask_source, head),
+            "heat": self.heat,
+            "uncertain_band": self.uncertain_band,
+        }
+        return Recipe(**choices | more)

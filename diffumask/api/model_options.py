@@ -1,0 +1,82 @@
+"""Which model draws, and how it samples: the options that `generate` and `calibrate` share."""
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+from diffumask.errors import InputError
+
+from .option import Option, Options
+from .progress import log
+
+if TYPE_CHECKING:  # torch takes seconds to import
+    from diffumask.models import ModelSpec
+    from diffumask.sampling.sample import SampleSettings
+
+REMARKS = {"tiny": "built in, draws emoji scenes: for photographs use sd15"}
+BATCH_PIXELS = 4 * 512 * 512  # of a default batch: 4 images of Stable Diffusion 1.5
+MAX_DEFAULT_BATCH = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceOptions(Options):
+    """Where a model runs, and in which number type."""
+
+    device: Annotated[str, Option("auto, cpu, cuda, cuda:1, mps, ...")] = "auto"
+    dtype: Annotated[str, Option("auto, float32, float16 or bfloat16.")] = "auto"
+
+    def log_dtype(self, used: str) -> None:
+        """Say that a device lacks the kernels for what was asked for, if it does."""
+        if self.dtype not in ("auto", used):
+            log.info("computing in %s, as this device has no kernels for %s", used, self.dtype)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingOptions(Options):
+    """How a model samples; what is left out is the model's own."""
+
+    num_inference_steps: Annotated[
+        int | None, Option("Denoising steps.", default="the model's")
+    ] = None
+    guidance_scale: Annotated[
+        float | None, Option("Guidance; 1 is off.", default="the model's")
+    ] = None
+    height: Annotated[int | None, Option("Pixels, divisible by 8.", default="the model's")] = None
+    width: Annotated[int | None, Option("Pixels, divisible by 8.", default="the model's")] = None
+    batch_size: Annotated[int | None, Option("Images at a time.", default="by image size")] = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.batch_size is not None and self.batch_size < 1:
+            raise InputError(f"expected a batch size of 1 or more, got {self.batch_size}")
+        guidance = self.guidance_scale
+        if guidance is not None and not (math.isfinite(guidance) and guidance >= 0):
+            raise InputError(f"expected a guidance scale of 0 or more, got {guidance}")
+
+    def sampling(self, spec: "ModelSpec", **more: Any) -> "SampleSettings":
+        """Fill what was left out with what the model samples by; `more` are other settings."""
+        from diffumask.sampling.sample import SampleSettings
+
+        names = ("num_inference_steps", "guidance_scale", "height", "width")
+        given = {name: getattr(self, name) for name in names}
+        chosen = {n: getattr(spec, n) if value is None else value for n, value in given.items()}
+        return SampleSettings(**chosen, **more)
+
+    def batch_of(self, settings: "SampleSettings") -> int:
+        """Return how many images are sampled at a time."""
+        if self.batch_size is not None:
+            return self.batch_size
+        return max(1, min(MAX_DEFAULT_BATCH, BATCH_PIXELS // (settings.height * settings.width)))
+
+
+def introduce(spec: "ModelSpec", sampling: "SampleSettings") -> None:
+    """Log which model samples and how."""
+    log.info(
+        "model %s (%s): %dx%d px, %d steps, guidance %g",
+        spec.name,
+        REMARKS.get(spec.name, str(spec.source)),
+        sampling.height,
+        sampling.width,
+        sampling.num_inference_steps,
+        sampling.guidance_scale,
+    )

@@ -1,0 +1,106 @@
+"""Other masks for the images and heat maps of a dataset."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from diffumask.errors import InputError
+
+from .mask_options import MaskOptions
+from .option import Option, StrPath
+from .progress import progress
+from .result import Result
+from .use_case import use_case
+
+if TYPE_CHECKING:
+    from diffumask.api.dataset import Dataset
+    from diffumask.dataset.run import Run
+    from diffumask.generation.choices import Loaded
+    from diffumask.generation.recipe import Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemaskOptions(MaskOptions):
+    """The options of `remask`."""
+
+    folder: Annotated[StrPath, Option("Dataset made with --keep-maps.", positional=True)]
+    out: Annotated[StrPath, Option("Folder of the new dataset.", short="o")]
+    model: Annotated[
+        str | None, Option("Whose VAE a Segmentator reads.", default="the dataset's")
+    ] = None
+    device: Annotated[str, Option("As for generate; for a Segmentator.")] = "auto"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if Path(self.folder).resolve() == Path(self.out).resolve():
+            raise InputError(
+                f"expected another folder for the new masks, got {self.out}; choose one"
+            )
+
+
+@use_case(RemaskOptions)
+def remask(options: RemaskOptions) -> "Result[Dataset]":
+    """Make the masks of a dataset again with other settings, without sampling, in a new folder.
+
+    Returns the new dataset. Raises InputError for a folder that is no dataset or kept no maps, and
+    for thresholds of another model or without one of the classes.
+    """
+    from diffumask.dataset.items import read_records
+    from diffumask.dataset.store import PREVIEW_FILE, check_settings, open_store, read_run
+    from diffumask.generation.pipeline import remask as remask_items
+    from diffumask.generation.pipeline import write_preview
+
+    from .dataset import open_dataset
+
+    folder, out = Path(options.folder), Path(options.out)
+    run, records = read_run(folder), read_records(folder)
+    if not run.keeps_maps:
+        raise InputError(f"expected a dataset made with keep_maps, got {folder}; make it so")
+    recipe = _open(options, run)
+    described = {**run.settings, **recipe.describe()}
+    check_settings(out, described)
+    loaded = _loaded(options, recipe, run)
+    notes = {"masks_of": str(folder)}
+    with recipe.bind(loaded) as masks, open_store(out, described, run.classes, notes) as store:
+        with progress(len(records), len(store.records)) as advance:
+            for _ in remask_items(folder, store, masks):
+                advance(1)
+        write_preview(store)
+    facts = {"folder": out, "items": len(records)}
+    text = f"{len(records)} items in {out}; look at {out / PREVIEW_FILE}"
+    return Result(open_dataset(out), text, facts, out)
+
+
+def _open(options: RemaskOptions, run: "Run") -> "Recipe":
+    """Open the choices, and check them against what the dataset keeps."""
+    from diffumask.generation.choices import NONE, SELF_ATTENTION, Affinity
+
+    kept = run.setting("affinity") if options.affinity == SELF_ATTENTION else SELF_ATTENTION
+    more = {} if kept == SELF_ATTENTION else {"affinity": Affinity(NONE)}
+    recipe = options.open_recipe(**more)
+    recipe.check(list(run.classes))
+    calibration = recipe.threshold.calibration
+    if calibration is not None:
+        calibration.check_model(run.setting("model"), run.setting("checkpoint"))
+        made = {"merge": run.setting("merge"), "weights": run.weights()}
+        found = {"merge": calibration.merge, "weights": calibration.weights}
+        if made != found:
+            raise InputError(
+                f"expected heat maps made as the thresholds' were ({found}), got {made}; generate"
+                " with the thresholds file, or calibrate on this dataset"
+            )
+    return recipe
+
+
+def _loaded(options: RemaskOptions, recipe: "Recipe", run: "Run") -> "Loaded":
+    """Load what the masks need of a model: the VAE that a Segmentator reads, or nothing."""
+    from diffumask.generation.choices import Loaded
+
+    if recipe.source.head is None:
+        return Loaded(options.device)
+    from diffumask.models import load_autoencoder, resolve
+
+    spec = resolve(options.model or run.setting("model"))
+    recipe.source.check_model(spec)
+    vae: Any = load_autoencoder(spec, options.device)
+    return Loaded(options.device, spec, vae)

@@ -1,0 +1,33 @@
+"""A model, opened as a recipe says: what makes items, here or on a worker."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from diffusers import DiffusionPipeline
+
+from diffumask.models import ModelSpec, load
+
+from .choices import Loaded
+from .pipeline import GenerateSettings
+from .recipe import Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What is to be made with; model, LoRA and networks are read from their paths."""
+
+    spec: ModelSpec
+    checkpoint: str
+    device: str
+    dtype: str
+    recipe: Recipe
+    settings: GenerateSettings
+
+    @contextmanager
+    def open(self) -> Iterator[tuple[DiffusionPipeline, GenerateSettings]]:
+        """Load the model and bind the recipe to it until the context ends."""
+        pipe: Any = load(self.spec, self.device, self.dtype)
+        with self.recipe.bind(Loaded(self.device, self.spec, pipe.vae, pipe)) as masks:
+            yield pipe, replace(self.settings, masks=masks)

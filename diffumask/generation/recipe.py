@@ -1,0 +1,144 @@
+"""How items are made, opened once: the choices of a run, checked together and bound together."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from diffumask.errors import InputError
+from diffumask.masks import source_name
+from diffumask.masks.class_map import MaskSettings
+
+from .choices import (
+    ADAPTIVE,
+    AUTO,
+    NONE,
+    SELF_ATTENTION,
+    Affinity,
+    Choice,
+    Loaded,
+    Lora,
+    Refiner,
+    Source,
+    Threshold,
+)
+
+if TYPE_CHECKING:  # torch takes seconds to import
+    from diffumask.models import ModelSpec
+
+ATTENTION, AFFINITY = "attention", "affinity"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The choices of a run; `heat` is auto, attention or affinity: which heat has the threshold.
+
+    Raises InputError for choices that do not go together.
+    """
+
+    threshold: Threshold = field(default_factory=Threshold)
+    refiner: Refiner = field(default_factory=Refiner)
+    affinity: Affinity = field(default_factory=Affinity)
+    source: Source = field(default_factory=Source)
+    lora: Lora = field(default_factory=Lora)
+    heat: str = AUTO
+    uncertain_band: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in (("threshold", self.threshold.name), ("heat", self.heat)):
+            if not self.source.parsed.takes_heat and value != AUTO:
+                raise InputError(
+                    f"expected {name} auto with masks from {self.source.name}, which takes no heat"
+                    f" map, got {value!r}"
+                )
+        if self.heat not in (AUTO, ATTENTION, AFFINITY):
+            raise InputError(f"expected heat {ATTENTION} or {AFFINITY}, got {self.heat!r}")
+        _ = self.settings
+
+    @property
+    def choices(self) -> tuple[Choice, ...]:
+        """The choices one by one."""
+        return self.source, self.threshold, self.refiner, self.affinity, self.lora
+
+    @cached_property
+    def settings(self) -> MaskSettings:
+        """How heat becomes masks, as far as that is known before a model is loaded."""
+        changes: dict[str, Any] = {}
+        if self._threshold_heat is not None:
+            changes["heat"] = self._threshold_heat
+        if self.source.name == source_name.SEGMENTATOR:
+            changes["refiner"] = NONE  # its borders are sharp already
+        if self.refiner.name != AUTO:
+            changes["refiner"] = self.refiner.name
+        if self.uncertain_band is not None:
+            changes["uncertain_band"] = self.uncertain_band
+        if self.threshold.method is not None:
+            changes["threshold"] = self.threshold.method
+        return MaskSettings(**changes)
+
+    @property
+    def sampling(self) -> dict[str, Any]:
+        """What sampling has to give: self-attention, and heat as thresholds were calibrated on."""
+        wants_affinity = {"affinity": self.affinity.name == SELF_ATTENTION}
+        calibration = self.threshold.calibration
+        if calibration is None:
+            return wants_affinity
+        return wants_affinity | {"merge": calibration.merge, "weights": calibration.weights}
+
+    def check(self, class_names: Sequence[str]) -> None:
+        """Raise InputError for a choice that is not for these classes, whatever the model."""
+        for choice in self.choices:
+            choice.check(class_names)
+
+    def check_model(self, spec: "ModelSpec", checkpoint: str) -> None:
+        """Raise InputError for a choice that is not for this model, before that is loaded."""
+        for choice in self.choices:
+            choice.check_model(spec, checkpoint)
+
+    @contextmanager
+    def bind(self, loaded: Loaded) -> Iterator[MaskSettings]:
+        """Let a model be and be read as chosen until the context ends; gives the settings."""
+        settings = self.settings
+        with ExitStack() as bound:
+            for choice in self.choices:
+                settings = bound.enter_context(choice.bind(settings, loaded))
+            yield settings
+
+    def describe(self) -> dict[str, Any]:
+        """Return what masks depend on, for run.json."""
+        settings = self.settings
+        return {
+            **self.source.describe(),
+            "threshold": settings.threshold.describe(),
+            "refiner": settings.refiner,
+            **self.affinity.describe(),
+            "heat": settings.heat,
+            "uncertain_band": settings.uncertain_band,
+            "min_area": settings.min_area,
+        }
+
+    @property
+    def _threshold_heat(self) -> str | None:
+        """Which heat has the threshold; None for the default.
+
+        Raises InputError where calibrated thresholds are of another.
+        """
+        calibration = self.threshold.calibration
+        if calibration is not None:
+            if self.heat not in (AUTO, calibration.heat):
+                raise InputError(
+                    f"expected heat {calibration.heat}, of which {self.threshold.name} was made, "
+                    f"got {self.heat!r}"
+                )
+            if calibration.heat == AFFINITY and self.affinity.name != SELF_ATTENTION:
+                raise InputError(
+                    f"expected the affinity {SELF_ATTENTION}, of which {self.threshold.name} was "
+                    f"made, got {self.affinity.name!r}"
+                )
+            return calibration.heat
+        if self.heat != AUTO:
+            return self.heat
+        # adaptive compares with what the affinity shows
+        is_plain = self.affinity.name == NONE or self.threshold.name == ADAPTIVE
+        return ATTENTION if is_plain else None
