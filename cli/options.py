@@ -36,10 +36,7 @@ Threshold = Annotated[
 ]
 Refiner = Annotated[
     str,
-    typer.Option(
-        help="auto, none, crf, crf-fast, crf-wide, guided, grabcut, random-walker, pamr, "
-        "sam:FOLDER."
-    ),
+    typer.Option(help="auto, none, crf, crf-wide, guided, pamr, sam:FOLDER."),
 ]
 Affinity = Annotated[str, typer.Option(help="none, self-attention or a folder of affinity train.")]
 HeatMap = Annotated[

@@ -214,7 +214,7 @@ def test_an_item_is_judged_and_reported(methods: Any, report: Any, item: Any) ->
     rows = report.peers_table(judged)
     assert [row.count("|") for row in rows] == [7] * len(rows)
     assert len(report.goals_table(judged)) == 6
-    assert any("Refiner: grabcut" in line for line in report.ablation_tables(judged))
+    assert any("Refiner: guided" in line for line in report.ablation_tables(judged))
 
 
 def test_items_are_read_as_written(item: Any, tmp_path: Path) -> None:

@@ -1,13 +1,10 @@
-"""Guided filter, random walker and PAMR equal their definitions, written pixel by pixel."""
+"""Guided filter and PAMR equal their definitions, written pixel by pixel."""
 
 import numpy as np
 import pytest
 
-from diffumask.masks.refine import from_labels
-from diffumask.masks.refine.grabcut import grabcut
 from diffumask.masks.refine.guided import GuidedSettings, guided
 from diffumask.masks.refine.pamr import PamrSettings, pamr
-from diffumask.masks.refine.walker import WalkerSettings, random_walker
 
 pytestmark = pytest.mark.numeric
 
@@ -57,23 +54,6 @@ def test_guided_filter_equals_its_slow_twin(image, planes):
     np.testing.assert_allclose(guided(image, planes, settings), slow, atol=1e-4)
 
 
-def test_random_walker_equals_its_slow_twin(image, planes):
-    settings = WalkerSettings(beta=20.0, prior=0.05)
-    rgb = image / 255.0
-    system = settings.prior * np.eye(H * W)
-    for y, x in np.ndindex(H, W):
-        for other_y, other_x in ((y + 1, x), (y, x + 1)):
-            if other_y < H and other_x < W:
-                distance = ((rgb[y, x] - rgb[other_y, other_x]) ** 2).sum()
-                weight = np.exp(-settings.beta * distance) + settings.least_weight
-                a, b = y * W + x, other_y * W + other_x
-                system[[a, b], [a, b]] += weight
-                system[[a, b], [b, a]] -= weight
-    slow = np.linalg.solve(system, settings.prior * planes.reshape(6, -1).T.astype(float)).T
-    fast = random_walker(image, planes, settings)
-    np.testing.assert_allclose(fast, slow.reshape(planes.shape), atol=1e-5)
-
-
 def test_pamr_equals_its_slow_twin(image, planes):
     settings = PamrSettings(dilations=(1, 3), iterations=2, sharpness=2.0)
     steps = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if (dy, dx) != (0, 0)]
@@ -92,13 +72,3 @@ def test_pamr_equals_its_slow_twin(image, planes):
             values = np.array([before[:, :, i, j] for i, j in places])
             slow[:, :, y, x] = np.tensordot(weights / weights.sum(), values, 1)
     np.testing.assert_allclose(pamr(image, planes, settings), slow, atol=1e-4)
-
-
-def test_grabcut_answers_with_its_confidence_and_the_same_each_time(image):
-    labels = np.zeros((2, H, W), int)
-    labels[0, 2:8, 3:9] = 1
-    labels[1, 4:10, 5:13] = 2
-    given = from_labels(labels, 3, 0.9)
-    first, again = grabcut(image, given), grabcut(image, given)
-    np.testing.assert_array_equal(first, again)
-    assert set(np.unique(first.round(3))) <= {np.float32(0.025), np.float32(0.95)}

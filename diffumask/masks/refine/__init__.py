@@ -13,12 +13,10 @@ from jaxtyping import Float32
 
 from diffumask.types import Image
 
-from .crf import crf, crf_fast, crf_wide
-from .grabcut import grabcut
+from .crf import crf, crf_wide
 from .guided import guided
 from .pamr import pamr
 from .planes import from_labels as from_labels
-from .walker import random_walker
 
 Probabilities = Float32[np.ndarray, "candidate label h w"]
 Refiner = Callable[[Image, Probabilities], Probabilities]
@@ -31,11 +29,8 @@ def _none(image: Image, probabilities: Probabilities) -> Probabilities:
 REFINERS: dict[str, Refiner] = {
     "none": _none,
     "crf": crf,
-    "crf-fast": crf_fast,
     "crf-wide": crf_wide,
     "guided": guided,
-    "grabcut": grabcut,
-    "random-walker": random_walker,
     "pamr": pamr,
 }
 

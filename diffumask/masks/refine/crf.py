@@ -38,7 +38,7 @@ class CrfSettings:
 
     Widths in pixels (`_px`) are for an image of 512 pixels on its shorter side and scale with it.
     The mean field runs on a grid smaller by `shrink`, but of no less than `least_side` cells on the
-    shorter side; benchmarks/refine_speed.py measures what that loses.
+    shorter side; `python -m benchmarks refine_speed` measures what that loses.
     """
 
     iterations: int = 10
@@ -49,13 +49,6 @@ class CrfSettings:
     bilateral_weight: float = 10.0
     shrink: float = 4.0
     least_side: int = 128
-
-
-def crf_fast(
-    image: Image, probabilities: Float32[np.ndarray, "candidate label h w"]
-) -> Float32[np.ndarray, "candidate label h w"]:
-    """Refine as `crf` does, but images below 512 pixels on a grid of as little as 64 cells."""
-    return crf(image, probabilities, CrfSettings(least_side=64))
 
 
 def crf_wide(
