@@ -29,7 +29,7 @@ def captured(
     pipe: Any, steps: int = 2, share: tuple[float, float] = (0.0, 1.0), **options: Any
 ) -> tuple[Attention, SlowReference, np.ndarray]:
     slow = SlowReference(pipe, "attn1")
-    choice: dict[str, Any] = {"steps": share, "self_attention": "matrix"}
+    choice: dict[str, Any] = {"steps": share, "self_attention": True}
     with slow.watching(), capture(pipe, WORDS, **choice) as attention:
         images = run(pipe, TWO, steps, **options)
     return attention, slow, images
@@ -77,7 +77,6 @@ def test_stable_diffusion_xl_has_a_matrix(xl_pipe: DiffusionPipeline) -> None:
 
 def test_the_maps_are_those_of_a_capture_without_it(pipe: DiffusionPipeline) -> None:
     attention, _, _ = captured(pipe)
-    assert attention.spread_maps == {}
     with capture(pipe, WORDS) as alone:
         run(pipe, TWO)
     assert alone.self_matrices == {}
@@ -89,7 +88,7 @@ def test_the_matrix_is_of_the_finest_grid_that_is_small_enough(
 ) -> None:
     monkeypatch.setattr(recording, "MAX_MATRIX_CELLS", 20)
     before = pipe.unet.attn_processors
-    with capture(pipe, ["bird"], self_attention="matrix") as attention:
+    with capture(pipe, ["bird"], self_attention=True) as attention:
         run(pipe, BIRD, steps=1)
         recorders = [
             name
@@ -104,25 +103,16 @@ def test_the_matrix_is_of_the_finest_grid_that_is_small_enough(
     monkeypatch.setattr(recording, "MAX_MATRIX_CELLS", 3)
     with (
         pytest.raises(InputError, match=r"at most 3 cells, got \[\(2, 2\), \(4, 3\), \(8, 6\)\]"),
-        capture(pipe, ["bird"], self_attention="matrix"),
+        capture(pipe, ["bird"], self_attention=True),
     ):
         run(pipe, BIRD, steps=1)
     assert pipe.unet.attn_processors == before
 
 
 def test_the_matrix_is_of_a_resolution_that_counts(pipe: DiffusionPipeline) -> None:
-    with capture(pipe, ["bird"], resolutions=[2], self_attention="matrix") as attention:
+    with capture(pipe, ["bird"], resolutions=[2], self_attention=True) as attention:
         run(pipe, BIRD, steps=1)
     assert set(attention.self_matrices) == {(4, 3)}
-
-
-def test_an_unknown_way_of_self_attention_is_refused(pipe: DiffusionPipeline) -> None:
-    way: Any = "matrices"
-    with (
-        pytest.raises(ValueError, match=r"\[True, 'matrix'\], got self_attention='matrices'"),
-        capture(pipe, ["bird"], self_attention=way),
-    ):
-        pass
 
 
 def test_what_is_held_does_not_grow_with_the_steps(pipe: DiffusionPipeline) -> None:
@@ -147,11 +137,11 @@ def test_a_compiled_network_has_no_graph_break(pipe: DiffusionPipeline) -> None:
         stack.callback(setattr, pipe, "unet", network)
         pipe.unet = torch.compile(network, backend=count, fullgraph=True)
         for words in (["bird"], ["grass"]):
-            with capture(pipe, words, self_attention="matrix") as attention:
+            with capture(pipe, words, self_attention=True) as attention:
                 run(pipe, BIRD, steps=2)
     assert len(graphs) == 1
     (matrices,) = attention.self_matrices.values()
-    with capture(pipe, ["grass"], self_attention="matrix") as plain:
+    with capture(pipe, ["grass"], self_attention=True) as plain:
         run(pipe, BIRD, steps=2)
     assert (matrices - plain.self_matrices[8, 6]).abs().max() < 1e-5
 
@@ -256,11 +246,11 @@ def test_propagated_heat_is_that_of_each_word_at_the_grid_of_the_matrix(
 def test_propagation_without_a_matrix_is_refused(pipe: DiffusionPipeline) -> None:
     with capture(pipe, ["bird"]) as attention:
         run(pipe, BIRD, steps=1)
-    with pytest.raises(InputError, match=r'got none; use capture.*"matrix"'):
+    with pytest.raises(InputError, match=r"got none; use capture.*self_attention"):
         propagated(attention)
 
 
 def test_images_without_words_have_no_heat(pipe: DiffusionPipeline) -> None:
-    with capture(pipe, [[], ["bird"]], self_attention="matrix") as attention:
+    with capture(pipe, [[], ["bird"]], self_attention=True) as attention:
         run(pipe, ["a sheep", BIRD], steps=1)
     assert [list(of_words) for of_words in propagated(attention)] == [[], ["bird"]]

@@ -173,7 +173,7 @@ def test_a_compiled_network_has_no_graph_break_and_is_compiled_once(
     for key in ("plain", "compiled"):
         with capture(own, ["bird"], self_attention=True) as attention:
             image[key] = run(own, BIRD, steps=2)
-        maps[key] = {**attention.maps, **{(0, *s): m for s, m in attention.spread_maps.items()}}
+        maps[key] = {**attention.maps, **{(0, *s): m for s, m in attention.self_matrices.items()}}
         if key == "plain" and in_place:
             network.compile(backend=compilations, fullgraph=True)
         elif key == "plain":

@@ -137,32 +137,6 @@ def test_heads_are_kept_by_layer_and_their_mean_is_the_map(pipe: StableDiffusion
         assert (mean - without.maps[size]).abs().max() < 1e-6
 
 
-def test_self_attention_spreads_the_maps_of_the_steps_before(
-    pipe: StableDiffusionPipeline,
-) -> None:
-    text, own = SlowReference(pipe), SlowReference(pipe, "attn1")
-    with text.watching(), own.watching():
-        plain = run(pipe, BIRD, 3)
-    with capture(pipe, ["bird"], self_attention=True) as attention:
-        captured = run(pipe, BIRD, 3)
-    assert (plain == captured).all()
-    assert set(attention.spread_maps) == set(attention.maps)
-
-    position = word_positions(pipe.tokenizer, BIRD, "bird")[0]
-    timesteps = list(dict.fromkeys(kept.timestep for kept in text.kept))
-    for size, spread in attention.spread_maps.items():
-        expected = []
-        for step in (1, 2):
-            before = timesteps[:step]
-            maps = text.map(size, -1, position, lambda kept, before=before: kept.timestep in before)
-            for kept in own.kept:
-                if kept.size_hw == size and kept.timestep == timesteps[step]:
-                    among_pixels = kept.probabilities[-1].mean(0)
-                    expected.append(among_pixels @ maps.flatten())
-        mean = torch.stack(expected).mean(0).unflatten(0, size)
-        assert (spread[0, 0] - mean).abs().max() < 1e-5
-
-
 class LargestTensor(TorchDispatchMode):
     """Notes the largest tensor that any operation makes."""
 

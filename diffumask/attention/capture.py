@@ -18,7 +18,7 @@ from .calls import before_each_call
 from .defaults import RESOLUTIONS, STEPS, Steps
 from .joint import FluxAttention, SD3Attention
 from .network import Network
-from .recorders import HeadsRecorder, MatrixRecorder, Recorder, SpreadRecorder
+from .recorders import HeadsRecorder, MatrixRecorder, Recorder
 from .recording import Run, Words
 from .running_means import Attention
 from .steps import check_steps
@@ -39,7 +39,7 @@ def capture(
     steps: Steps = STEPS,
     layers: Callable[[str], bool] | None = None,
     resolutions: Collection[int] | None = RESOLUTIONS,
-    self_attention: bool | str = False,
+    self_attention: bool = False,
     heads: bool = False,
 ) -> Iterator[Attention]:
     """Average the attention to some words while the pipeline is called once inside the block.
@@ -53,8 +53,8 @@ def capture(
     of the index and the number of its steps; a step is a distinct timestep of the scheduler.
     `layers` is a function of a layer's name, as in `attn_processors` of the network.
     `resolutions` are factors by which layers are coarser than the latents: 1, 2, 4, ...
-    `self_attention` fills `Attention.spread_maps` too, or if it is "matrix"
-    `Attention.self_matrices`, of the finest grid of at most `MAX_MATRIX_CELLS` cells.
+    `self_attention` fills `Attention.self_matrices` too, of the finest grid of at most
+    `MAX_MATRIX_CELLS` cells.
     `heads` keeps each head of each layer apart in `Attention.head_maps`, as DAAM needs it.
 
     Raises `InputError` for a capture inside another, for attention processors and pipelines it
@@ -155,7 +155,7 @@ def _chosen_layers(
 
 
 def _recorders(
-    run: Run, text_layers: Mapping[str, Any], self_attention: bool | str, kind: type[Recorder]
+    run: Run, text_layers: Mapping[str, Any], self_attention: bool, kind: type[Recorder]
 ) -> dict[Any, Recorder]:
     """Return what takes the place of the processor of each layer."""
     network, evaluation = run.network, run.evaluation
@@ -165,9 +165,6 @@ def _recorders(
     }
     if not self_attention:
         return recorders
-    kinds: dict[bool | str, type[Recorder]] = {True: SpreadRecorder, "matrix": MatrixRecorder}
-    if self_attention not in kinds:
-        raise ValueError(f"expected one of {list(kinds)}, got self_attention={self_attention!r}")
 
     self_layers = cast(dict[str, Any], network.self_layers())
     if not self_layers:
@@ -176,7 +173,7 @@ def _recorders(
     for name, layer in self_layers.items():
         network.check(name, layer)
         if network.factor(name) in factors:
-            recorders[layer] = kinds[self_attention](
+            recorders[layer] = MatrixRecorder(
                 layer.processor, evaluation, layer, name, network.factor(name)
             )
     return recorders

@@ -64,10 +64,6 @@ class JointAttention:
         """Return 1: all layers have the same grid."""
         return 1
 
-    def self_attention(self, layer: Any, made: Projections, values: Weights) -> Weights:
-        """Refuse, see `self_layers`."""
-        raise NotImplementedError
-
     def self_matrix(self, layer: Any, made: Projections) -> Weights:
         """Refuse, see `self_layers`."""
         raise NotImplementedError

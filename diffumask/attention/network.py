@@ -78,12 +78,6 @@ class Network(Protocol):
         """Return one layer's attention to the keys at some positions."""
         ...
 
-    def self_attention(
-        self, layer: Any, made: Projections, values: Float32[Tensor, "image pixel column"]
-    ) -> Weights:
-        """Return one layer's self-attention times values, averaged over heads."""
-        ...
-
     def self_matrix(self, layer: Any, made: Projections) -> Weights:
         """Return one layer's self-attention with all pixels as columns, averaged over heads."""
         ...

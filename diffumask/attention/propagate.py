@@ -1,6 +1,6 @@
 """Heat maps propagated along the network's own self-attention. Training-free; torch ends here.
 
-The matrix is the mean self-attention of one grid, as `capture(..., self_attention="matrix")`
+The matrix is the mean self-attention of one grid, as `capture(..., self_attention=True)`
 keeps it: row i tells what pixel i attends to, pixels run row by row, and each row sums to 1.
 """
 
@@ -76,7 +76,7 @@ def propagated(
     if not attention.self_matrices:
         raise InputError(
             "expected attention with a matrix of self-attention, got none;"
-            ' use capture(..., self_attention="matrix")'
+            " use capture(..., self_attention=True)"
         )
     ((size_hw, matrices),) = attention.self_matrices.items()
     heats = aggregate(attention, size_hw, weights, merge)

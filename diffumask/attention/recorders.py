@@ -1,6 +1,6 @@
 """What takes the place of a layer's processor while its attention is captured."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,15 +17,13 @@ from .running_means import Grid, SizeHW, Sum
 class Evaluation:
     """What all layers share at the evaluation of the network that runs.
 
-    The weights are 1 where it counts, else 0; that of spread is 0 before there are maps.
+    The weight is 1 where it counts, else 0.
     """
 
     network: Network
     batch_size: int = 0
     positions: Tensor = field(default_factory=lambda: torch.empty(0, 0, dtype=torch.long))
     weight: Tensor = field(default_factory=lambda: torch.ones(()))
-    spread_weight: Tensor = field(default_factory=lambda: torch.zeros(()))
-    maps_before: Mapping[SizeHW, Tensor] = field(default_factory=dict)
 
 
 class Recorder:
@@ -86,11 +84,11 @@ class Recorder:
         """Add the attention of one layer to the words at one evaluation."""
         now = self.evaluation
         weights = now.network.word_attention(layer, made, rotary, now.positions)
-        self._add(self._on_grid(weights.mean(dim=1).mT), now.weight)
+        self._add(self._on_grid(weights.mean(dim=1).mT))
 
-    def _add(self, maps: Tensor, weight: Tensor) -> None:
-        self.total.addcmul_(maps, weight)
-        self.count.add_(weight)
+    def _add(self, maps: Tensor) -> None:
+        self.total.addcmul_(maps, self.evaluation.weight)
+        self.count.add_(self.evaluation.weight)
 
     def _on_grid(self, of_pixels: Tensor) -> Tensor:
         """Give the pixels, the last axis, their rows and columns."""
@@ -119,23 +117,7 @@ class HeadsRecorder(Recorder):
         weights = now.network.word_attention(layer, made, rotary, now.positions)
         by_head = self._on_grid(weights.permute(0, 3, 1, 2))
         self.heads.addcmul_(by_head, now.weight)
-        self._add(by_head.mean(dim=2), now.weight)
-
-
-class SpreadRecorder(Recorder):
-    """The same for self-attention, which spreads the maps of the evaluations before."""
-
-    def start(self, grid: Grid, size_hw: SizeHW) -> None:
-        """Take the sums to add to."""
-        grid.spread = grid.spread or Sum(torch.zeros_like(grid.words.total))
-        self._add_to(grid.spread, size_hw)
-
-    def add(self, layer: nn.Module, made: Projections, rotary: Rotary | None) -> None:
-        """Add one layer's self-attention times the maps so far."""
-        now = self.evaluation
-        before = now.maps_before[self.size_hw].flatten(2).mT
-        spread = now.network.self_attention(layer, made, before)
-        self._add(self._on_grid(spread.mT), now.spread_weight)
+        self._add(by_head.mean(dim=2))
 
 
 class MatrixRecorder(Recorder):
@@ -149,6 +131,5 @@ class MatrixRecorder(Recorder):
 
     def add(self, layer: nn.Module, made: Projections, rotary: Rotary | None) -> None:
         """Add the attention of one layer to all pixels at one evaluation."""
-        now = self.evaluation
-        matrix = now.network.self_matrix(layer, made)
-        self._add(self._on_grid(matrix.mT), now.weight)
+        matrix = self.evaluation.network.self_matrix(layer, made)
+        self._add(self._on_grid(matrix.mT))

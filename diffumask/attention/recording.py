@@ -14,7 +14,7 @@ from diffumask.errors import InputError
 from .defaults import MAX_MATRIX_CELLS, Steps
 from .encoding import check_ids, seen_ids
 from .network import Inputs, Network
-from .recorders import Evaluation, MatrixRecorder, Recorder, SpreadRecorder
+from .recorders import Evaluation, MatrixRecorder, Recorder
 from .running_means import Attention, Positions, halved
 from .steps import are_chosen, check_trajectory
 
@@ -110,11 +110,6 @@ class Run:
         self._strange += ~torch.isclose(text, told, rtol=0, atol=0, equal_nan=True).all()
         if self.steps != ALL_STEPS:
             now.weight = self._chosen.take(_nearest(self._timesteps, inputs.timestep))
-        if any(isinstance(recorder, SpreadRecorder) for recorder in self.recorders):
-            # 0 / 0 before the first step that counts
-            maps = self.attention.maps.items()
-            now.maps_before = {size: of_size.nan_to_num(nan=0.0) for size, of_size in maps}
-        now.spread_weight = now.weight * (self._counted > 0)
         self._counted += now.weight
 
     def _check(self, inputs: Inputs) -> None:
@@ -213,10 +208,6 @@ class Run:
 
 def _check_count(recorder: Recorder, count: float, counted: float) -> None:
     """Refuse a layer that saw nothing, or more than the network did; a cache may skip some."""
-    if counted == 1 and isinstance(recorder, SpreadRecorder):
-        raise InputError(
-            "expected two steps that count for self_attention=True, got one; keep more"
-        )
     if not 1 <= count <= counted:
         raise InputError(
             f"expected attention at {recorder.name} at most once in each of {counted:.0f}"

@@ -38,7 +38,6 @@ class Grid:
 
     factor: int
     words: Sum
-    spread: Sum | None = None
     matrix: Sum | None = None
     heads: dict[str, Float32[Tensor, "image column _head _h _w"]] = field(default_factory=dict)
     n_heads: int = 0
@@ -84,15 +83,6 @@ class Attention:
         }
 
     @property
-    def spread_maps(self) -> Mapping[SizeHW, Float32[Tensor, "image column h w"]]:
-        """Mean over layers and steps of self-attention times the maps of the steps before it.
-
-        Of the resolutions that have self-attention; empty if it was not captured.
-        """
-        grids = self._grids.items()
-        return {size: grid.spread.mean() for size, grid in grids if grid.spread is not None}
-
-    @property
     def self_matrices(self) -> Mapping[SizeHW, Float32[Tensor, "image n n"]]:
         """Mean self-attention of each pixel (row) to each (column) of one grid, by its size.
 
@@ -108,7 +98,7 @@ class Attention:
     def sums(self) -> list[Float32[Tensor, "image column *_rest"]]:
         """All tensors that grow with the image and the words."""
         grids = self._grids.values()
-        every = (one for grid in grids for one in (grid.words, grid.spread, grid.matrix))
+        every = (one for grid in grids for one in (grid.words, grid.matrix))
         heads = [one for grid in grids for one in grid.heads.values()]
         return [one.total for one in every if one is not None] + heads
 

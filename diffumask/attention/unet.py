@@ -26,7 +26,7 @@ from .network import (
     check_processor,
     text_positions,
 )
-from .probabilities import attend, pixel_attention, word_attention
+from .probabilities import pixel_attention, word_attention
 from .running_means import Positions
 
 KNOWN_PROCESSORS = (AttnProcessor, AttnProcessor2_0, SlicedAttnProcessor)
@@ -102,10 +102,6 @@ class UNetAttention:
     ) -> HeadWeights:
         """Return the attention of all pixels to some positions of the text."""
         return word_attention(made.q, made.k, positions, layer.scale)
-
-    def self_attention(self, layer: Attention, made: Projections, values: Weights) -> Weights:
-        """Return the attention of all pixels to each other, times values."""
-        return attend(made.q, made.k, values, layer.scale).mean(dim=1)
 
     def self_matrix(self, layer: Attention, made: Projections) -> Weights:
         """Return the attention of all pixels to each of them."""

@@ -81,9 +81,8 @@ def observe_attention(
     latents = encode(of_model, np.stack(images))
 
     words = [[target.word for target in prompt.targets] for prompt in prompts]
-    self_attention = "matrix" if affinity else False
     generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
-    with capture(pipe, words, steps=ALL_STEPS, self_attention=self_attention) as attention:
+    with capture(pipe, words, steps=ALL_STEPS, self_attention=affinity) as attention:
         told = conditions(of_model, [prompt.text for prompt in prompts], images[0].shape[:2])
         for timestep, share in zip(timesteps, signal_shares, strict=True):
             noisy = share.sqrt() * latents + (1 - share).sqrt() * _noise(latents, generators)

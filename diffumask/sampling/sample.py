@@ -96,10 +96,9 @@ def sample_attention(
     words = [[target.word for target in prompt.targets] for prompt in prompts]
     negative = settings.negative_prompt
     call: Any = pipe  # the base class leaves __call__ to its subclasses
-    self_attention = "matrix" if settings.affinity else False
     with (
         finite_decoding(call.vae) as upcast,
-        capture(pipe, words, self_attention=self_attention) as attention,
+        capture(pipe, words, self_attention=settings.affinity) as attention,
     ):
         images = call(
             [prompt.text for prompt in prompts],
