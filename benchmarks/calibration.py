@@ -24,7 +24,7 @@ from oracle import FOLDER, MIN_AREA
 
 from diffumask.calibration.cases import Case, Combination, Gathered, gather
 from diffumask.calibration.fit import THRESHOLDS, Curves, CurvesOf, Fit, fit, held_out_ious
-from diffumask.calibration.plot import draw_curves
+from diffumask.calibration.plot import write_curves
 from diffumask.calibration.references import Known, find_reference
 from diffumask.calibration.sampled import Job, sampled_cases
 from diffumask.generation.plan import plan
@@ -237,7 +237,7 @@ def main() -> None:
     if arguments.out:
         arguments.out.write_text(text, "utf-8")
         title = f"IoU of the masks of {spec.name} against the threshold, by class"
-        figure.write_text(draw_curves(title, found.classes), "utf-8")
+        write_curves(figure, title, found.classes)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffumask.errors import InputError
+from diffumask.plot import check_plot
 from diffumask.prompts.vocabulary import load_vocabulary
 
 from .progress import progress
@@ -95,10 +96,11 @@ def check_place(data: Path | None, images: Path | None, masks: Path | None, layo
 
 
 def check_report_names(out: Path | None, plot: Path | None) -> None:
-    """Raise InputError unless the report is a .json and the figure an .svg."""
-    for option, path, suffix in (("-o", out, ".json"), ("--plot", plot, ".svg")):
-        if path is not None and path.suffix != suffix:
-            raise InputError(f"expected {option} FILE{suffix}, got {path}")
+    """Raise InputError unless the report is a .json and the figure one that can be drawn."""
+    if out is not None and out.suffix != ".json":
+        raise InputError(f"expected -o FILE.json, got {out}")
+    if plot is not None:
+        check_plot(plot)
 
 
 def check_ignore_values(values: Sequence[int]) -> None:
@@ -146,8 +148,8 @@ def tell_report(
 
     `notes` are further lines, to which is added what looks like masks in black and white.
     """
-    from diffumask.evaluation.figure import draw_report
-    from diffumask.evaluation.file import figures, write_figure, write_report
+    from diffumask.evaluation.figure import write_figure
+    from diffumask.evaluation.file import figures, write_report
     from diffumask.evaluation.report import looks_binary, table
 
     binary = looks_binary(report)
@@ -158,7 +160,7 @@ def tell_report(
         write_report(out, report, facts)
         lines.append(f"the report is in {out}")
     if plot is not None:
-        write_figure(plot, draw_report(title, report))
+        write_figure(plot, title, report)
         lines.append(f"the figure is in {plot}")
     written = {"report": out, "figure": plot}
     return Result("\n".join(lines), {**facts, **figures(report), **written})

@@ -55,7 +55,7 @@ def test_drawn_masks_of_a_dataset_give_its_thresholds(dataset, masks, tmp_path):
     run = json.loads((dataset / "run.json").read_text())["settings"]
     thresholds.check_model(run["model"], run["checkpoint"])
     assert thresholds.reference == f"masks:{masks}"
-    assert plot.read_text().count("<polyline") == 1
+    assert plot.read_text().count(">bird<") == 1
     assert call("calibrate", *words).exit_code == 0  # in place of the file before
 
 
@@ -113,7 +113,7 @@ def refused(*words):
         (["--class", "brid"], "did you mean 'bird'?"),
         (["--model", "sd1.5"], "did you mean 'sd15'?"),
         (["-o", "thresholds.txt"], "expected thresholds in FILE.json, got thresholds.txt"),
-        (["--plot", "curves.png"], "expected a plot in FILE.svg, got curves.png"),
+        (["--plot", "curves.jpg"], "expected a plot named *.svg or *.png, got curves.jpg"),
         (["--reference", "masks:drawn"], "expected the dataset that the masks are of"),
         (["--reference", "truth"], "expected a reference affinity, masks:DIR or"),
         (["--reference", "affinity:drawn"], "expected a reference affinity, masks:DIR or"),

@@ -13,8 +13,8 @@ from labelled_folders import filled
 from diffumask.errors import InputError
 from diffumask.evaluation.compare import compare_files, compare_network, find_predictions
 from diffumask.evaluation.counts import count, no_counts
-from diffumask.evaluation.figure import draw_report
-from diffumask.evaluation.file import refuse_foreign, write_figure, write_report
+from diffumask.evaluation.figure import write_figure
+from diffumask.evaluation.file import refuse_foreign, write_report
 from diffumask.evaluation.report import looks_binary, make_report, table
 from diffumask.labelled.coding import Classes, Values, Wish, make_coding
 from diffumask.labelled.folder import open_labelled
@@ -190,7 +190,7 @@ def test_report_and_figure_are_written_whole_and_never_over_other_files(tmp_path
     path, plot = tmp_path / "new" / "report.json", tmp_path / "figure.svg"
     for images in (1, 2):  # the second time in place of the first
         write_report(path, report, {"split": images})
-        write_figure(plot, draw_report("bird & cat", report))
+        write_figure(plot, "bird & cat", report)
     raw = json.loads(path.read_text())
     assert raw["split"] == 2
     assert raw["miou"] == report.miou
@@ -205,12 +205,20 @@ def test_report_and_figure_are_written_whole_and_never_over_other_files(tmp_path
             write_report(path, report, {})
         assert path.read_bytes() == content
     refuse_foreign(tmp_path / "nothing.json")
+    plot.write_text("<svg>mine</svg>")
+    with pytest.raises(InputError, match="expected a free name or a file of diffumask eval"):
+        write_figure(plot, "bird & cat", report)
 
 
-def test_the_figure_has_a_row_for_each_true_class_and_a_column_for_each_that_occurs():
+def texts_of(path):
+    root = ElementTree.parse(path).getroot()
+    return [one.text for one in root.iter("{http://www.w3.org/2000/svg}text")]
+
+
+def test_the_figure_has_a_row_for_each_true_class_and_a_column_for_each_that_occurs(tmp_path):
     report = report_of([([[0, 3, 3, 255]], [[0, 0, 3, 0]])])
-    root = ElementTree.fromstring(draw_report("a <b>", report))
-    texts = [one.text for one in root.iter("{http://www.w3.org/2000/svg}text")]
-    assert texts[0] == "a <b>"
+    write_figure(tmp_path / "figure.svg", "a <b>", report)
+    texts = texts_of(tmp_path / "figure.svg")
+    assert "a <b>" in texts
     assert [texts.count(name) for name in ("background", "bird", "other", "cat")] == [2, 2, 1, 0]
     assert texts.count("33") == 3  # a third each of background, bird and nothing

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from diffumask.errors import InputError
+from diffumask.plot import check_plot
 
 from .model_options import DeviceOptions, SamplingOptions, introduce
 from .option import Option, StrPath
@@ -44,7 +45,9 @@ class CalibrateOptions(DeviceOptions):
     vocabulary: Annotated[str | None, Option("As for generate.", default="by model")] = None
     batch_size: Annotated[int | None, Option("Images at a time.", default="by image size")] = None
     seed: Annotated[int, Option("Seed of the images and of resampling.")] = 0
-    plot: Annotated[StrPath | None, Option("Picture of the curves (.svg).", default="none")] = None
+    plot: Annotated[
+        StrPath | None, Option("Picture of the curves (.svg, .png).", default="none")
+    ] = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -52,8 +55,8 @@ class CalibrateOptions(DeviceOptions):
             raise InputError(f"expected n of 1 or more, got {self.n}")
         if Path(self.out).suffix != ".json":  # by which the threshold of `generate` knows it
             raise InputError(f"expected thresholds in FILE.json, got {self.out}")
-        if self.plot is not None and Path(self.plot).suffix != ".svg":
-            raise InputError(f"expected a plot in FILE.svg, got {self.plot}")
+        if self.plot is not None:
+            check_plot(Path(self.plot))
         if self.data is None and self.reference.startswith(MASKS):
             raise InputError(
                 "expected the dataset that the masks are of as data, got none; make it with "
@@ -84,6 +87,7 @@ def calibrate(options: CalibrateOptions) -> "Result[Thresholds]":
     """
     from diffumask.calibration.file import Thresholds, write_thresholds
     from diffumask.calibration.fit import fit
+    from diffumask.calibration.plot import write_curves
 
     out = Path(options.out)
     _refuse_foreign(out)
@@ -103,7 +107,7 @@ def calibrate(options: CalibrateOptions) -> "Result[Thresholds]":
     write_thresholds(out, thresholds)
     if options.plot is not None:
         title = f"IoU against threshold, {measured.model}, reference {reference}"
-        _draw(Path(options.plot), title, fitted.classes)
+        write_curves(Path(options.plot), title, fitted.classes)
     for name, reason in fitted.refused.items():
         raise InputError(f"{name}: {reason}; the thresholds of other classes are in {out}")
     facts = {
@@ -238,12 +242,3 @@ def _describe(combination: "Combination") -> str:
     if combination.weights is not None:
         grids = f"grids of 1/{', 1/'.join(map(str, combination.weights))} of the latents"
     return f"heat maps: {combination.heat}, {combination.merge} of a word's tokens, {grids}"
-
-
-def _draw(path: Path, title: str, classes: "Mapping[str, ClassThreshold]") -> None:
-    from diffumask.calibration.plot import draw_curves
-    from diffumask.files.atomic import writing
-
-    with writing(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(draw_curves(title, classes), "utf-8")

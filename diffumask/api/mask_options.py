@@ -20,9 +20,7 @@ class MaskOptions(Options):
     ] = "auto"
     refiner: Annotated[
         str,
-        Option(
-            "auto, none, crf, crf-fast, crf-wide, guided, grabcut, random-walker, pamr, sam:FOLDER."
-        ),
+        Option("auto, none, crf, crf-wide, guided, pamr, sam:FOLDER."),
     ] = "auto"
     affinity: Annotated[str, Option("none, self-attention or a folder of affinity train.")] = (
         "self-attention"

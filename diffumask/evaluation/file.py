@@ -1,4 +1,4 @@
-"""report.json, the figure and the table of images: written whole, never over something else.
+"""report.json and the table of images: written whole, never over something else.
 
 {"format": 1, "made_by": "diffumask evaluate", "data": "voc", ..., "images": 445,
  "miou": 0.71, "miou_without_background": 0.69, "pixel_accuracy": 0.9, "boundary_f": 0.5,
@@ -16,25 +16,26 @@ from typing import Any
 
 from diffumask.errors import InputError
 from diffumask.files.atomic import write_file
+from diffumask.plot import CREATOR_KEYS
 
 from .counts import ImageFigures
 from .report import OTHER, Report
 
 FORMAT = 1
 MADE_BY = "diffumask evaluate"
-SVG_MARK = f"<!-- {MADE_BY} -->"
 IMAGE_COLUMNS = ("image", "pixels", "pixel_accuracy", "miou")
 CSV_MARK = ",".join(IMAGE_COLUMNS)
 
 
 def refuse_foreign(path: Path) -> None:
-    """Raise InputError if there is a file that none of the functions below wrote."""
+    """Raise InputError if there is a file that is no report, figure or table of images of ours."""
     if not path.exists():
         return
     try:
-        text = path.read_text("utf-8")
-        marked = SVG_MARK in text or text.startswith(CSV_MARK)
-        raw = None if marked else json.loads(text)
+        content = path.read_bytes()
+        is_figure = path.suffix in CREATOR_KEYS and MADE_BY.encode() in content
+        marked = is_figure or content.startswith(CSV_MARK.encode())
+        raw = None if marked else json.loads(content)
     except (OSError, ValueError):
         marked, raw = False, None
     if not marked and not (isinstance(raw, dict) and raw.get("made_by") == MADE_BY):
@@ -57,12 +58,6 @@ def write_report(path: Path, report: Report, facts: Mapping[str, Any]) -> None:
 def figures(report: Report) -> dict[str, Any]:
     """Return all figures as JSON has them, without the confusion."""
     return {key: value for key, value in asdict(report).items() if key != "confusion"}
-
-
-def write_figure(path: Path, svg: str) -> None:
-    """Write a figure, in place of an earlier one; raises as `write_report` does."""
-    head, _, rest = svg.partition("\n")
-    _write(path, f"{head}\n{SVG_MARK}\n{rest}")
 
 
 def write_images(
