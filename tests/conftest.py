@@ -7,6 +7,7 @@ what the loading code really gives. The images are noise; the attention is not u
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from string import printable
 from typing import Any
@@ -42,7 +43,7 @@ from transformers import (
 
 from diffumask.models import load, resolve
 
-pytest.register_assert_rewrite("refusals", "slow_reference")
+pytest.register_assert_rewrite("commands", "refusals", "slow_reference")
 
 # One token each for the small tokenizer; other words are spelled almost letter by letter.
 WORDS = """a an and at bird cat close detailed focus grass high in light natural of on one photo
@@ -52,6 +53,14 @@ VOCAB_SIZE = 1000
 CONTINUATIONS = """a photo of picture bird duck on in near some old stones quiet light cat ."""
 TEXT_WIDTH = 32
 SHARPNESS = 6.0  # factor on the key weights, so that attention differs from word to word
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_disk() -> Iterator[None]:
+    """No test cuts the power, and to wait for the disk takes long."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.fsync", lambda _: None)
+        yield
 
 
 def write_clip_tokenizer(folder: Path) -> Path:

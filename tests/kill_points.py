@@ -15,12 +15,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import commands
 import torch
 from formats_data import class_maps, dataset
-from typer.testing import CliRunner
 
 from diffumask import models
-from diffumask.cli.app import app
 from diffumask.errors import InputError
 from diffumask.scenes.__main__ import write_scenes
 
@@ -34,10 +33,7 @@ NETWORK = ("--model", "upernet-tiny")
 
 
 def call(*words: object) -> tuple[int, str]:
-    result = CliRunner().invoke(app, [str(word) for word in words])
-    error = result.exception
-    if error is not None and not isinstance(error, SystemExit):
-        return 1, "".join(traceback.format_exception(error))
+    result = commands.call(*words)
     return result.exit_code, result.stderr
 
 

@@ -3,25 +3,29 @@
 import json
 import pickle
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import commands
 import numpy as np
 import pytest
 import torch
 from PIL import Image as PillowImage
 from torch.utils.data import DataLoader
-from typer.testing import CliRunner
 
 from diffumask.augment.compose import AugmentSettings
 from diffumask.augment.dataset import AugmentedDataset
 from diffumask.augment.folder import scene_prompt
-from diffumask.cli.app import app
 from diffumask.dataset.items import read_example, read_records, to_line
 from diffumask.dataset.reader import open_source
 from diffumask.dataset.store import annotate, open_store, read_run
 from diffumask.errors import InputError
 from diffumask.types import Example, Prompt, Target
+
+done = partial(commands.done, "augment")
+refused = partial(commands.refused, "augment")
+contents = partial(commands.contents, but=(".lock", "config.toml"))  # which names the folder
 
 BIRD, CAT = Target("duck", "bird", 3), Target("cat", "cat", 8)
 
@@ -54,31 +58,6 @@ def dataset(folder: Path, items: dict[str, Example]) -> Path:
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     return dataset(tmp_path / "data", ITEMS)
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    names = (".lock", "config.toml")  # which names the folder
-    files = (path for path in folder.rglob("*") if path.is_file() and path.name not in names)
-    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
-
-
-def run(*words: object) -> tuple[int, str, str]:
-    result = CliRunner().invoke(app, ["augment", *map(str, words)])
-    return result.exit_code, result.stdout, result.stderr
-
-
-def done(*words: object) -> str:
-    code, stdout, stderr = run(*words)
-    assert code == 0, stderr
-    return stdout
-
-
-def refused(*words: object) -> str:
-    code, stdout, stderr = run(*words)
-    assert (code, stdout) == (2, ""), stderr
-    (line,) = stderr.splitlines()
-    assert line.startswith("diffumask: expected ")
-    return line
 
 
 def test_a_dataset_is_written_that_tells_its_sources(data: Path, tmp_path: Path) -> None:

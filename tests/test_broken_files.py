@@ -286,11 +286,6 @@ READERS = {
 NAMES = list(READERS)
 
 
-@pytest.fixture(autouse=True)
-def _unsynced(monkeypatch):
-    monkeypatch.setattr("os.fsync", lambda _: None)
-
-
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """A dataset with whatever else the readers need beside it; read only."""

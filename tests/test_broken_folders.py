@@ -6,8 +6,10 @@ import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+import commands
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -16,9 +18,7 @@ from formats_data import class_maps
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from typer.testing import CliRunner
 
-from diffumask.cli.app import app
 from diffumask.dataset.maps import encode_maps
 from diffumask.dataset.store import open_store
 from diffumask.types import Example, Prompt, Sample, Target
@@ -36,6 +36,9 @@ FILES = (
     *("run.json", "metadata.jsonl", f"images/{BIRD}.png", f"masks/{BIRD}.png"),
     f"maps/{BIRD}.safetensors",
 )
+
+
+contents = partial(commands.contents, but=(".lock",))
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,19 +146,6 @@ def whole(tmp_path_factory):
     return place
 
 
-@pytest.fixture(autouse=True)
-def _unsynced(monkeypatch):
-    monkeypatch.setattr("os.fsync", lambda _: None)
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file() and path.name != ".lock"
-    }
-
-
 def call(command: Command, whole: Path, place: Path, spoil: Callable[[Path], object]) -> str:
     """Run a command on a copy that was spoiled; return what it says on stderr."""
     shutil.rmtree(place, ignore_errors=True)
@@ -164,10 +154,7 @@ def call(command: Command, whole: Path, place: Path, spoil: Callable[[Path], obj
     out.mkdir()
     spoil(data)
     before = contents(data)
-    words = [str(word) for word in command.words(data, out)]
-    result = CliRunner().invoke(app, words)
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
+    result = commands.call(*command.words(data, out))
     assert result.exit_code in (0, 1, 2), result.output
     if result.exit_code == 2:
         said = [one for one in result.stderr.splitlines() if one.startswith("diffumask:")]

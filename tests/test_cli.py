@@ -5,12 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
+from commands import call, refused
 
 from diffumask.api.mask_options import MaskOptions
 from diffumask.api.model_options import introduce
 from diffumask.api.progress import Pace, progress
-from diffumask.cli.app import app
 from diffumask.dataset.items import read_records
 from diffumask.dataset.store import read_run
 from diffumask.generation import pipeline
@@ -18,21 +17,6 @@ from diffumask.models import MODELS
 from diffumask.sampling.sample import SampleSettings, sample
 
 HEAVY = {"torch", "diffusers", "transformers", "numpy", "cv2", "scipy", "PIL"}
-
-
-def call(*words):
-    return CliRunner().invoke(app, [str(word) for word in words])
-
-
-def refused(*words):
-    """The line on stderr of a command that ends with exit code 2."""
-    result = call("generate", *words)
-    assert result.exit_code == 2, result.output
-    assert result.stdout == ""
-    *before, line = result.stderr.splitlines()
-    assert all(earlier.startswith("model ") for earlier in before)
-    assert line.startswith("diffumask: expected ")
-    return line
 
 
 @pytest.fixture
@@ -152,12 +136,12 @@ def test_a_full_disk_is_one_line(make, monkeypatch, tmp_path):
 )
 def test_bad_input_is_one_line_before_any_model_is_loaded(words, message, monkeypatch):
     monkeypatch.setattr("diffumask.models.load", pytest.fail)
-    assert message in refused(*words)
+    assert message in refused("generate", *words)
 
 
 def test_a_model_without_a_unet_with_cross_attention_is_one_line(tmp_path):
     (tmp_path / "model_index.json").write_text('{"_class_name": "DiTPipeline"}')
-    line = refused("--class", "bird", "--model", tmp_path)
+    line = refused("generate", "--class", "bird", "--model", tmp_path)
     assert "cross-attention, got DiTPipeline" in line
 
 
@@ -165,7 +149,7 @@ def test_corrupted_weights_are_one_line(tmp_path, tiny_random_folder):
     folder = Path(shutil.copytree(tiny_random_folder, tmp_path / "model"))
     weights = folder / "unet/diffusion_pytorch_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
-    line = refused("--class", "bird", "--model", folder, "--out", tmp_path / "out")
+    line = refused("generate", "--class", "bird", "--model", folder, "--out", tmp_path / "out")
     assert "expected whole weights" in line
     assert not (tmp_path / "out").exists()
 

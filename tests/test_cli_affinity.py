@@ -1,11 +1,12 @@
+from functools import partial
 from pathlib import Path
 
+import commands
 import numpy as np
 import pytest
-from typer.testing import CliRunner
+from commands import call, done
 
 from diffumask.affinity_net import load
-from diffumask.cli.app import app
 from diffumask.dataset.maps import encode_maps
 from diffumask.dataset.store import open_store
 from diffumask.types import Example, Prompt, Sample, Target
@@ -32,39 +33,28 @@ def dataset(folder: Path, items: dict[str, tuple[Example, bytes]], keep_maps: bo
     return folder
 
 
-def train(*words: object) -> tuple[int, str, str]:
-    result = CliRunner().invoke(app, ["affinity", "train", *map(str, words)])
-    return result.exit_code, result.stdout, result.stderr
-
-
-def refused(*words: object) -> str:
-    code, stdout, stderr = train(*words)
-    assert (code, stdout) == (2, ""), stderr
-    (line,) = stderr.splitlines()
-    assert line.startswith("diffumask: expected ")
-    return line
-
-
 def test_a_network_is_trained_on_a_dataset_and_written(tmp_path: Path) -> None:
     items = {"Bird_000000": item(BIRD), "Cat_000000": item(CAT), "Cat_000001": item(CAT, True)}
     data, out = dataset(tmp_path / "data", items), tmp_path / "nets" / "net"
-    code, stdout, stderr = train("--data", data, "-o", out, "--steps", 2, "--seed", 5)
-    assert code == 0, stderr
-    assert stdout == f"trained on 2 of 3 items; the network is in {out}, for --affinity {out}\n"
-    assert "2/2" in stderr
+    result = call("affinity", "train", "--data", data, "-o", out, "--steps", 2, "--seed", 5)
+    assert result.exit_code == 0, result.stderr
+    told = f"trained on 2 of 3 items; the network is in {out}, for --affinity {out}\n"
+    assert result.stdout == told
+    assert "2/2" in result.stderr
     facts = load(out).facts
     assert (facts.words, facts.n_items, facts.num_steps, facts.seed) == (("bird", "cat"), 3, 2, 5)
 
 
 def test_classes_can_be_chosen(tmp_path: Path) -> None:
     data = dataset(tmp_path / "data", {"Bird_000000": item(BIRD), "Cat_000000": item(CAT)})
-    code, _, stderr = train("--data", data, "-o", tmp_path / "net", "--steps", 1, "--class", "cat")
-    assert code == 0, stderr
+    words = ("--data", data, "-o", tmp_path / "net", "--steps", 1, "--class", "cat")
+    done("affinity", "train", *words)
     assert load(tmp_path / "net").facts.words == ("cat",)
 
 
 def test_what_cannot_be_trained_on_is_refused_in_one_line(tmp_path: Path) -> None:
     out = ("-o", tmp_path / "net", "--steps", 1)
+    refused = partial(commands.refused, "affinity", "train")
     blank = dataset(tmp_path / "blank", {"Bird_000000": item(BIRD, True)})
     assert "sure of an object and of background, got none in 1" in refused("--data", blank, *out)
     empty = dataset(tmp_path / "empty", {})
@@ -87,4 +77,4 @@ def test_what_cannot_be_trained_on_is_refused_in_one_line(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("words", [["affinity"], ["affinity", "--help"]])
 def test_help_names_the_command(words: list[str]) -> None:
-    assert "train" in CliRunner().invoke(app, words).output
+    assert "train" in call(*words).output

@@ -1,22 +1,21 @@
 import json
 from dataclasses import replace
+from functools import partial
 
+import commands
 import numpy as np
 import pytest
+from commands import call, done
 from PIL import Image as PillowImage
-from typer.testing import CliRunner
 
 from diffumask.calibration.file import read_thresholds, write_thresholds
-from diffumask.cli.app import app
 from diffumask.dataset.items import read_image, read_records
 from diffumask.dataset.store import read_run
 from diffumask.sampling.sample import sample_attention
 
+refused = partial(commands.refused, "calibrate")
+
 QUICK = ["--num-inference-steps", 1, "--refiner", "none", "--threshold", "otsu"]
-
-
-def call(*words):
-    return CliRunner().invoke(app, [str(word) for word in words])
 
 
 @pytest.fixture
@@ -24,8 +23,7 @@ def dataset(tmp_path, tiny_random_folder):
     """Three birds of the random model, 16x24 pixels, with their heat maps kept."""
     out = tmp_path / "birds"
     words = ["--model", tiny_random_folder, "--height", 16, "--width", 24, "--keep-maps", *QUICK]
-    made = call("generate", "--class", "bird", "--n", 3, "--out", out, *words)
-    assert made.exit_code == 0, made.output
+    done("generate", "--class", "bird", "--n", 3, "--out", out, *words)
     return out
 
 
@@ -95,15 +93,6 @@ def test_new_items_are_those_that_generate_would_make(
     assert seen == [
         (record.fields["prompt"], record.fields["seed"]) for record in read_records(folder)
     ]
-
-
-def refused(*words):
-    """The line on stderr of a command that ends with exit code 2."""
-    result = call("calibrate", *words)
-    assert result.exit_code == 2, result.output
-    assert result.stdout == ""
-    (line,) = result.stderr.splitlines()
-    return line
 
 
 @pytest.mark.parametrize(

@@ -7,28 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from commands import call, done, refused
 from PIL import Image as PillowImage
 from safetensors.torch import load_file, save_file
-from typer.testing import CliRunner
 
-from diffumask.cli.app import app
 from diffumask.dataset.store import read_run
 
 pytest.importorskip("peft")
-
-
-def call(*words: object) -> tuple[int, str, str]:
-    result = CliRunner().invoke(app, list(map(str, words)))
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    return result.exit_code, result.stdout, result.stderr
-
-
-def refused(*words: object) -> str:
-    code, stdout, stderr = call(*words)
-    assert (code, stdout) == (2, ""), stderr
-    *_, line = stderr.splitlines()
-    assert line.startswith("diffumask: expected ")
-    return line
 
 
 @pytest.fixture(scope="module")
@@ -52,10 +37,11 @@ def train(images: Path, model: Path, out: Path, *more: object) -> list[object]:
 def lora(images: Path, tiny_random_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A LoRA of the random model, made large enough to see."""
     out = tmp_path_factory.mktemp("lora") / "nested" / "lora.safetensors"
-    code, stdout, stderr = call(*train(images, tiny_random_folder, out, "--learning-rate", 0.1))
-    assert code == 0, stderr
-    assert stdout.startswith(f"trained on 2 images; the LoRA is in {out}, for generate --lora")
-    assert "2/2" in stderr
+    result = call(*train(images, tiny_random_folder, out, "--learning-rate", 0.1))
+    assert result.exit_code == 0, result.stderr
+    told = f"trained on 2 images; the LoRA is in {out}, for generate --lora"
+    assert result.stdout.startswith(told)
+    assert "2/2" in result.stderr
     return out
 
 
@@ -78,7 +64,7 @@ def test_a_training_goes_on_only_where_that_is_asked_for(
     shutil.copytree(lora.with_suffix(".training"), out.with_suffix(".training"))
     assert "go on with --resume" in refused(*words)
     assert "another seed;" in refused(*words, "--resume", "--seed", 1)
-    assert call(*words, "--resume")[0] == 0
+    done(*words, "--resume")
     first, again = load_file(lora), load_file(out)
     assert all(torch.equal(first[name], again[name]) for name in first)
 
@@ -104,8 +90,7 @@ def test_generate_draws_with_a_lora_and_says_so(
         size = ("--height", 48, "--width", 64, "--num-inference-steps", 2)
         out = tmp_path / name
         words = ("generate", "--model", tiny_random_folder, "--class", "bird", "--n", 1, *size)
-        code, _, stderr = call(*words, "--out", out, *more)
-        assert code == 0, stderr
+        done(*words, "--out", out, *more)
         with PillowImage.open(out / "images" / "Bird_000000.png") as picture:
             return np.array(picture), dict(read_run(out).settings)
 

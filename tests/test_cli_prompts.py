@@ -4,33 +4,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
+from commands import call, done, refused
 
 from diffumask.api.prompts import prompts
-from diffumask.cli.app import app
 from diffumask.dataset.items import read_example, read_records
 from diffumask.dataset.store import read_run
 from diffumask.generation.plan import plan
 
 
-def call(*words):
-    return CliRunner().invoke(app, [str(word) for word in words])
-
-
 def printed(*words):
-    result = call("prompts", *words)
-    assert result.exit_code == 0, result.output
-    return result.stdout.splitlines()
-
-
-def refused(*words):
-    """The line on stderr of a command that ends with exit code 2."""
-    result = call(*words)
-    assert result.exit_code == 2, result.output
-    assert result.stdout == ""
-    (line,) = result.stderr.splitlines()
-    assert line.startswith("diffumask: ")
-    return line
+    return done("prompts", *words).splitlines()
 
 
 @pytest.fixture

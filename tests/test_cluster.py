@@ -4,8 +4,10 @@ import os
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
+import commands
 import psutil
 import pytest
 
@@ -14,11 +16,7 @@ from diffumask.dataset.items import read_records
 from diffumask.errors import InputError
 
 WAIT_S = 240.0
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    files = [path for path in folder.rglob("*") if path.is_file() and path.name != "config.toml"]
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+contents = partial(commands.contents, but=("config.toml",))
 
 
 def started(model: Path, out: Path, *more: str) -> subprocess.Popen[str]:

@@ -10,22 +10,18 @@ from pathlib import Path
 
 import pytest
 import typer
+from commands import call
 from formats_data import class_maps, dataset
 from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from diffumask.cli.app import app
 from diffumask.cli.command import as_command
 from diffumask.cli.config_file import CONFIG_FILE, to_toml, write_config
 from diffumask.cli.progress import progress
 from diffumask.cli.result import Result
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
-
-
-def call(*words, **more):
-    return CliRunner().invoke(app, [str(word) for word in words], **more)
 
 
 @pytest.fixture

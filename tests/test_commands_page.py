@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
+from commands import done
 
 from diffumask.cli.app import app
 
@@ -53,12 +53,9 @@ def test_every_command_has_an_example_and_a_line():
 def test_examples_run(tmp_path, monkeypatch):
     pytest.importorskip("peft")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("os.fsync", lambda _: None)
     for words in examples():
         name = name_of(words)
         small = shlex.split(SMALL.get(name, ""))
-        result = CliRunner().invoke(app, [*words, *small, "--json"])
-        assert result.exit_code == 0, (words, result.output, result.exception)
-        assert json.loads(result.stdout)["command"] == name
+        assert json.loads(done(*words, *small, "--json"))["command"] == name
     for folder in ("birds", "birds-otsu", "more-birds", "birds-corrected", "merged", "network"):
         assert (tmp_path / folder / "config.toml").is_file()

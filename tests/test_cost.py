@@ -1,9 +1,8 @@
 from dataclasses import replace
 
 import pytest
-from typer.testing import CliRunner
+from commands import done, refused
 
-from diffumask.cli.app import app
 from diffumask.generation.cost import (
     GPUS,
     MODELS,
@@ -44,15 +43,13 @@ def test_memory_grows_with_the_batch_and_disk_follows_what_was_made():
     assert (with_maps or 0) > (without or 0) > 400_000
 
 
-def call(*words):
-    return CliRunner().invoke(app, ["generate", "--class", "bird", "--dry-run", *map(str, words)])
+DRY = ("generate", "--class", "bird", "--dry-run")
 
 
 def test_a_dry_run_starts_nothing(tmp_path):
     out = tmp_path / "out"
-    result = call("--n", 1000, "--model", "sd15", "--gpu", "L4", "--out", out, "--shard", "1/3")
-    assert result.exit_code == 0, result.output
-    items, time, memory, disk, last = result.stdout.splitlines()
+    words = ("--n", 1000, "--model", "sd15", "--gpu", "L4", "--out", out, "--shard", "1/3")
+    items, time, memory, disk, last = done(*DRY, *words).splitlines()
     assert items == f"items   336 planned, 0 in {out}, 336 to make"
     assert "Tflop/s of the data sheet of L4" in time
     assert "GiB" in memory
@@ -70,6 +67,4 @@ def test_a_dry_run_starts_nothing(tmp_path):
     ],
 )
 def test_a_dry_run_of_what_is_unknown_is_refused(words, message):
-    result = call("--n", 1, *words)
-    assert result.exit_code == 2
-    assert message in result.stderr
+    assert message in refused(*DRY, "--n", 1, *words)

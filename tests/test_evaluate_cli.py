@@ -2,29 +2,20 @@
 
 import json
 import re
+from functools import partial
 from pathlib import Path
 
+import commands
 import labelled_folders as folders
 import numpy as np
 import pytest
 from labelled_folders import filled
-from typer.testing import CliRunner
 
-from diffumask.cli.app import app
 from diffumask.cli.evaluate import read_classes
 from diffumask.labelled.values import CITYSCAPES_LABEL_IDS, VOC
 
-
-def call(*words):
-    return CliRunner().invoke(app, ["evaluate", *map(str, words)])
-
-
-def refused(*words):
-    """The one line that a refused call prints."""
-    result = call(*words)
-    assert result.exit_code == 2, result.output
-    (line,) = result.stderr.splitlines()
-    return line
+call = partial(commands.call, "evaluate")
+refused = partial(commands.refused, "evaluate")
 
 
 @pytest.fixture

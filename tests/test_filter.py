@@ -3,23 +3,29 @@
 import json
 import re
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import commands
 import numpy as np
 import pytest
 from jaxtyping import Float32
 from PIL import Image as PillowImage
 from torch import nn
-from typer.testing import CliRunner
 
-from diffumask.cli.app import app
 from diffumask.dataset.items import read_example, read_records
 from diffumask.dataset.store import open_store, read_run
 from diffumask.gallery.marks import dataset_fingerprint
 from diffumask.noise import crossval
 from diffumask.segmentation import Labels, Network
 from diffumask.types import Example, Image, Prompt, Target
+
+QUICK = ("--steps", 5)
+call = partial(commands.call, "filter", *QUICK)
+done = partial(commands.done, "filter", *QUICK)
+refused = partial(commands.refused, "filter", *QUICK)
+contents = partial(commands.contents, but=(".lock",))
 
 IDS = {"bird": 3, "cat": 8}
 SETTINGS = {"model": "none", "keep_maps": True}
@@ -96,31 +102,6 @@ def networks(monkeypatch: pytest.MonkeyPatch) -> Networks:
     return fake
 
 
-def run(*words: object) -> tuple[int, str, str]:
-    typed = ["filter", *map(str, words), "--steps", "5"]
-    result = CliRunner().invoke(app, typed, catch_exceptions=False)
-    return result.exit_code, result.stdout, result.stderr
-
-
-def done(*words: object) -> str:
-    code, stdout, stderr = run(*words)
-    assert code == 0, stderr
-    return stdout
-
-
-def refused(*words: object) -> str:
-    code, stdout, stderr = run(*words)
-    assert (code, stdout) == (2, ""), stderr
-    (line,) = stderr.splitlines()
-    assert line.startswith("diffumask: expected ")
-    return line
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    files = (path for path in folder.rglob("*") if path.is_file() and path.name != ".lock")
-    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
-
-
 def dropped(folder: Path) -> set[str]:
     return {one.name for one in read_records(folder) if one.fields["verdict"] == "dropped"}
 
@@ -188,7 +169,7 @@ def test_a_stopped_run_goes_on_after_the_folds_that_are_done(
 ) -> None:
     before = contents(data)
     networks.stop_at = 2
-    assert run(data)[0] == 130
+    assert call(data).exit_code == 130
     unchanged = contents(data)
     assert {name: unchanged[name] for name in before} == before
     networks.stop_at = None

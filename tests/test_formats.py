@@ -38,11 +38,6 @@ FIXTURES = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 FEW = settings(max_examples=10, deadline=None, suppress_health_check=FIXTURES)
 
 
-@pytest.fixture(autouse=True)
-def _unsynced(monkeypatch):
-    monkeypatch.setattr("os.fsync", lambda descriptor: None)  # a power cut is not the matter here
-
-
 def fresh(tmp_path_factory, labels):
     """A dataset with the class map given and one more, in a folder of its own."""
     folder = tmp_path_factory.mktemp("whatever")

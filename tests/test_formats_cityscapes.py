@@ -14,11 +14,6 @@ from diffumask.labelled.values import CITYSCAPES_NAMES
 from diffumask.prompts.vocabulary import load_vocabulary, vocabulary_names
 
 
-@pytest.fixture(autouse=True)
-def _unsynced(monkeypatch):
-    monkeypatch.setattr("os.fsync", lambda descriptor: None)
-
-
 def truth(out, kind, mode, name="Bird_000000", split="train"):
     stem = f"diffumask_{name}_gtFine"
     return values_of(out / "gtFine" / split / "diffumask" / f"{stem}_{kind}.png", mode)

@@ -2,17 +2,17 @@
 
 import json
 from collections import Counter
+from functools import partial
 from io import BytesIO
 
+import commands
 import cv2
 import numpy as np
 import pytest
 from formats_data import CLASSES, class_maps, dataset, values_of
 from PIL import Image as PillowImage
-from typer.testing import CliRunner
 
 from diffumask import extra
-from diffumask.cli.app import app
 from diffumask.dataset.items import read_records
 from diffumask.errors import InputError
 from diffumask.formats.items import select, split_of, stratified_splits
@@ -20,9 +20,7 @@ from diffumask.formats.items import select, split_of, stratified_splits
 NEW_IDS = {0: 0, 3: 1, 8: 2, 254: 3, 255: 255}
 
 
-@pytest.fixture(autouse=True)
-def _unsynced(monkeypatch):
-    monkeypatch.setattr("os.fsync", lambda descriptor: None)
+export = partial(commands.call, "export")
 
 
 @pytest.fixture
@@ -30,13 +28,8 @@ def data(tmp_path):
     return dataset(tmp_path / "data", class_maps(4))
 
 
-def run(*words):
-    return CliRunner().invoke(app, ["export", *map(str, words)])
-
-
 def exported(data, out, *words):
-    result = run(data, "-o", out, "--split", "1", *words)
-    assert result.exit_code == 0, result.output
+    commands.done("export", data, "-o", out, "--split", "1", *words)
     return out
 
 
@@ -139,9 +132,7 @@ def test_grey_masks_are_read_by_opencv_as_ids(data, tmp_path):
     ],
 )
 def test_options_that_a_format_does_not_have_are_refused(data, tmp_path, words, message):
-    result = run(data, "-o", tmp_path / "out", *words)
-    assert (result.exit_code, result.stdout) == (2, "")
-    assert message in result.stderr
+    assert message in commands.refused("export", data, "-o", tmp_path / "out", *words)
     assert not (tmp_path / "out").exists()
 
 
@@ -151,13 +142,15 @@ def test_options_that_a_format_does_not_have_are_refused(data, tmp_path, words, 
 def test_an_empty_split_is_told_and_can_be_helped(data, tmp_path):
     alike = ("--format", "png", "--json")
     unlucky = next(seed for seed in range(99) if not select(data, 0.9, seed=seed).positions["val"])
-    lone = run(data, "-o", tmp_path / "lone", *alike, "--split-seed", unlucky)
+    lone = export(data, "-o", tmp_path / "lone", *alike, "--split-seed", unlucky)
     assert json.loads(lone.stdout)["val"] == 0
     assert f"no item of {data} is in val; take --stratified or another --split-seed" in lone.stderr
-    helped = run(data, "-o", tmp_path / "helped", *alike, "--split-seed", unlucky, "--stratified")
+    helped = export(
+        data, "-o", tmp_path / "helped", *alike, "--split-seed", unlucky, "--stratified"
+    )
     assert json.loads(helped.stdout)["val"] == 1
     assert "no item" not in helped.stderr
-    meant = run(data, "-o", tmp_path / "meant", *alike, "--split", "1")
+    meant = export(data, "-o", tmp_path / "meant", *alike, "--split", "1")
     assert json.loads(meant.stdout)["val"] == 0
     assert "no item" not in meant.stderr
 

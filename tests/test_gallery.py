@@ -5,8 +5,10 @@ import hashlib
 import io
 import json
 import re
+from functools import partial
 from html.parser import HTMLParser
 
+import commands
 import numpy as np
 import pytest
 from gallery_folders import BIRD, SEED, SETTINGS, write_items
@@ -14,9 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image as PillowImage
-from typer.testing import CliRunner
 
-from diffumask.cli.app import app
 from diffumask.dataset.items import read_records
 from diffumask.dataset.maps import maps_path, read_maps
 from diffumask.draw import voc_palette
@@ -50,15 +50,12 @@ class Page(HTMLParser):
         return [text for found, text in self.found if found == tag]
 
 
+show = partial(commands.call, "show")
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
     max_leaves=8,
 )
-
-
-def show(*words):
-    return CliRunner().invoke(app, ["show", *map(str, words)])
 
 
 def item_of(folder, name, **more):
@@ -204,18 +201,14 @@ def test_show_picks_items_evenly(tmp_path):
     ],
 )
 def test_wrong_options_are_one_line(folder, words, message):
-    result = show(folder, *words)
-    assert result.exit_code == 2
-    (line,) = result.stderr.splitlines()
-    assert message in line
+    assert message in commands.refused("show", folder, *words)
 
 
 def test_a_page_of_something_else_stays(folder):
     mine = folder.with_suffix(".html")
     mine.write_text("<p>my page")
-    result = show(folder)
-    assert result.exit_code == 2
-    assert "expected a free name or a page of diffumask show" in result.stderr
+    line = commands.refused("show", folder)
+    assert "expected a free name or a page of diffumask show" in line
     assert mine.read_text() == "<p>my page"
 
 

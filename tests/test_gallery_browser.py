@@ -6,10 +6,9 @@ import shutil
 
 import numpy as np
 import pytest
+from commands import done
 from gallery_folders import BIRD, HEIGHT, WIDTH, write_items
-from typer.testing import CliRunner
 
-from diffumask.cli.app import app
 from diffumask.dataset.items import read_records
 from diffumask.dataset.maps import read_maps
 from diffumask.gallery.marks import read_marks
@@ -59,7 +58,7 @@ def folder(tmp_path_factory):
     folder = write_items(tmp_path_factory.mktemp("gallery") / "birds", lines)
     lone = {"Cat_000000": {}}
     write_items(folder, lone, text=HOSTILE, targets=(BIRD,), with_maps=False)
-    assert CliRunner().invoke(app, ["show", str(folder)]).exit_code == 0
+    done("show", folder)
     return folder
 
 
@@ -179,7 +178,7 @@ def test_overlay_heat_map_and_opacity(opened):
 
 def test_without_heat_maps_the_masks_are_there(opened, tmp_path):
     dataset = write_items(tmp_path / "plain", {"Bird_000000": {}}, with_maps=False)
-    assert CliRunner().invoke(app, ["show", str(dataset)]).exit_code == 0
+    done("show", dataset)
     page = opened(dataset=dataset)
     assert page.is_disabled("#threshold")
     tile(page, "Bird_000000").focus()

@@ -8,15 +8,14 @@ import zipfile
 
 import numpy as np
 import pytest
+from commands import done, refused
 from formats_data import CLASSES, class_maps, dataset
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from labelled_folders import files, write_mask
 from PIL import Image as PillowImage
-from typer.testing import CliRunner
 
-from diffumask.cli.app import app
 from diffumask.dataset.items import read_example, read_records
 from diffumask.dataset.reader import open_source
 from diffumask.dataset.store import read_run
@@ -41,24 +40,6 @@ FIXTURES = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 FEW = settings(max_examples=10, deadline=None, suppress_health_check=FIXTURES)
 
 
-def call(*words):
-    return CliRunner().invoke(app, [str(word) for word in words])
-
-
-def done(*words):
-    result = call(*words)
-    assert result.exit_code == 0, result.output + repr(result.exception)
-    return result.stdout
-
-
-def refused(*words):
-    result = call(*words)
-    assert result.exit_code == 2, result.output + repr(result.exception)
-    (line,) = result.stderr.splitlines()
-    assert line.startswith("diffumask: expected ")
-    return line
-
-
 def read(name, path, data):
     """What an importer yields, by item."""
     with open_archive(path) as archive:
@@ -66,11 +47,6 @@ def read(name, path, data):
         found = list(READERS[name](archive, originals))
     assert len(found) == len(dict(found))
     return dict(found)
-
-
-@pytest.fixture(autouse=True)
-def _unsynced(monkeypatch):
-    monkeypatch.setattr("os.fsync", lambda descriptor: None)  # a power cut is not the matter here
 
 
 @pytest.fixture
@@ -459,12 +435,8 @@ def test_text_larger_than_the_items_justify_is_not_read(data, tmp_path, name):
     packed = tmp_path / "bomb.zip"
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as opened:
         opened.writestr("x.json", "[" + "0," * (3 * 2**20) + "0]")
-    result = CliRunner().invoke(
-        app,
-        ["import", str(packed), "--format", name, "--data", str(data), "-o", str(tmp_path / "o")],
-    )
-    assert result.exit_code == 2
-    assert "expected x.json of at most" in result.stderr
+    line = refused("import", packed, "--format", name, "--data", data, "-o", tmp_path / "o")
+    assert "expected x.json of at most" in line
     assert not (tmp_path / "o").exists()
 
 

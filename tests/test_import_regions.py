@@ -4,11 +4,10 @@ import json
 
 import numpy as np
 import pytest
+from commands import done, refused
 from formats_data import class_maps, dataset
 from labelled_folders import write_mask
-from typer.testing import CliRunner
 
-from diffumask.cli.app import app
 from diffumask.dataset.reader import open_source
 from diffumask.errors import InputError
 from diffumask.formats.archive import open_archive
@@ -36,9 +35,7 @@ def read(name, path, data):
 
 def imported(name, path, data, out):
     words = ["import", path, "--format", name, "--data", data, "-o", out, "--json"]
-    result = CliRunner().invoke(app, list(map(str, words)))
-    assert result.exit_code == 0, result.output
-    return json.loads(result.stdout)
+    return json.loads(done(*words))
 
 
 def square():
@@ -82,9 +79,7 @@ def test_an_annotation_without_a_mask_leaves_the_mask_as_it_was_and_is_said(data
     assert list(there) == [OTHER]
     path = coco(tmp_path / "coco.json", {NAME: [box]})
     words = ["import", path, "--format", "coco", "--data", data, "-o", tmp_path / "none"]
-    result = CliRunner().invoke(app, list(map(str, words)))
-    assert result.exit_code == 2
-    assert "masks of at least one item, got 1 boxes" in result.stderr
+    assert "masks of at least one item, got 1 boxes" in refused(*words)
     assert not (tmp_path / "none").exists()
 
 

@@ -5,9 +5,11 @@ import random
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+import commands
 import pytest
 
 from diffumask.dataset.items import read_records
@@ -19,6 +21,7 @@ BATCHES = 12
 WAIT_S = 120.0
 RUN = "from killed_run import run; run(folder)"
 
+contents = partial(commands.contents, but=(".lock",))
 Start = Callable[[Path], BaseProcess]
 
 
@@ -38,11 +41,6 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Start:
         return process
 
     return start
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    files = [path for path in folder.rglob("*") if path.is_file() and path.name != ".lock"]
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
 def finish(process: BaseProcess) -> None:

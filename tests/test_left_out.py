@@ -3,17 +3,12 @@
 import json
 
 import pytest
+from commands import call
 from formats_data import class_maps, dataset
-from typer.testing import CliRunner
 
-from diffumask.cli.app import app
 from diffumask.dataset.left_out import left_out
 
 QUICK = ("--steps", 1, "--batch-size", 2, "--size", "32x32", "--device", "cpu", "--workers", 0)
-
-
-def call(*words):
-    return CliRunner().invoke(app, [str(word) for word in words])
 
 
 def told(*words):

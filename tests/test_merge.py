@@ -1,13 +1,14 @@
 import json
+from functools import partial
 from pathlib import Path
 
+import commands
 import numpy as np
 import pytest
+from commands import call, done, refused
 from hypothesis import given
 from hypothesis import strategies as st
-from typer.testing import CliRunner
 
-from diffumask.cli.app import app
 from diffumask.dataset.items import encode_item, item_name, read_records
 from diffumask.dataset.merge import merge, merged_run, missing_shards
 from diffumask.dataset.shards import Shard, parse_shard
@@ -18,12 +19,7 @@ from diffumask.types import Example, Prompt, Target
 
 SETTINGS = {"seed": 0, "threshold": "otsu"}
 CLASSES = {"bird": 3, "cat": 8}
-
-
-@pytest.fixture(autouse=True)
-def quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test here cuts the power."""
-    monkeypatch.setattr("os.fsync", lambda _: None)
+contents = partial(commands.contents, but=("config.toml",))
 
 
 def encoded(name: str, level: int = 0):
@@ -49,11 +45,6 @@ def joined(folders, out: Path) -> Path:
     with open_store(out, settings, classes, *notes) as store:
         list(merge(folders, store))
     return out
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    files = [path for path in folder.rglob("*") if path.is_file() and path.name != "config.toml"]
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
 def plan(n: int) -> list[str]:
@@ -158,31 +149,23 @@ def test_a_merge_goes_on_with_shards_that_came_later(tmp_path):
     assert contents(tmp_path / "out") == contents(write(tmp_path / "single", plan(5)))
 
 
-def call(*words):
-    return CliRunner().invoke(app, [str(word) for word in words])
-
-
 def test_the_commands_make_of_shards_what_one_run_makes(tmp_path, tiny_random_folder):
     small = ["--num-inference-steps", 1, "--height", 16, "--width", 24, "--batch-size", 2]
     words = ["generate", "--model", tiny_random_folder, *small, "--n", 3]
     words += ["--class", "bird", "--class", "Eiffel Tower"]
     single, parts = tmp_path / "single", [tmp_path / "1", tmp_path / "2"]
-    assert call(*words, "--out", single).exit_code == 0
+    done(*words, "--out", single)
     for index, part in enumerate(parts, 1):
-        result = call(*words, "--out", part, "--shard", f"{index}/2")
-        assert result.exit_code == 0, result.output
+        done(*words, "--out", part, "--shard", f"{index}/2")
         assert len(read_records(part)) == {1: 4, 2: 2}[index]
     out = tmp_path / "out"
-    first = call("merge", parts[0], "-o", out)
-    assert first.stdout == f"4 items in {out}, without the shards 2/2; look at {out}/preview.jpg\n"
-    assert call("merge", *parts, "-o", out).stdout.startswith(f"6 items in {out};")
+    first = done("merge", parts[0], "-o", out)
+    assert first == f"4 items in {out}, without the shards 2/2; look at {out}/preview.jpg\n"
+    assert done("merge", *parts, "-o", out).startswith(f"6 items in {out};")
     assert contents(out) == contents(single)
     assert "shard" not in json.dumps(read_run(out).to_json())
 
-    refused = call("merge", *parts, "-o", parts[0])
-    assert (refused.exit_code, refused.stdout) == (2, "")
-    assert "expected another folder" in refused.stderr
-    again = call(*words, "--out", single, "--resume", "never")
-    assert again.exit_code == 2
-    assert f"expected no items in {single} with --resume never, got 6" in again.stderr
+    assert "expected another folder" in refused("merge", *parts, "-o", parts[0])
+    line = refused(*words, "--out", single, "--resume", "never")
+    assert f"expected no items in {single} with --resume never, got 6" in line
     assert call(*words, "--out", single, "--resume", "later").exit_code == 2

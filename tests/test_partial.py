@@ -15,7 +15,7 @@ from diffumask.files.partial import is_partial, partial_folder
 HOLD = """
 import sys, time
 from pathlib import Path
-from diffumask.partial import partial_folder
+from diffumask.files.partial import partial_folder
 with partial_folder(Path(sys.argv[1])) as made:
     (made / "half").write_text("x")
     print(made, flush=True)

@@ -1,12 +1,13 @@
 import json
 import uuid
+from functools import partial
 from pathlib import Path
 
+import commands
 import numpy as np
 import pytest
-from typer.testing import CliRunner
+from commands import done, refused
 
-from diffumask.cli.app import app
 from diffumask.dataset.items import encode_class_map, encode_item
 from diffumask.dataset.store import open_store
 from diffumask.dataset.upload import upload
@@ -17,12 +18,7 @@ from diffumask.types import Example, Prompt, Target
 fsspec = pytest.importorskip("fsspec", reason="fsspec is not installed")
 
 SETTINGS = {"seed": 0}
-
-
-@pytest.fixture(autouse=True)
-def quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test here cuts the power."""
-    monkeypatch.setattr("os.fsync", lambda _: None)
+contents = partial(commands.contents, but=(".lock",))
 
 
 @pytest.fixture(params=["memory", "file", "s3"])
@@ -66,12 +62,6 @@ def write(folder: Path, *indices: int, settings=SETTINGS) -> Path:
             one = Example(prompt, 1, image, np.array([[0, 3, 3], [0, 0, 3]], np.uint8))
             store.write_batch([encode_item(f"Bird_{index:06d}", one, {})])
     return folder
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    found = {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
-    return {path: content for path, content in found.items() if not path.startswith(".")}
 
 
 def uploaded(url: str) -> dict[str, bytes]:
@@ -165,8 +155,6 @@ def test_a_place_of_something_else_is_refused_and_left_alone(tmp_path):
 def test_what_is_out_of_reach_is_one_line(tmp_path):
     folder = write(tmp_path / "data", 0)
     for place in ("nowhere://x", f"file://{folder}/run.json/x"):
-        result = CliRunner().invoke(app, ["upload", str(folder), place])
-        assert result.exit_code == 2
-        assert len(result.stderr.splitlines()) == 1
-    done = CliRunner().invoke(app, ["upload", str(folder), f"file://{tmp_path / 'place'}"])
-    assert done.stdout == f"1 items in file://{tmp_path / 'place'}, 1 of them copied now\n"
+        assert refused("upload", folder, place)
+    told = done("upload", folder, f"file://{tmp_path / 'place'}")
+    assert told == f"1 items in file://{tmp_path / 'place'}, 1 of them copied now\n"

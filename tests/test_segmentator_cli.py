@@ -1,39 +1,18 @@
 """`diffumask segmentator`, and generate and remask with a Segmentator."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from commands import call, done, refused
 from labelled_folders import files, write_image, write_mask
 from PIL import Image as PillowImage
-from typer.testing import CliRunner
 
-from diffumask.cli.app import app
 from diffumask.dataset.items import read_records
 from diffumask.dataset.store import read_run
 from diffumask.segmentator import read_facts
 
 SIZE_HW = (16, 24)
-
-
-def call(*words: object) -> Any:
-    return CliRunner().invoke(app, [str(word) for word in words])
-
-
-def done(*words: object) -> str:
-    result = call(*words)
-    assert result.exit_code == 0, result.output
-    return result.stdout
-
-
-def refused(*words: object) -> str:
-    result = call(*words)
-    assert result.exit_code == 2, result.output
-    assert result.stdout == ""
-    line = result.stderr.splitlines()[-1]
-    assert line.startswith("diffumask: expected ")
-    return line
 
 
 @pytest.fixture(scope="module")

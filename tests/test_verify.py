@@ -6,12 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import call, contents
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image as PillowImage
-from typer.testing import CliRunner
 
-from diffumask.cli.app import app
 from diffumask.dataset.items import encode_class_map, encode_image, read_records
 from diffumask.dataset.maps import encode_maps
 from diffumask.dataset.store import open_store
@@ -22,12 +21,6 @@ from diffumask.types import Example, Prompt, Sample, Target
 NAMES = ("Bird_000000", "Bird_000001", "Bird_000002")
 ONE = "Bird_000001"
 IMAGE, MASK, MAPS = f"images/{ONE}.png", f"masks/{ONE}.png", f"maps/{ONE}.safetensors"
-
-
-@pytest.fixture(autouse=True)
-def quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test here cuts the power."""
-    monkeypatch.setattr("os.fsync", lambda _: None)
 
 
 def example(seed: int) -> Example:
@@ -56,11 +49,6 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def data(tmp_path: Path, written: Path) -> Path:
     """A copy of it, to spoil."""
     return shutil.copytree(written, tmp_path / "data")
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
 def lines(folder: Path) -> list[str]:
@@ -315,21 +303,17 @@ def test_whatever_is_cut_from_the_newest_files_no_half_item_is_read(
     assert {p: c for p, c in contents(data).items() if not p.startswith(".broken")} == whole
 
 
-def call(*words):
-    return CliRunner().invoke(app, ["verify", *map(str, words)])
-
-
 def test_the_command_tells_by_its_exit_code(data, tmp_path):
-    whole = call(data)
+    whole = call("verify", data)
     assert (whole.exit_code, whole.stdout) == (0, f"3 whole items in {data}, nothing wrong\n")
     truncate(IMAGE)(data)
     (data / MASK).unlink()
-    broken = call(data)
+    broken = call("verify", data)
     assert broken.exit_code == 1
     assert len(broken.stdout.splitlines()) == 3
     assert broken.stdout.endswith("2 problems; --repair sets aside what is broken\n")
-    assert call(data, "--repair").exit_code == 0
-    assert call(data).exit_code == 0
-    nothing = call(tmp_path)
+    assert call("verify", data, "--repair").exit_code == 0
+    assert call("verify", data).exit_code == 0
+    nothing = call("verify", tmp_path)
     assert nothing.exit_code == 2
     assert nothing.stderr.startswith("diffumask: expected a dataset with")
