@@ -28,8 +28,8 @@ from segmentator_tables import Judged, Setup, figure, report
 
 from diffumask.dataset.items import read_image, read_records
 from diffumask.dataset.maps import read_maps
-from diffumask.labelled.coding import Classes, Wish
 from diffumask.labelled.folder import open_labelled
+from diffumask.labelled.mapping import ClassSelection
 from diffumask.masks.class_map import MaskSettings, make_class_map
 from diffumask.masks.prompted import find_prompted
 from diffumask.masks.sources import MaskSource
@@ -48,7 +48,7 @@ from diffumask.segmentator import (
 from diffumask.segmentator.features import decoded_states, encode_images
 from diffumask.segmentator.heads import probabilities
 from diffumask.segmentator.source import objects_of
-from diffumask.types import Sample
+from diffumask.types import ClassIds, Sample
 
 SIZES = (10, 30, 100, 300, 800)
 UNSEEN_SIZE = 300  # labelled images of the head that was not taught some classes
@@ -70,8 +70,8 @@ def train_head(
     spec = resolve("tiny")
     scenes = work / f"scenes-{len(names)}-classes"
     write_scenes(scenes, max(count, UNSEEN_SIZE), names, "train", 0)
-    wish = Wish(Classes({one: CLASS_IDS[one] for one in names}))
-    labelled = open_labelled(scenes, wish=wish)[:count]
+    selection = ClassSelection(ClassIds({one: CLASS_IDS[one] for one in names}))
+    labelled = open_labelled(scenes, selection=selection)[:count]
     views = max(2, math.ceil(LEAST_ENCODINGS / count))
     settings = TrainSettings(
         spec.height,

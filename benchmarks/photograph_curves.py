@@ -14,8 +14,8 @@ import torch
 from diffumask.cli.evaluate import read_classes
 from diffumask.evaluation.compare import compare_network
 from diffumask.evaluation.report import make_report
-from diffumask.labelled.coding import Wish
 from diffumask.labelled.folder import Labelled, open_labelled
+from diffumask.labelled.mapping import ClassSelection
 from diffumask.models import load_autoencoder, resolve, vae_fingerprint
 from diffumask.segmentation.fit import FitSettings, fit
 from diffumask.segmentation.networks import new_network
@@ -47,11 +47,11 @@ class PhotographSet:
     def open(self, data: Path, split: str, most: int) -> Labelled:
         """Open a split, evenly thinned to at most so many images."""
         known = read_classes(self.vocabulary) if self.vocabulary else None
-        wish = Wish(known, self.classes, self.ignored)
-        found = open_labelled(data / self.folder, "plain", split, wish)
+        selection = ClassSelection(known, self.classes, self.ignored)
+        found = open_labelled(data / self.folder, "plain", split, selection)
         chosen = np.unique(np.linspace(0, len(found) - 1, most).round().astype(int))
         pairs = tuple(found.pairs[index] for index in chosen)
-        return Labelled(found.folder, found.layout, found.split, pairs, found.coding)
+        return Labelled(found.folder, found.layout, found.split, pairs, found.mapping)
 
 
 SETS = {
@@ -181,7 +181,9 @@ class _Pause:
 
 def miou(labelled: Labelled, predict: Callable[[Image], ClassMap]) -> float:
     """Judge a predictor on the held-out images."""
-    return make_report(compare_network(labelled, predict, lambda count: None), labelled.coding).miou
+    return make_report(
+        compare_network(labelled, predict, lambda count: None), labelled.mapping
+    ).miou
 
 
 def reconstruction_db(vae: Any, labelled: Labelled) -> float:

@@ -26,8 +26,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from diffumask.dataset.items import encode_class_map, encode_image
 from diffumask.evaluation.compare import compare_network
 from diffumask.evaluation.report import make_report
-from diffumask.labelled.coding import Classes, Wish
 from diffumask.labelled.folder import Labelled, open_labelled
+from diffumask.labelled.mapping import ClassSelection
 from diffumask.models import ModelSpec, load_autoencoder, resolve, vae_fingerprint
 from diffumask.scenes import load_catalog, render_scene
 from diffumask.scenes.render import choose_classes
@@ -36,6 +36,7 @@ from diffumask.segmentator.file import save
 from diffumask.segmentator.heads import HEADS, n_parameters, new_head
 from diffumask.segmentator.predict import Predictor
 from diffumask.segmentator.training import TrainSettings, train_segmentator
+from diffumask.types import ClassIds
 
 HELD_OUT_SEED = 1_000_000
 BATCH_SIZE = 2
@@ -57,7 +58,7 @@ def rendered(folder: Path, seeds: range, split: Any) -> Labelled:
             image.write_bytes(encode_image(scene.image))
             mask.write_bytes(encode_class_map(scene.class_map))
     classes = {one: load_catalog().classes[one].class_id for one in CLASSES}
-    return open_labelled(folder, "plain", wish=Wish(Classes(classes)))
+    return open_labelled(folder, "plain", selection=ClassSelection(ClassIds(classes)))
 
 
 def measure(
@@ -74,7 +75,7 @@ def measure(
     save(trained, vae, work / f"{design}.safetensors")
     scores = {}
     for name, data in zip(("seen sprites", "other sprites"), sets[1:], strict=True):
-        report = make_report(compare_network(data, Predictor(trained, vae), _ignore), data.coding)
+        report = make_report(compare_network(data, Predictor(trained, vae), _ignore), data.mapping)
         scores[name] = {"miou": report.miou, "boundary_f": report.boundary_f}
     return {"train_s": seconds, **scores}
 
@@ -211,7 +212,7 @@ def main() -> None:
         if not path.exists():
             row = measure(design, vae, spec, arguments.steps, work, sets)
             path.write_text(json.dumps(row, indent=2), "utf-8")
-        head = new_head(design, vae, len(sets[0].coding.names))
+        head = new_head(design, vae, len(sets[0].mapping.names))
         rows[design] = json.loads(path.read_bytes()) | cost(vae, head, spec)
     text = report(rows, arguments)
     print(text)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from diffumask.errors import InputError
 from diffumask.plot import check_plot
 from diffumask.prompts.vocabulary import load_vocabulary
+from diffumask.types import ClassIds
 
 from .progress import progress
 from .result import Result
@@ -16,7 +17,6 @@ from .result import Result
 if TYPE_CHECKING:  # they load numpy, OpenCV and, for networks, torch
     from diffumask.evaluation.counts import Counts
     from diffumask.evaluation.report import Report
-    from diffumask.labelled.coding import Classes
     from diffumask.labelled.folder import Labelled
 
 LISTED = 10  # classes in a note
@@ -73,7 +73,7 @@ def run(request: Request) -> Result:
     refuse_foreign_reports(request.out, request.plot, request.per_image)
     labelled = _open(request)
     counts, notes = (_by_network if request.checkpoint else _by_files)(request, labelled)
-    report = make_report(counts, labelled.coding)
+    report = make_report(counts, labelled.mapping)
     judged = Path(request.checkpoint or str(request.predictions)).name
     title = f"{judged} on {labelled.folder.name}: mIoU {report.miou:.3f}"
     facts = _facts(request, labelled)
@@ -166,27 +166,23 @@ def tell_report(
     return Result("\n".join(lines), {**facts, **figures(report), **written})
 
 
-def read_classes(vocabulary: str) -> "Classes":
+def read_classes(vocabulary: str) -> ClassIds:
     """Read class ids from a vocabulary (name or .toml), or from JSON such as {"bird": 3}.
 
     Raises InputError for anything else.
     """
-    from diffumask.labelled.coding import Classes
     from diffumask.labelled.names import read_class_ids
 
     if not vocabulary.endswith(".json"):
-        entries = load_vocabulary(vocabulary).classes
-        ids = {entry.name: entry.class_id for entry in entries}
-        aliases = {entry.name: entry.known_as for entry in entries}
-        return Classes(ids, aliases, {entry.name: entry.group for entry in entries if entry.group})
-    return Classes(read_class_ids(Path(vocabulary)))
+        return load_vocabulary(vocabulary).class_ids
+    return ClassIds(read_class_ids(Path(vocabulary)))
 
 
 def _open(request: Request) -> "Labelled":
-    from diffumask.labelled.coding import Wish
     from diffumask.labelled.folder import open_labelled
+    from diffumask.labelled.mapping import ClassSelection
 
-    wish = Wish(
+    selection = ClassSelection(
         read_classes(request.vocabulary) if request.vocabulary else None,
         request.classes,
         frozenset(request.ignore_values),
@@ -196,7 +192,7 @@ def _open(request: Request) -> "Labelled":
     )
     folder = request.data or request.images
     assert folder is not None
-    return open_labelled(folder, request.layout, request.split, wish, request.masks)
+    return open_labelled(folder, request.layout, request.split, selection, request.masks)
 
 
 def _by_files(request: Request, labelled: "Labelled") -> "tuple[Counts, list[str]]":
@@ -213,7 +209,7 @@ def _by_network(request: Request, labelled: "Labelled") -> "tuple[Counts, list[s
     from diffumask.segmentation.predictor import load_predictor
 
     assert request.checkpoint is not None
-    predict = load_predictor(request.checkpoint, labelled.coding, request.device)
+    predict = load_predictor(request.checkpoint, labelled.mapping, request.device)
     unknown = ", ".join(predict.unknown[:LISTED]) + ", ..." * (len(predict.unknown) > LISTED)
     notes = [f"the network has no label for {unknown}"] if unknown else []
     with progress(len(labelled), 0) as advance:

@@ -167,15 +167,16 @@ def evaluate(request: EvaluateRequest) -> Result:
     """Compare a head with real masks, write what is asked for, and return the figures."""
     from diffumask.evaluation.compare import compare_network
     from diffumask.evaluation.report import make_report
-    from diffumask.labelled.coding import Classes, Wish
     from diffumask.labelled.folder import open_labelled
+    from diffumask.labelled.mapping import ClassSelection
+    from diffumask.types import ClassIds
 
     refuse_foreign_reports(request.out, request.plot)
     predictor = _predictor(request.segmentator, request.model, request.device)
-    wish = Wish(Classes(predictor.segmentator.facts.labels.class_ids))
-    labelled = open_labelled(request.data, request.layout, request.split, wish)
+    selection = ClassSelection(ClassIds(predictor.segmentator.facts.labels.class_ids))
+    labelled = open_labelled(request.data, request.layout, request.split, selection)
     with progress(len(labelled), 0) as advance:
-        report = make_report(compare_network(labelled, predictor, advance), labelled.coding)
+        report = make_report(compare_network(labelled, predictor, advance), labelled.mapping)
     facts = {
         "data": str(request.data),
         "layout": labelled.layout,
@@ -187,15 +188,15 @@ def evaluate(request: EvaluateRequest) -> Result:
 
 
 def _open_for_training(request: TrainRequest) -> "Labelled":
-    from diffumask.labelled.coding import Wish
     from diffumask.labelled.folder import open_labelled
+    from diffumask.labelled.mapping import ClassSelection
 
-    wish = Wish(
+    selection = ClassSelection(
         read_classes(request.vocabulary) if request.vocabulary else None,
         request.classes,
         frozenset(request.ignore_values),
     )
-    return open_labelled(request.data, request.layout, request.split, wish)
+    return open_labelled(request.data, request.layout, request.split, selection)
 
 
 def _train(

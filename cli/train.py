@@ -154,10 +154,10 @@ def _settings(request: Request) -> "FitSettings":
 
 
 def _open(request: Request) -> "list[Labelled]":
-    from diffumask.labelled.coding import Wish
+    from diffumask.labelled.mapping import ClassSelection
     from diffumask.segmentation.training_pairs import Where, open_sources
 
-    wish = Wish(
+    selection = ClassSelection(
         read_classes(request.vocabulary) if request.vocabulary else None,
         request.classes,
         frozenset(request.ignore_values),
@@ -167,7 +167,7 @@ def _open(request: Request) -> "list[Labelled]":
     assert folder is not None
     places = [Where(folder, request.layout, request.split, request.masks)]
     places += [Where(folder, split=request.also_split) for folder in request.also]
-    return open_sources(places, wish, request.use_all)
+    return open_sources(places, selection, request.use_all)
 
 
 def _validation(
@@ -175,16 +175,16 @@ def _validation(
 ) -> "Labelled | None":
     """Open what the checkpoints are judged on, and read all of its masks."""
     from diffumask.labelled.folder import open_labelled
-    from diffumask.segmentation.training_pairs import InMemory, wish_of
+    from diffumask.segmentation.training_pairs import InMemory, selection_of
 
     other = request.val or request.val_images
     if other is None and request.val_split is None:
         return None
     layout = request.layout if other is None else "auto"
     ignored, mapped = frozenset(request.ignore_values), read_mapping(request.mapped, "--map")
-    wish = wish_of(opened[0], labels, ignored, mapped)
+    selection = selection_of(opened[0], labels, ignored, mapped)
     masks = request.masks if other is None else request.val_masks
-    found = open_labelled(other or opened[0].folder, layout, request.val_split, wish, masks)
+    found = open_labelled(other or opened[0].folder, layout, request.val_split, selection, masks)
     InMemory([found]).values()
     return found
 

@@ -4,11 +4,13 @@ Images are RGB uint8, heat maps float32 in [0, 1], masks bool, class maps uint8 
 0 = background and 255 = ignore. Scores lie in [0, 1] and higher is better.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
+
+from .errors import InputError
 
 Image = UInt8[np.ndarray, "h w 3"]
 Heat = Float32[np.ndarray, "h w"]
@@ -19,6 +21,7 @@ ClassMap = UInt8[np.ndarray, "h w"]
 
 BACKGROUND_ID = 0
 IGNORE_ID = 255
+BACKGROUND, IGNORE = "background", "ignore"  # as labels of these two are named
 
 HEAT_LEVELS = 255  # heat maps of samples are multiples of 1 / 255, so that a byte a cell keeps them
 
@@ -26,6 +29,39 @@ HEAT_LEVELS = 255  # heat maps of samples are multiples of 1 / 255, so that a by
 # stretched to [0, 1], would show rounding, of which that of float32 differs between kinds of CPU by
 # up to 2e-5 of the peak. Maps of `tiny` have a contrast above 0.5, and after propagation above 0.2.
 FLAT = 1 / HEAT_LEVELS
+
+
+@dataclass(frozen=True, slots=True)
+class ClassIds:
+    """Class ids in 0..254 by name; an id 0 leaves no background.
+
+    `aliases` are further names of a class, `groups` the wider class that it is counted with too.
+    Raises InputError for no class, other ids and an id of two classes.
+    """
+
+    ids: Mapping[str, int]
+    aliases: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    groups: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        ids = list(self.ids.values())
+        wrong = [i for i in ids if not BACKGROUND_ID <= i < IGNORE_ID or ids.count(i) > 1]
+        if not ids or wrong:
+            raise InputError(f"expected class ids in 0..254, each of one class, got {wrong or ids}")
+
+    def find(self, name: str) -> str | None:
+        """Return the class that goes by a name or alias, compared as `name_key` says."""
+        keys = {
+            name_key(alias): class_name
+            for class_name in self.ids
+            for alias in (*reversed(self.aliases.get(class_name, ())), class_name)
+        }
+        return keys.get(name_key(name))
+
+
+def name_key(name: str) -> str:
+    """Reduce a class name to what counts when names are compared: its letters and digits."""
+    return "".join(letter for letter in name.lower() if letter.isalnum())
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,9 @@ import re
 from collections.abc import Mapping
 
 from diffumask.errors import InputError
-from diffumask.types import BACKGROUND_ID, IGNORE_ID
+from diffumask.types import BACKGROUND_ID, IGNORE_ID, name_key
 
-from .vocabulary import Vocabulary, VocabularyClass, name_key, nearest
+from .vocabulary import Vocabulary, VocabularyClass, nearest
 
 NEAR_MISS = 0.75  # of difflib's ratio, from which a name is taken for a slip: "brid", "motobike"
 MAX_LENGTH = 60  # of a name in characters, as files and prompts take it

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from diffumask.errors import InputError
-from diffumask.types import BACKGROUND_ID, IGNORE_ID
+from diffumask.types import BACKGROUND_ID, IGNORE_ID, ClassIds, name_key
 
 VOCABULARY_KEYS = {"classes", "contexts", "negative_prompt", "open", "templates"}
 CLASS_KEYS = {
@@ -75,6 +75,15 @@ class Vocabulary:
         parts = [self, special or None, self.contexts if self.open else None]
         content = "".join(repr(part) for part in parts if part is not None)
         return hashlib.sha256(content.encode()).hexdigest()[:12]
+
+    @property
+    def class_ids(self) -> ClassIds:
+        """The ids of the classes, with every name that finds them and their groups."""
+        return ClassIds(
+            {entry.name: entry.class_id for entry in self.classes},
+            {entry.name: entry.known_as for entry in self.classes},
+            {entry.name: entry.group for entry in self.classes if entry.group},
+        )
 
     def get(self, class_name: str) -> VocabularyClass | None:
         """Find a class as `find` does, or return None."""
@@ -235,8 +244,3 @@ def _check_unique(vocabulary: Vocabulary) -> None:
                     f"{vocabulary.name}: expected names and ids of one class each, "
                     f"but {key!r} belongs to {owner!r} and {entry.name!r}"
                 )
-
-
-def name_key(name: str) -> str:
-    """Reduce a name to what counts when names are compared."""
-    return "".join(letter for letter in name.lower() if letter.isalnum())

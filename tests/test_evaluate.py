@@ -16,11 +16,12 @@ from diffumask.evaluation.counts import count, no_counts
 from diffumask.evaluation.figure import write_figure
 from diffumask.evaluation.file import refuse_foreign, write_report
 from diffumask.evaluation.report import looks_binary, make_report, table
-from diffumask.labelled.coding import Classes, Values, Wish, make_coding
 from diffumask.labelled.folder import open_labelled
+from diffumask.labelled.mapping import ClassSelection, MaskValues, make_mapping
 from diffumask.metrics import boundary_f, boundary_tolerance_px
+from diffumask.types import ClassIds
 
-CLASSES = Classes({"bird": 3, "cat": 8})
+CLASSES = ClassIds({"bird": 3, "cat": 8})
 IDS = (0, 3, 8)
 pixels = st.lists(st.sampled_from([*IDS, 255]), min_size=28, max_size=28)
 images = st.lists(st.tuples(pixels, pixels), min_size=1, max_size=3)
@@ -30,13 +31,13 @@ def as_map(values):
     return np.array(values, np.uint8).reshape(4, 7)
 
 
-def report_of(pairs, wish=None):
+def report_of(pairs, selection=None):
     """Count pairs of (predicted, truth) and make the report."""
-    coding = make_coding(Values(), wish or Wish(CLASSES))
+    mapping = make_mapping(MaskValues(), selection or ClassSelection(CLASSES))
     total = no_counts()
     for predicted, truth in pairs:
         total += count(np.array(predicted, np.uint8), np.array(truth, np.uint8), (3, 8))
-    return make_report(total, coding)
+    return make_report(total, mapping)
 
 
 def slow_ious(pairs):
@@ -109,10 +110,10 @@ def test_a_class_that_never_occurs_is_left_out_of_the_means():
 
 
 def test_ignored_background_is_neither_a_class_nor_counted():
-    wish = Wish(CLASSES, ignore_background=True)
-    coding = make_coding(Values(), wish)
-    truth = coding.truth[np.array([[0, 0, 3, 3]])].astype(np.uint8)
-    report = report_of([([[3, 3, 3, 0]], truth)], wish)
+    selection = ClassSelection(CLASSES, ignore_background=True)
+    mapping = make_mapping(MaskValues(), selection)
+    truth = mapping.truth[np.array([[0, 0, 3, 3]])].astype(np.uint8)
+    report = report_of([([[3, 3, 3, 0]], truth)], selection)
     assert list(report.classes) == ["bird", "cat"]
     assert report.pixels == 2
     assert report.classes["bird"].iou == report.miou == pytest.approx(1 / 2)
@@ -120,12 +121,12 @@ def test_ignored_background_is_neither_a_class_nor_counted():
 
 
 def test_a_group_counts_as_one_class():
-    classes = Classes({"bird": 3, "cat": 8, "cow": 9}, groups={"bird": "animal", "cat": "animal"})
+    classes = ClassIds({"bird": 3, "cat": 8, "cow": 9}, groups={"bird": "animal", "cat": "animal"})
     predicted, truth = [[0, 3, 3, 8, 9]], [[0, 8, 3, 8, 3]]
-    report = report_of([(predicted, truth)], Wish(classes))
+    report = report_of([(predicted, truth)], ClassSelection(classes))
     assert report.groups == {"animal": pytest.approx(3 / 4)}
     assert "group animal" in table(report)
-    assert report_of([([[0]], [[0]])], Wish(classes)).groups == {"animal": None}
+    assert report_of([([[0]], [[0]])], ClassSelection(classes)).groups == {"animal": None}
 
 
 def test_masks_in_black_and_white_are_told():
@@ -139,9 +140,9 @@ def test_masks_in_black_and_white_are_told():
 def test_truth_against_itself_is_1_and_two_processes_count_as_one(tmp_path, monkeypatch):
     noise = np.random.default_rng(0).choice([0, 3, 8, 255], (2, 9, 12)).astype(np.uint8)
     folders.plain(tmp_path / "data", *noise)
-    data = open_labelled(tmp_path / "data", wish=Wish(CLASSES))
+    data = open_labelled(tmp_path / "data", selection=ClassSelection(CLASSES))
     same = compare_files(data, find_predictions(tmp_path / "data", data), [].append)
-    report = make_report(same, data.coding)
+    report = make_report(same, data.mapping)
     assert (report.miou, report.boundary_f, report.pixel_accuracy, report.images) == (1, 1, 1, 2)
 
     folders.plain(tmp_path / "moved", *np.roll(noise, 1, axis=2))
@@ -151,9 +152,9 @@ def test_truth_against_itself_is_1_and_two_processes_count_as_one(tmp_path, monk
     assert done == [1] * 4
     assert np.array_equal(one.confusion, two.confusion)
     assert np.array_equal(one.boundary_sums, two.boundary_sums)
-    assert make_report(one, data.coding).miou < 0.6
+    assert make_report(one, data.mapping).miou < 0.6
     called = compare_network(data, lambda image: np.full(image.shape[:2], 3, np.uint8), [].append)
-    assert make_report(called, data.coding).classes["bird"].recall == 1.0
+    assert make_report(called, data.mapping).classes["bird"].recall == 1.0
 
 
 def test_predictions_are_found_by_the_name_of_item_mask_or_image(tmp_path):
@@ -176,7 +177,7 @@ def test_predictions_are_found_by_the_name_of_item_mask_or_image(tmp_path):
 
 def test_predictions_of_another_size_or_label_are_refused(tmp_path):
     folders.plain(tmp_path / "data", filled(3), filled(8))
-    data = open_labelled(tmp_path / "data", wish=Wish(CLASSES))
+    data = open_labelled(tmp_path / "data", selection=ClassSelection(CLASSES))
     folders.plain(tmp_path / "large", filled(3, (7, 9)), filled(8))
     with pytest.raises(InputError, match=r"mask of 5x8 pixels .*large/masks/a.png of 7x9"):
         compare_files(data, find_predictions(tmp_path / "large", data), [].append)

@@ -24,10 +24,11 @@ from diffumask.formats.folder import new_folder
 from diffumask.formats.instances import instance_map
 from diffumask.formats.items import select
 from diffumask.formats.registry import WRITERS, writer
-from diffumask.labelled.coding import Classes, Wish
 from diffumask.labelled.folder import open_labelled
+from diffumask.labelled.mapping import ClassSelection
+from diffumask.types import ClassIds
 
-WANTED = Wish(Classes(CLASSES))
+WANTED = ClassSelection(ClassIds(CLASSES))
 WHATEVER = arrays(
     np.uint8,
     array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=12),

@@ -8,10 +8,10 @@ from formats_data import class_maps, dataset, export, values_of
 
 from diffumask.errors import InputError
 from diffumask.formats.cityscapes_labels import match_classes
-from diffumask.labelled.coding import name_key
 from diffumask.labelled.folder import open_labelled
 from diffumask.labelled.values import CITYSCAPES_NAMES
 from diffumask.prompts.vocabulary import load_vocabulary, vocabulary_names
+from diffumask.types import name_key
 
 
 def truth(out, kind, mode, name="Bird_000000", split="train"):

@@ -7,15 +7,16 @@ from labelled_folders import filled
 from PIL import Image as PillowImage
 
 from diffumask.errors import InputError
-from diffumask.labelled.coding import Classes, Values, Wish, make_coding
 from diffumask.labelled.folder import open_labelled
+from diffumask.labelled.mapping import ClassSelection, MaskValues, make_mapping
 from diffumask.labelled.pixels import read_image
+from diffumask.types import ClassIds
 
-BIRD_AND_CAT = Wish(Classes({"bird": 3, "cat": 8}))
+BIRD_AND_CAT = ClassSelection(ClassIds({"bird": 3, "cat": 8}))
 
 
-def first_map(folder, wish=None):
-    return open_labelled(folder, wish=wish or Wish()).class_map(0)
+def first_map(folder, selection=None):
+    return open_labelled(folder, selection=selection or ClassSelection()).class_map(0)
 
 
 def test_a_slice_is_a_smaller_dataset_and_nothing_is_read_before_it_is_asked_for(tmp_path):
@@ -60,27 +61,37 @@ def test_further_values_and_background_can_be_ignored(tmp_path):
     values = [[0, 3, 8, 11, 255]]
     folders.plain(tmp_path, values, values)
     classes = BIRD_AND_CAT.classes
-    assert first_map(tmp_path, Wish(classes, ignored={11})).tolist() == [[0, 3, 8, 255, 255]]
-    only = Wish(classes, ["Cat"], {11}, ignore_background=True)
+    assert first_map(tmp_path, ClassSelection(classes, ignored={11})).tolist() == [
+        [0, 3, 8, 255, 255]
+    ]
+    only = ClassSelection(classes, ["Cat"], {11}, ignore_background=True)
     assert first_map(tmp_path, only).tolist() == [[255, 255, 8, 255, 255]]
 
 
 def test_an_id_0_is_a_class_and_leaves_no_background():
-    coding = make_coding(Values(), Wish(Classes({"sky": 0, "road": 1})))
-    assert coding.names == {0: "sky", 1: "road"}
-    assert not coding.has_background
-    with_background = make_coding(Values(), Wish(Classes({"road": 1})))
+    mapping = make_mapping(MaskValues(), ClassSelection(ClassIds({"sky": 0, "road": 1})))
+    assert mapping.names == {0: "sky", 1: "road"}
+    assert not mapping.has_background
+    with_background = make_mapping(MaskValues(), ClassSelection(ClassIds({"road": 1})))
     assert with_background.names == {0: "background", 1: "road"}
+
+
+def test_of_the_rules_for_a_value_ignored_comes_first_then_background_then_its_class():
+    values = MaskValues({1: "bird", 2: "cat", 3: "cow"}, background={0, 1}, ignored={2})
+    selection = ClassSelection(ClassIds({"bird": 5, "cat": 6, "cow": 7}), mapped={9: 3, 3: 0})
+    mapping = make_mapping(values, selection)
+    assert mapping.truth[[0, 1, 2, 3, 4, 9, 255]].tolist() == [0, 0, 255, 0, -1, 7, 255]
+    assert mapping.predicted[[0, 1, 2, 5, 6, 7, 255]].tolist() == [0, -1, -1, 5, 6, 7, 255]
 
 
 def test_classes_that_fit_nothing_are_refused():
     with pytest.raises(InputError, match=r"classes of the data \(dog\), got bird, cat; choose"):
-        make_coding(Values({1: "dog"}), BIRD_AND_CAT)
+        make_mapping(MaskValues({1: "dog"}), BIRD_AND_CAT)
     with pytest.raises(InputError, match=r"one of the classes bird, cat, got 'cow'"):
-        make_coding(Values(), Wish(BIRD_AND_CAT.classes, ["cow"]))
+        make_mapping(MaskValues(), ClassSelection(BIRD_AND_CAT.classes, ["cow"]))
     for ids in ({"bird": 255}, {"bird": -1}, {"bird": 1, "cat": 1}, {}):
         with pytest.raises(InputError, match=r"class ids in 0..254"):
-            Classes(ids)
+            ClassIds(ids)
 
 
 def test_a_mask_of_another_size_is_refused(tmp_path):

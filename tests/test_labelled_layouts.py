@@ -8,8 +8,9 @@ import pytest
 from labelled_folders import filled
 
 from diffumask.errors import InputError
-from diffumask.labelled.coding import Classes, Wish
 from diffumask.labelled.folder import open_labelled
+from diffumask.labelled.mapping import ClassSelection
+from diffumask.types import ClassIds
 
 # layout: how to write it, values of its two masks, their class ids, split of the second
 CASES = {
@@ -49,27 +50,30 @@ def test_an_unknown_split_is_refused(layout, tmp_path):
 
 def test_a_label_of_a_known_dataset_becomes_that_of_the_vocabulary_by_name(tmp_path):
     folders.voc(tmp_path, filled(1), filled(20))
-    classes = Classes({"airplane": 7, "TV monitor": 9}, {"airplane": ("plane", "aeroplane")})
-    one, two = open_labelled(tmp_path, wish=Wish(classes))
+    classes = ClassIds({"airplane": 7, "TV monitor": 9}, {"airplane": ("plane", "aeroplane")})
+    one, two = open_labelled(tmp_path, selection=ClassSelection(classes))
     assert np.array_equal(one.class_map, filled(7))
     assert np.array_equal(two.class_map, filled(9))
 
 
 def test_a_class_that_is_not_wanted_is_background_or_ignored_without_one(tmp_path):
     folders.voc(tmp_path / "voc", filled(1), filled(3))
-    one, two = open_labelled(tmp_path / "voc", wish=Wish(Classes({"bird": 5})))
+    one, two = open_labelled(tmp_path / "voc", selection=ClassSelection(ClassIds({"bird": 5})))
     assert np.array_equal(one.class_map, filled(0))
     assert np.array_equal(two.class_map, filled(5))
     folders.cityscapes(tmp_path / "streets", filled(7), filled(26))
-    one, two = open_labelled(tmp_path / "streets", wish=Wish(Classes({"car": 5})))
+    one, two = open_labelled(tmp_path / "streets", selection=ClassSelection(ClassIds({"car": 5})))
     assert np.array_equal(one.class_map, filled(255))
     assert np.array_equal(two.class_map, filled(5))
 
 
 def test_train_ids_of_cityscapes_are_read_where_there_are_no_label_ids(tmp_path):
     folders.cityscapes(tmp_path, filled(0), filled(13), kind="labelTrainIds")
-    wish = Wish(Classes({"road": 1, "car": 14}))
-    assert [int(one.class_map[0, 0]) for one in open_labelled(tmp_path, wish=wish)] == [1, 14]
+    selection = ClassSelection(ClassIds({"road": 1, "car": 14}))
+    assert [int(one.class_map[0, 0]) for one in open_labelled(tmp_path, selection=selection)] == [
+        1,
+        14,
+    ]
 
 
 def test_a_list_or_subfolders_give_the_splits_of_a_plain_folder(tmp_path):

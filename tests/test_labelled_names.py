@@ -11,8 +11,9 @@ from labelled_folders import filled
 from diffumask.errors import InputError
 from diffumask.formats.items import select
 from diffumask.formats.registry import writer
-from diffumask.labelled.coding import Classes, Wish
 from diffumask.labelled.folder import open_labelled
+from diffumask.labelled.mapping import ClassSelection
+from diffumask.types import ClassIds
 
 FEW_CLASSES = {"cat": 1, "Eiffel Tower": 30, "cow": 254}
 SQUARE = [2, 1, 6, 1, 6, 3, 2, 3]
@@ -41,7 +42,7 @@ def test_an_own_export_is_read_back_under_its_own_names(tmp_path, maps, format_n
     out.mkdir()
     writer(format_name)(select(data, 0.5), out, False)
     there = open_labelled(out)
-    assert there.coding.names == {0: "background", 1: "cat", 30: "Eiffel Tower", 254: "cow"}
+    assert there.mapping.names == {0: "background", 1: "cat", 30: "Eiffel Tower", 254: "cow"}
     assert there.named_by == names
     wanted = {name: np.where(labels == 255, 0, labels) for name, labels in maps.items()}
     wanted = wanted if format_name == "coco" else maps
@@ -50,7 +51,7 @@ def test_an_own_export_is_read_back_under_its_own_names(tmp_path, maps, format_n
         assert np.array_equal(one.class_map, wanted[one.name])
         red = int(one.image[0, 0, 0])
         assert abs(red - 20 * int(one.name[-1])) <= 2  # JPEG in voc
-    matched = open_labelled(out, wish=Wish(Classes({"cow": 7, "Cat": 9})))
+    matched = open_labelled(out, selection=ClassSelection(ClassIds({"cow": 7, "Cat": 9})))
     shown = np.concatenate([one.class_map.ravel() for one in matched])
     assert {7, 9} <= set(np.unique(shown)) <= {0, 7, 9, 255}
     train, val = ([one.name for one in open_labelled(out, split=s)] for s in splits(format_name))
@@ -64,12 +65,12 @@ def splits(format_name):
 def test_voc_without_a_labelmap_has_the_classes_of_voc(tmp_path):
     folders.voc(tmp_path, filled(1), filled(20))
     there = open_labelled(tmp_path)
-    assert (there.coding.names[1], there.named_by) == ("aeroplane", "layout voc")
+    assert (there.mapping.names[1], there.named_by) == ("aeroplane", "layout voc")
     (tmp_path / "labelmap.txt").write_text("# a\nbackground:0,0,0::\ncat:128,0,0::\ncow:1,2,3::\n")
     with pytest.raises(InputError, match=r"VOC's palette in .*labelmap.txt, got 1,2,3 of 'cow'"):
         open_labelled(tmp_path)
     (tmp_path / "labelmap.txt").write_text("cat:128,0,0::\ncow:0,192,0::\nignore:0,0,128::\n")
-    assert open_labelled(tmp_path, split="train").coding.names == {
+    assert open_labelled(tmp_path, split="train").mapping.names == {
         0: "background",
         1: "cat",
         18: "cow",
@@ -97,9 +98,9 @@ def test_names_that_make_no_sense_are_refused(tmp_path, content, message):
 def test_a_name_for_0_leaves_no_background(tmp_path):
     folders.plain(tmp_path, filled(0), filled(1))
     (tmp_path / "classes.json").write_text('{"sky": 0, "road": 1, "ignore": 2}')
-    coding = open_labelled(tmp_path).coding
-    assert (coding.names, coding.has_background) == ({0: "sky", 1: "road"}, False)
-    assert coding.truth[2] == 255
+    mapping = open_labelled(tmp_path).mapping
+    assert (mapping.names, mapping.has_background) == ({0: "sky", 1: "road"}, False)
+    assert mapping.truth[2] == 255
 
 
 # folders that the user names
@@ -117,7 +118,7 @@ def test_folders_of_whatever_name_are_matched_by_stem(tmp_path):
     assert np.array_equal(sub.class_map, filled(3))
     (tmp_path / "labels" / "classes.json").write_text('{"cat": 1, "cow": 2, "dog": 3}')
     named = open_labelled(tmp_path / "photos", masks=tmp_path / "labels/first")
-    assert named.coding.names == {0: "background", 1: "cat", 2: "cow", 3: "dog"}
+    assert named.mapping.names == {0: "background", 1: "cat", 2: "cow", 3: "dog"}
     with pytest.raises(InputError, match=r"one of masks, got '.*nowhere'"):
         open_labelled(tmp_path / "photos", masks=tmp_path / "nowhere")
 
@@ -198,7 +199,7 @@ def test_categories_from_0_are_numbered_from_1_and_that_is_said(tmp_path):
         tmp_path / "annotations/a.json", (4, POLYGON), names={0: "bird", 4: "cat", 9: "cow"}
     )
     there = open_labelled(tmp_path)
-    assert there.coding.names == {0: "background", 1: "bird", 2: "cat", 3: "cow"}
+    assert there.mapping.names == {0: "background", 1: "bird", 2: "cat", 3: "cow"}
     assert there.named_by == "a.json, numbered from 1 in the order of their ids"
     assert np.array_equal(there.class_map(0), square(2))
     coco(path, names={i: str(i) for i in range(255)})
@@ -234,7 +235,7 @@ def test_categories_that_differ_between_splits_are_refused(tmp_path):
         coco(file, names={1: name}, file_name=f"{split}.jpg")
     with pytest.raises(InputError, match=r"the same categories .*'cat' and 'bird' for 1; choose"):
         open_labelled(tmp_path)
-    assert open_labelled(tmp_path, split="val").coding.names == {0: "background", 1: "cat"}
+    assert open_labelled(tmp_path, split="val").mapping.names == {0: "background", 1: "cat"}
 
 
 # values that are read as others
@@ -243,14 +244,14 @@ def test_categories_that_differ_between_splits_are_refused(tmp_path):
 def test_values_are_read_as_those_they_are_mapped_to(tmp_path):
     values = np.array([[0, 255, 255, 7]], np.uint8)
     folders.plain(tmp_path, values, values)
-    there = open_labelled(tmp_path, wish=Wish(mapped={255: 1, 7: 255}))
+    there = open_labelled(tmp_path, selection=ClassSelection(mapped={255: 1, 7: 255}))
     assert there.class_map(0).tolist() == [[0, 1, 1, 255]]
-    assert there.coding.predicted[255] == 255
-    swapped = open_labelled(tmp_path, wish=Wish(mapped={0: 7, 7: 0}))
+    assert there.mapping.predicted[255] == 255
+    swapped = open_labelled(tmp_path, selection=ClassSelection(mapped={0: 7, 7: 0}))
     assert swapped.class_map(0).tolist() == [[7, 255, 255, 0]]
     for mapped in ({255: 9}, {255: 300}, {300: 1}):
         with pytest.raises(InputError, match=r"to map a value in 0..255 to one of 0, 1, 255"):
-            open_labelled(tmp_path, wish=Wish(Classes({"cat": 1}), mapped=mapped))
+            open_labelled(tmp_path, selection=ClassSelection(ClassIds({"cat": 1}), mapped=mapped))
 
 
 def test_parquet_without_images_in_it_is_refused(tmp_path):

@@ -12,15 +12,15 @@ from diffusers import AutoencoderKL
 from labelled_folders import filled, plain, write_image, write_mask
 
 from diffumask.errors import InputError
-from diffumask.labelled.coding import Classes, Wish
 from diffumask.labelled.folder import Labelled, open_labelled
+from diffumask.labelled.mapping import ClassSelection
 from diffumask.models import load_autoencoder, resolve
 from diffumask.segmentator import TrainSettings, load, train_segmentator, training
 from diffumask.segmentator.examples import encode_examples, held_out, make_view, recoloured
 from diffumask.segmentator.labels import find_labels
 from diffumask.segmentator.training import CHECKPOINT_FILE, finish, split
 from diffumask.segmentator.training import loss as loss_of
-from diffumask.types import IGNORE_ID
+from diffumask.types import IGNORE_ID, ClassIds
 
 pytestmark = pytest.mark.numeric
 
@@ -44,7 +44,7 @@ def dataset(folder: Path, n: int = 4) -> Labelled:
         mask[:, :12], mask[-1] = 7, 255
         write_image(folder / "images" / f"i{number}.png", SIZE_HW)
         write_mask(folder / "masks" / f"i{number}.png", mask)
-    return open_labelled(folder, wish=Wish(Classes({"bird": 7, "cat": 8})))
+    return open_labelled(folder, selection=ClassSelection(ClassIds({"bird": 7, "cat": 8})))
 
 
 def test_views_cut_image_and_mask_alike() -> None:
@@ -185,8 +185,8 @@ def test_data_that_cannot_be_learnt_from_is_refused(vae: AutoencoderKL, tmp_path
     refused(open_labelled(small), "at least 8x8 pixels .* got 5x8")
     same = plain(tmp_path / "same", np.ones(SIZE_HW), np.ones(SIZE_HW))
     refused(open_labelled(same), "at least two labels .* got 1")
-    unknown = Wish(Classes({"bird": 1}))
-    refused(open_labelled(small, wish=unknown), "expected the labels 0, 1, 255 ..., got 2")
+    unknown = ClassSelection(ClassIds({"bird": 1}))
+    refused(open_labelled(small, selection=unknown), "expected the labels 0, 1, 255 ..., got 2")
     for name in ("a", "b"):
         write_mask(small / "masks" / f"{name}.png", np.zeros((5, 8, 3)))
     refused(open_labelled(small), "save class ids, not colours")

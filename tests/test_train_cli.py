@@ -17,7 +17,7 @@ from diffumask.cli.train import Request, run
 from diffumask.errors import InputError
 from diffumask.formats.items import select
 from diffumask.formats.registry import writer
-from diffumask.labelled.coding import Wish
+from diffumask.labelled.mapping import ClassSelection
 from diffumask.labelled.values import CAMVID_NAMES
 from diffumask.models import load_segmenter
 from diffumask.segmentation.training_pairs import AugmentedPairs, InMemory, Where, open_sources
@@ -83,7 +83,7 @@ def test_exports_with_all_masks_in_one_file_are_learned_from(tmp_path, format_na
     data = dataset(tmp_path / "data", class_maps(6, (32, 40)))
     (tmp_path / "out").mkdir()
     writer(format_name)(select(data, 0.5), tmp_path / "out", False)
-    (opened,) = open_sources([Where(tmp_path / "out", split="train")], Wish())
+    (opened,) = open_sources([Where(tmp_path / "out", split="train")], ClassSelection())
     kept = InMemory([opened])
     assert 0 < len(kept) < 6
     for index, one in enumerate(opened):
@@ -182,9 +182,9 @@ def test_dropped_items_are_left_out_unless_all_are_wanted(tmp_path):
     for line, verdict in zip(lines, ("kept", "dropped"), strict=True):
         line["verdict"] = verdict
     (data / "metadata.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    (kept,) = open_sources([Where(data)], Wish())
+    (kept,) = open_sources([Where(data)], ClassSelection())
     assert [pair.name for pair in kept.pairs] == ["Bird_000000"]
-    (every,) = open_sources([Where(data)], Wish(), with_dropped=True)
+    (every,) = open_sources([Where(data)], ClassSelection(), with_dropped=True)
     assert len(every) == 2
     for line in lines:
         line["verdict"] = "dropped"
@@ -197,7 +197,7 @@ def test_augmented_pairs_are_as_many_as_wanted_and_the_same_each_time(tmp_path):
     data = folders.native(tmp_path / "data", filled(3, SIZE_HW), filled(8, SIZE_HW))
     for image in sorted((data / "images").glob("*.png")):
         folders.write_image(image, SIZE_HW)
-    opened = open_sources([Where(data)], Wish())
+    opened = open_sources([Where(data)], ClassSelection())
     pairs = AugmentedPairs(InMemory(opened), AugmentSettings(size_hw=(32, 40)), 0, 9)
     assert len(pairs) == 9
     first, again = pairs[7], pairs[7]
@@ -209,7 +209,7 @@ def test_augmented_pairs_are_as_many_as_wanted_and_the_same_each_time(tmp_path):
 
 
 def test_images_in_memory_are_those_of_the_files(data, monkeypatch):
-    opened = open_sources([Where(data), Where(data, split="val")], Wish())
+    opened = open_sources([Where(data), Where(data, split="val")], ClassSelection())
     kept = InMemory(opened)
     monkeypatch.setattr("diffumask.segmentation.training_pairs.KEPT_BYTES", 0)
     for images in (kept, InMemory(opened)):

@@ -12,8 +12,8 @@ from pathlib import Path
 import cv2
 
 from diffumask.errors import InputError
-from diffumask.labelled.coding import decode
 from diffumask.labelled.folder import Labelled
+from diffumask.labelled.mapping import decode
 from diffumask.labelled.pairs import read_mask
 from diffumask.types import ClassMap, Image
 
@@ -84,8 +84,8 @@ def compare_network(
 
 def outlined(labelled: Labelled) -> list[int]:
     """Return the ids whose boundary F is counted: all but background, which is the rest."""
-    ids = list(labelled.coding.names)
-    return ids[1:] if labelled.coding.has_background else ids
+    ids = list(labelled.mapping.names)
+    return ids[1:] if labelled.mapping.has_background else ids
 
 
 def n_cores() -> int:
@@ -106,7 +106,7 @@ def _count_chunk(labelled: Labelled, predictions: Sequence[Path]) -> Counts:
     for index, path in enumerate(predictions):
         truth = labelled.class_map(index)
         raw = read_mask(path, (truth.shape[0], truth.shape[1]))
-        counts.append(count(decode(raw, labelled.coding.predicted, path), truth, ids))
+        counts.append(count(decode(raw, labelled.mapping.predicted, path), truth, ids))
     return reduce(add, counts)
 
 

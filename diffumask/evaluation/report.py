@@ -8,8 +8,9 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from diffumask.errors import InputError
-from diffumask.labelled.coding import BACKGROUND, Coding
+from diffumask.labelled.mapping import LabelMapping
 from diffumask.metrics import class_ious
+from diffumask.types import BACKGROUND
 
 from .counts import Counts
 
@@ -53,12 +54,12 @@ class Report:
     confusion: Int64[np.ndarray, "rows columns"]
 
 
-def make_report(counts: Counts, coding: Coding) -> Report:
+def make_report(counts: Counts, mapping: LabelMapping) -> Report:
     """Make the figures. Raises InputError when no pixel counts.
 
     Classes that the data has no names for are listed only if they occur.
     """
-    names = _listed(counts, coding)
+    names = _listed(counts, mapping)
     ids = list(names)
     kept = counts.confusion[ids][:, ids]
     rest = counts.confusion[ids].sum(axis=1) - kept.sum(axis=1)
@@ -74,7 +75,7 @@ def make_report(counts: Counts, coding: Coding) -> Report:
     columns = (list(map(_number, column)) for column in (ious, recall, precision, edges))
     figures = map(ClassFigures, ids, *columns, map(int, true))
     classes = dict(zip(names.values(), figures, strict=True))
-    objects = [one.iou for name, one in classes.items() if not _is_background(name, coding)]
+    objects = [one.iou for name, one in classes.items() if not _is_background(name, mapping)]
     return Report(
         counts.images,
         pixels,
@@ -83,7 +84,7 @@ def make_report(counts: Counts, coding: Coding) -> Report:
         _mean(objects),
         _mean([one.boundary_f for one in classes.values()]),
         classes,
-        _group_ious(square[:-1], list(names.values()), coding.classes.groups),
+        _group_ious(square[:-1], list(names.values()), mapping.classes.groups),
         square[:-1],
     )
 
@@ -125,9 +126,9 @@ def looks_binary(report: Report) -> list[str]:
     return found
 
 
-def _listed(counts: Counts, coding: Coding) -> dict[int, str]:
+def _listed(counts: Counts, mapping: LabelMapping) -> dict[int, str]:
     occurs = counts.confusion.sum(axis=0) + counts.confusion.sum(axis=1) > 0
-    return {i: name for i, name in coding.names.items() if occurs[i] or name != str(i)}
+    return {i: name for i, name in mapping.names.items() if occurs[i] or name != str(i)}
 
 
 def _group_ious(
@@ -143,8 +144,8 @@ def _group_ious(
     return ious
 
 
-def _is_background(name: str, coding: Coding) -> bool:
-    return coding.has_background and name == BACKGROUND
+def _is_background(name: str, mapping: LabelMapping) -> bool:
+    return mapping.has_background and name == BACKGROUND
 
 
 def _divided(

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-from diffumask.labelled.coding import Classes
 from diffumask.labelled.values import CITYSCAPES_NAMES
+from diffumask.types import ClassIds
 
 FACTS_FILE = "cityscapes.toml"
 
@@ -26,7 +26,7 @@ class Label:
 def match_classes(class_ids: Mapping[str, int]) -> dict[int, Label]:
     """Find the label of each class by its name or an alias; other classes are left out."""
     aliases = {name: facts.get("aliases", ()) for name, facts in _facts().items()}
-    known = Classes({label.name: label.label_id for label in _labels()}, aliases)
+    known = ClassIds({label.name: label.label_id for label in _labels()}, aliases)
     labels = {label.name: label for label in _labels()}
     found = {class_id: known.find(name) for name, class_id in class_ids.items()}
     return {class_id: labels[name] for class_id, name in found.items() if name is not None}

@@ -16,10 +16,18 @@ from diffumask.dataset.record import item_paths
 from diffumask.dataset.store import Store
 from diffumask.errors import InputError
 from diffumask.files.inside import read_inside
-from diffumask.labelled.coding import BACKGROUND, Classes, name_key
-from diffumask.labelled.names import IGNORE
 from diffumask.labelled.pixels import size_hw
-from diffumask.types import BACKGROUND_ID, IGNORE_ID, ClassMap, Example, Mask
+from diffumask.types import (
+    BACKGROUND,
+    BACKGROUND_ID,
+    IGNORE,
+    IGNORE_ID,
+    ClassIds,
+    ClassMap,
+    Example,
+    Mask,
+    name_key,
+)
 
 BATCH_SIZE = 100  # items that are taken over at a time
 LISTED = 5  # items in a note
@@ -52,7 +60,7 @@ class Originals:
         self.emptied: list[str] = []
         self.positions = {one.name: at for at, one in enumerate(source.records)}
         self.class_ids = dict(source.run.classes)
-        self._classes = Classes(self.class_ids)
+        self._classes = ClassIds(self.class_ids)
 
     def item_of(self, file_name: object) -> str:
         """Return the item a file is named after. Raises InputError for another name."""

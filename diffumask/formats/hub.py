@@ -6,8 +6,7 @@ from typing import Any
 
 from diffumask import extra
 from diffumask.dataset.items import encode_class_map
-from diffumask.labelled.coding import BACKGROUND
-from diffumask.types import BACKGROUND_ID
+from diffumask.types import BACKGROUND, BACKGROUND_ID
 
 from .items import SPLITS, TRAIN, VAL, Item, Selection
 

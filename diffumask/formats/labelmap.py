@@ -9,9 +9,8 @@ import numpy as np
 
 from diffumask.draw import voc_palette
 from diffumask.errors import InputError
-from diffumask.labelled.coding import BACKGROUND, name_key
-from diffumask.labelled.names import COMMENT, IGNORE
-from diffumask.types import BACKGROUND_ID, IGNORE_ID, ClassMap, Image
+from diffumask.labelled.names import COMMENT
+from diffumask.types import BACKGROUND, BACKGROUND_ID, IGNORE, IGNORE_ID, ClassMap, Image, name_key
 
 
 def label_names(class_ids: Mapping[str, int]) -> dict[int, str]:

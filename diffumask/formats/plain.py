@@ -10,8 +10,8 @@ import numpy as np
 
 from diffumask.dataset.items import encode_class_map
 from diffumask.errors import InputError
-from diffumask.labelled.coding import N_VALUES
 from diffumask.labelled.layouts import LIST_FILE
+from diffumask.labelled.mapping import N_VALUES
 from diffumask.labelled.names import CLASSES_FILE, check_class_ids
 from diffumask.labelled.pixels import INDEX_MODES
 from diffumask.types import BACKGROUND_ID, IGNORE_ID, ClassMap

@@ -8,9 +8,9 @@ from typing import overload
 from diffumask.errors import InputError
 from diffumask.types import ClassMap, Image
 
-from .coding import Coding, Wish, decode, make_coding
-from .found import Found
 from .layouts import LAYOUTS, named_folders
+from .listing import Listing
+from .mapping import ClassSelection, LabelMapping, decode, make_mapping
 from .pairs import LabelledPair
 
 AUTO, FOLDERS = "auto", "folders"  # by their structure, and as the user names them
@@ -38,7 +38,7 @@ class Labelled:
     layout: str
     split: str | None
     pairs: tuple[LabelledPair, ...]
-    coding: Coding
+    mapping: LabelMapping
     named_by: str = ""
 
     def __len__(self) -> int:
@@ -60,23 +60,23 @@ class Labelled:
     def class_map(self, index: int) -> ClassMap:
         """Read the class map alone; of the image only the size is read."""
         pair = self.pairs[index]
-        return decode(pair.read_values(), self.coding.truth, pair.place)
+        return decode(pair.read_values(), self.mapping.truth, pair.place)
 
 
 def open_labelled(
     folder: Path,
     layout: str = AUTO,
     split: str | None = None,
-    wish: Wish | None = None,
+    selection: ClassSelection | None = None,
     masks: Path | None = None,
 ) -> Labelled:
     """Find the images with a mask in a folder; none is read yet.
 
     `layout` is one of `LAYOUTS`, "auto" the first whose structure the folder has; without a
     `split` those of all are taken. With `masks`, a folder of PNG or a COCO file, `folder` has the
-    images, and both may have whatever names. Class ids are those of `wish.classes`, else the data's
-    own. Raises InputError for another structure, an unknown split, a mask without its image, two
-    masks of one name, and for a folder without masks.
+    images, and both may have whatever names. Class ids are those of `selection.classes`, else the
+    data's own. Raises InputError for another structure, an unknown split, a mask without its
+    image, two masks of one name, and for a folder without masks.
     """
     if masks is None:
         name = find_layout(folder, layout)
@@ -84,9 +84,9 @@ def open_labelled(
     else:
         name, found = FOLDERS, named_folders(folder, masks, split)
     _check(masks or folder, found)
-    coding = make_coding(found.values, wish or Wish())
+    mapping = make_mapping(found.values, selection or ClassSelection())
     named_by = found.values.named_by or ("" if found.values.names is None else f"layout {name}")
-    return Labelled(folder, name, split, tuple(found.pairs), coding, named_by)
+    return Labelled(folder, name, split, tuple(found.pairs), mapping, named_by)
 
 
 def find_layout(folder: Path, layout: str = AUTO) -> str:
@@ -103,7 +103,7 @@ def find_layout(folder: Path, layout: str = AUTO) -> str:
     raise InputError(f"expected the layout {' or '.join(wanted)}, got {folder} with {there}")
 
 
-def _check(folder: Path, found: Found) -> None:
+def _check(folder: Path, found: Listing) -> None:
     if not found.pairs:
         raise InputError(f"expected masks as PNG in {folder}, got none")
     places: dict[str, Path] = {}

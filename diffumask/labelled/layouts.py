@@ -10,8 +10,8 @@ from diffumask.dataset.record import item_paths
 from diffumask.dataset.store import RUN_FILE, read_run
 from diffumask.errors import InputError
 
-from .coding import Values
-from .found import Found, existing, unknown_split
+from .listing import Listing, existing, unknown_split
+from .mapping import MaskValues
 from .names import ID2LABEL_FILE, values_beside
 from .packed import coco, coco_beside, coco_files, hf, parquet_files
 from .pairs import FilePair
@@ -29,10 +29,10 @@ class Layout:
 
     structure: str
     fits: Callable[[Path], bool]
-    find: Callable[[Path, str | None], Found]
+    find: Callable[[Path, str | None], Listing]
 
 
-def native(folder: Path, split: str | None) -> Found:
+def native(folder: Path, split: str | None) -> Listing:
     """List the finished items of `diffumask generate`; there are no splits."""
     if split is not None:
         raise InputError(f"expected no split for {folder}, a dataset of diffumask, got {split!r}")
@@ -43,10 +43,10 @@ def native(folder: Path, split: str | None) -> Found:
         FilePair(name, folder / two["file_name"], folder / two["mask_file_name"])
         for name, two in files
     ]
-    return Found(pairs, Values({i: name for name, i in classes.items()}, named_by=RUN_FILE))
+    return Listing(pairs, MaskValues({i: name for name, i in classes.items()}, named_by=RUN_FILE))
 
 
-def voc(folder: Path, split: str | None) -> Found:
+def voc(folder: Path, split: str | None) -> Listing:
     """List SegmentationClass, or what ImageSets/Segmentation/SPLIT.txt names of it.
 
     Classes are those of labelmap.txt, or of VOC where there is none.
@@ -55,10 +55,10 @@ def voc(folder: Path, split: str | None) -> Found:
     if split is not None:
         names = _names_of_list(folder / "ImageSets" / "Segmentation", split)
         masks = [folder / "SegmentationClass" / f"{name}.png" for name in names]
-    return Found(_pairs(masks, folder / "JPEGImages"), values_beside(folder) or VOC)
+    return Listing(_pairs(masks, folder / "JPEGImages"), values_beside(folder) or VOC)
 
 
-def cityscapes(folder: Path, split: str | None) -> Found:
+def cityscapes(folder: Path, split: str | None) -> Listing:
     """List gtFine; labelIds where there are such files, else labelTrainIds."""
     folders = _split_folders(folder / "gtFine", split)
     ending, values = "_gtFine_labelIds.png", CITYSCAPES_LABEL_IDS
@@ -70,24 +70,24 @@ def cityscapes(folder: Path, split: str | None) -> Found:
         name = mask.name.removesuffix(ending)
         place = folder / "leftImg8bit" / mask.parent.relative_to(folder / "gtFine")
         pairs.append(FilePair(name, existing(place / f"{name}_leftImg8bit.png", mask), mask))
-    return Found(pairs, values)
+    return Listing(pairs, values)
 
 
-def ade20k(folder: Path, split: str | None) -> Found:
+def ade20k(folder: Path, split: str | None) -> Listing:
     """List annotations/{training,validation}."""
-    return Found(_mirrored(folder / "images", folder / "annotations", split), ADE20K)
+    return Listing(_mirrored(folder / "images", folder / "annotations", split), ADE20K)
 
 
-def oxford_pets(folder: Path, split: str | None) -> Found:
+def oxford_pets(folder: Path, split: str | None) -> Listing:
     """List annotations/trimaps, or what annotations/{trainval,test}.txt names of it."""
     masks = _pngs(folder / "annotations" / "trimaps")
     if split is not None:
         names = _names_of_list(folder / "annotations", split)
         masks = [folder / "annotations" / "trimaps" / f"{name}.png" for name in names]
-    return Found(_pairs(masks, folder / "images"), OXFORD_PETS)
+    return Listing(_pairs(masks, folder / "images"), OXFORD_PETS)
 
 
-def camvid(folder: Path, split: str | None) -> Found:
+def camvid(folder: Path, split: str | None) -> Listing:
     """List SPLITannot beside SPLIT, as in the version of SegNet."""
     splits = sorted(path.name.removesuffix("annot") for path in folder.glob("*annot"))
     if split is not None and split not in splits:
@@ -95,23 +95,23 @@ def camvid(folder: Path, split: str | None) -> Found:
     pairs: list[FilePair] = []
     for one in splits if split is None else [split]:
         pairs += _pairs(_pngs(folder / f"{one}annot"), folder / one)
-    return Found(pairs, CAMVID)
+    return Listing(pairs, CAMVID)
 
 
-def plain(folder: Path, split: str | None) -> Found:
+def plain(folder: Path, split: str | None) -> Listing:
     """List masks/ beside images/ (or ann_dir/ beside img_dir/), with or without subfolders.
 
     Classes have the names of classes.json, if it is there. A split is a column of labels.csv, which
     also has the columns file and mask, or a subfolder.
     """
     images, masks = _plain_folders(folder)
-    values = values_beside(folder) or Values()
+    values = values_beside(folder) or MaskValues()
     if split is not None and (folder / LIST_FILE).is_file():
-        return Found(_listed_pairs(folder, split), values)
-    return Found(_mirrored(images, masks, split), values)
+        return Listing(_listed_pairs(folder, split), values)
+    return Listing(_mirrored(images, masks, split), values)
 
 
-def named_folders(images: Path, masks: Path, split: str | None) -> Found:
+def named_folders(images: Path, masks: Path, split: str | None) -> Listing:
     """List the PNG of a folder, or a COCO file, whose images lie in another folder.
 
     A mask has the stem of its image. A split is a subfolder of both. Classes have the names of the
@@ -124,8 +124,8 @@ def named_folders(images: Path, masks: Path, split: str | None) -> Found:
     for folder in (images, masks):
         if not folder.is_dir():
             raise InputError(f"expected a folder of images and one of masks, got {str(folder)!r}")
-    values = values_beside(masks) or values_beside(masks.parent) or Values()
-    return Found(_mirrored(images, masks, split), values)
+    values = values_beside(masks) or values_beside(masks.parent) or MaskValues()
+    return Listing(_mirrored(images, masks, split), values)
 
 
 LAYOUTS: dict[str, Layout] = {

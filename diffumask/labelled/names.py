@@ -11,17 +11,16 @@ from typing import Any
 
 from diffumask.draw import voc_palette
 from diffumask.errors import InputError
-from diffumask.types import BACKGROUND_ID, IGNORE_ID
+from diffumask.types import BACKGROUND, BACKGROUND_ID, IGNORE, IGNORE_ID, name_key
 
-from .coding import BACKGROUND, N_VALUES, Values, name_key
+from .mapping import N_VALUES, MaskValues
 
 LABELMAP_FILE, CLASSES_FILE, ID2LABEL_FILE = "labelmap.txt", "classes.json", "id2label.json"
 MAX_BYTES = 2**20
-IGNORE = "ignore"
 COMMENT = "#"
 
 
-def values_beside(folder: Path) -> Values | None:
+def values_beside(folder: Path) -> MaskValues | None:
     """Read what the values of masks stand for from the file of names in a folder, if there is one.
 
     Raises InputError for a file of another form.
@@ -38,7 +37,7 @@ def values_beside(folder: Path) -> Values | None:
     return None
 
 
-def named_values(names: Mapping[int, str], named_by: str) -> Values:
+def named_values(names: Mapping[int, str], named_by: str) -> MaskValues:
     """Sort names out by what their values stand for: classes, background and what is ignored.
 
     0 is background unless it is the value of a class; 255 is always ignored. Raises InputError
@@ -55,7 +54,7 @@ def named_values(names: Mapping[int, str], named_by: str) -> Values:
             f"{', '.join(f'{i} {name}' for i, name in sorted(names.items())[:10]) or 'none'}"
         )
     free = {BACKGROUND_ID} - classes.keys() - ignored
-    return Values(classes, frozenset(background | free), frozenset(ignored), named_by)
+    return MaskValues(classes, frozenset(background | free), frozenset(ignored), named_by)
 
 
 def read_class_ids(path: Path) -> dict[str, int]:

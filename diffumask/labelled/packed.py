@@ -10,8 +10,8 @@ from diffumask.errors import InputError
 from diffumask.types import BACKGROUND_ID, IGNORE_ID
 
 from .coco import Coco, CocoImage, parse_coco
-from .coding import Values
-from .found import Found, existing, unknown_split
+from .listing import Listing, existing, unknown_split
+from .mapping import MaskValues
 from .names import ID2LABEL_FILE, named_values, values_beside
 from .pairs import CocoPair, ParquetPair
 from .parquet import list_rows
@@ -22,7 +22,7 @@ ROBOFLOW_FILE, LABEL_STUDIO_FILE = "_annotations.coco.json", "result.json"
 SHARD = re.compile(r"(.+?)-\d{5}(-of-\d{5})?")  # SPLIT-00000, with the number of shards or without
 
 
-def coco(folder: Path, split: str | None) -> Found:
+def coco(folder: Path, split: str | None) -> Listing:
     """List the images of annotations/instances_SPLIT.json, or SPLIT/_annotations.coco.json.
 
     Images lie beside the JSON, in images/, SPLIT/ or images/SPLIT/. Category ids are class ids; if
@@ -46,7 +46,7 @@ def coco(folder: Path, split: str | None) -> Found:
     for one, path in chosen.items():
         places = [path.parent, folder / "images", folder / one, folder / "images" / one, folder]
         pairs += _coco_pairs(parts[one], path, places, values)
-    return Found(pairs, _values(names, values, ", ".join(path.name for path in chosen.values())))
+    return Listing(pairs, _values(names, values, ", ".join(path.name for path in chosen.values())))
 
 
 def coco_files(folder: Path) -> dict[str, Path]:
@@ -59,12 +59,12 @@ def coco_files(folder: Path) -> dict[str, Path]:
     return found or {path.stem: path for path in single if path.is_file()}
 
 
-def coco_beside(images: Path, annotations: Path) -> Found:
+def coco_beside(images: Path, annotations: Path) -> Listing:
     """List the images of one COCO file, which lie in a folder of whatever name."""
     content = read_coco_file(annotations)
     values = _category_values(content.names)
     pairs = _coco_pairs(content, annotations, [images], values)
-    return Found(pairs, _values(content.names, values, annotations.name))
+    return Listing(pairs, _values(content.names, values, annotations.name))
 
 
 def read_coco_file(path: Path) -> Coco:
@@ -84,7 +84,7 @@ def read_coco_file(path: Path) -> Coco:
     return parse_coco(parsed, str(path))
 
 
-def hf(folder: Path, split: str | None) -> Found:
+def hf(folder: Path, split: str | None) -> Listing:
     """List the rows of data/SPLIT-00000.parquet, whose masks id2label.json names the ids of."""
     shards: dict[str, list[Path]] = {}
     for path in parquet_files(folder):
@@ -102,7 +102,7 @@ def hf(folder: Path, split: str | None) -> Found:
     values = values_beside(folder)
     if values is None:
         raise InputError(f"expected {ID2LABEL_FILE} in {folder}, got none; export it again")
-    return Found(pairs, values)
+    return Listing(pairs, values)
 
 
 def parquet_files(folder: Path) -> list[Path]:
@@ -120,7 +120,7 @@ def _category_values(names: Mapping[int, str]) -> dict[int, int]:
     return {category: value for value, category in enumerate(ids, 1)}
 
 
-def _values(names: Mapping[int, str], values: Mapping[int, int], files: str) -> Values:
+def _values(names: Mapping[int, str], values: Mapping[int, int], files: str) -> MaskValues:
     is_same = all(category == value for category, value in values.items())
     named_by = files if is_same else f"{files}, numbered from 1 in the order of their ids"
     return named_values({values[category]: name for category, name in names.items()}, named_by)

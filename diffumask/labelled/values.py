@@ -4,7 +4,7 @@ Sources: the VOC 2012 development kit; labels.py of cityscapesScripts; the ADE20
 benchmark; the README of Oxford-IIIT Pet; the 11 classes of CamVid as SegNet uses them.
 """
 
-from .coding import Values
+from .mapping import MaskValues
 
 VOC_NAMES = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
@@ -38,9 +38,11 @@ CAMVID_NAMES = (
 )
 NONE: frozenset[int] = frozenset()
 
-VOC = Values(dict(enumerate(VOC_NAMES, 1)))
-CITYSCAPES_LABEL_IDS = Values(CITYSCAPES_NAMES, NONE, frozenset(range(34)) - set(CITYSCAPES_NAMES))
-CITYSCAPES_TRAIN_IDS = Values(dict(enumerate(CITYSCAPES_NAMES.values())), NONE)
-ADE20K = Values(None, NONE, frozenset({0}))  # 1..150; 0 is what has no label
-OXFORD_PETS = Values({1: "pet"}, frozenset({2}), frozenset({3}))
-CAMVID = Values(dict(enumerate(CAMVID_NAMES)), NONE, frozenset({len(CAMVID_NAMES)}))
+VOC = MaskValues(dict(enumerate(VOC_NAMES, 1)))
+CITYSCAPES_LABEL_IDS = MaskValues(
+    CITYSCAPES_NAMES, NONE, frozenset(range(34)) - set(CITYSCAPES_NAMES)
+)
+CITYSCAPES_TRAIN_IDS = MaskValues(dict(enumerate(CITYSCAPES_NAMES.values())), NONE)
+ADE20K = MaskValues(None, NONE, frozenset({0}))  # 1..150; 0 is what has no label
+OXFORD_PETS = MaskValues({1: "pet"}, frozenset({2}), frozenset({3}))
+CAMVID = MaskValues(dict(enumerate(CAMVID_NAMES)), NONE, frozenset({len(CAMVID_NAMES)}))

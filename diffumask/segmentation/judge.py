@@ -12,9 +12,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from diffumask.errors import InputError
-from diffumask.labelled.coding import name_key
 from diffumask.models import load_segmenter
-from diffumask.types import Image
+from diffumask.types import Image, name_key
 
 from .output import label_logits
 

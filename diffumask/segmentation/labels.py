@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 from diffumask.errors import InputError
-from diffumask.labelled.coding import BACKGROUND, N_VALUES
-from diffumask.types import BACKGROUND_ID, IGNORE_ID, ClassMap
+from diffumask.labelled.mapping import N_VALUES
+from diffumask.types import BACKGROUND, BACKGROUND_ID, IGNORE_ID, ClassMap
 
 
 @dataclass(frozen=True, slots=True)

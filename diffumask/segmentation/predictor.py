@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from diffumask.errors import InputError
-from diffumask.labelled.coding import Coding
+from diffumask.labelled.mapping import LabelMapping
 from diffumask.types import BACKGROUND_ID, IGNORE_ID, ClassMap, Image
 
 from .judge import Judge, load_judge
@@ -24,25 +24,25 @@ class Predictor:
         return self.table[self.judge(image)]
 
 
-def load_predictor(model: str, coding: Coding, device: str = "auto") -> Predictor:
+def load_predictor(model: str, mapping: LabelMapping, device: str = "auto") -> Predictor:
     """Load a network by its folder or hub id, and match its labels with the classes by name.
 
     A label may list several words, separated by commas. Other labels become background, or 255
     without one. Raises InputError for what cannot be loaded, and where no label is a class.
     """
     judge = load_judge(model, device)
-    other = BACKGROUND_ID if coding.has_background else IGNORE_ID
+    other = BACKGROUND_ID if mapping.has_background else IGNORE_ID
     table = np.full(max(judge.labels) + 1, other, np.uint8)
     known: set[str] = set()
     for label, text in judge.labels.items():
-        found = [name for name in map(coding.classes.find, text.split(",")) if name]
+        found = [name for name in map(mapping.classes.find, text.split(",")) if name]
         if found:
-            table[label] = coding.classes.ids[found[0]]
+            table[label] = mapping.classes.ids[found[0]]
             known.add(found[0])
     if not known:
         labels = ", ".join(list(judge.labels.values())[:10])
         raise InputError(
-            f"expected a network with labels such as {', '.join(list(coding.classes.ids)[:10])}, "
+            f"expected a network with labels such as {', '.join(list(mapping.classes.ids)[:10])}, "
             f"got {model!r} with {labels}; choose its vocabulary"
         )
-    return Predictor(judge, table, tuple(one for one in coding.classes.ids if one not in known))
+    return Predictor(judge, table, tuple(one for one in mapping.classes.ids if one not in known))

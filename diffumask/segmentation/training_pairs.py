@@ -14,9 +14,9 @@ from diffumask.augment.compose import AugmentSettings, augment_item
 from diffumask.dataset.items import whole_records
 from diffumask.dataset.pair import Pair, labels_of
 from diffumask.errors import InputError
-from diffumask.labelled.coding import Wish
 from diffumask.labelled.folder import AUTO, Labelled, open_labelled
 from diffumask.labelled.layouts import NATIVE
+from diffumask.labelled.mapping import ClassSelection
 from diffumask.types import BACKGROUND_ID, IGNORE_ID
 
 from .fit import Pairs
@@ -38,18 +38,20 @@ class Where:
     masks: Path | None = None
 
 
-def open_sources(places: Sequence[Where], wish: Wish, with_dropped: bool = False) -> list[Labelled]:
-    """Open folders whose class ids are those of the first, unless the wish names classes.
+def open_sources(
+    places: Sequence[Where], selection: ClassSelection, with_dropped: bool = False
+) -> list[Labelled]:
+    """Open folders whose class ids are those of the first, unless the selection names classes.
 
     Items that `diffumask filter` dropped are left out. Raises InputError as `open_labelled`, and
     for a folder in which nothing is left.
     """
     opened: list[Labelled] = []
     for place in places:
-        found = open_labelled(place.folder, place.layout, place.split, wish, place.masks)
+        found = open_labelled(place.folder, place.layout, place.split, selection, place.masks)
         opened.append(found if with_dropped else _without_dropped(found))
-        if wish.classes is None and _has_names(found):
-            wish = replace(wish, classes=found.coding.classes)
+        if selection.classes is None and _has_names(found):
+            selection = replace(selection, classes=found.mapping.classes)
     return opened
 
 
@@ -58,8 +60,8 @@ def make_labels(opened: Sequence[Labelled], samples: Sequence[np.ndarray]) -> La
 
     `samples` lists the values that occur, as `InMemory.values` does.
     """
-    has_background = any(one.coding.has_background for one in opened)
-    ids = opened[0].coding.classes.ids
+    has_background = any(one.mapping.has_background for one in opened)
+    ids = opened[0].mapping.classes.ids
     if not _has_names(opened[0]):
         there = {int(value) for values in samples for value in values}
         ids = {name: i for name, i in ids.items() if i in there - {BACKGROUND_ID, IGNORE_ID}}
@@ -72,7 +74,7 @@ def make_labels(opened: Sequence[Labelled], samples: Sequence[np.ndarray]) -> La
 
 
 def _has_names(labelled: Labelled) -> bool:
-    return any(name != str(i) for name, i in labelled.coding.classes.ids.items())
+    return any(name != str(i) for name, i in labelled.mapping.classes.ids.items())
 
 
 def _without_dropped(labelled: Labelled) -> Labelled:
@@ -152,13 +154,13 @@ class AugmentedPairs:
         return Pair(one.image, one.class_map)
 
 
-def wish_of(
+def selection_of(
     opened: Labelled,
     labels: Labels,
     ignored: Collection[int] = (),
     mapped: Mapping[int, int] = MappingProxyType({}),
-) -> Wish:
-    """Return the wish for the classes of a training, with the further names they go by."""
-    classes = replace(opened.coding.classes, ids=dict(labels.ids))
+) -> ClassSelection:
+    """Return the selection for the classes of a training, with the further names they go by."""
+    classes = replace(opened.mapping.classes, ids=dict(labels.ids))
     without_background = BACKGROUND_ID not in labels.class_ids
-    return Wish(classes, (), ignored, without_background, mapped)
+    return ClassSelection(classes, (), ignored, without_background, mapped)

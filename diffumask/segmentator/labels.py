@@ -7,9 +7,9 @@ import numpy as np
 from jaxtyping import UInt8
 
 from diffumask.errors import InputError
-from diffumask.labelled.coding import BACKGROUND, N_VALUES, Coding, name_key
 from diffumask.labelled.folder import Labelled
-from diffumask.types import BACKGROUND_ID, IGNORE_ID, ClassMap
+from diffumask.labelled.mapping import N_VALUES, LabelMapping
+from diffumask.types import BACKGROUND, BACKGROUND_ID, IGNORE_ID, ClassMap, name_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +57,11 @@ def find_labels(labelled: Labelled, indices: Iterable[int], wanted: Sequence[str
     shown = np.zeros(N_VALUES, bool)
     for index in indices:
         shown[np.unique(labelled.class_map(index))] = True
-    coding: Coding = labelled.coding
-    names = {class_id: name for class_id, name in coding.names.items() if shown[class_id]}
+    mapping: LabelMapping = labelled.mapping
+    names = {class_id: name for class_id, name in mapping.names.items() if shown[class_id]}
     for name in wanted:
-        known = coding.classes.find(name)
-        if known is None or not shown[coding.classes.ids[known]]:
+        known = mapping.classes.find(name)
+        if known is None or not shown[mapping.classes.ids[known]]:
             raise InputError(
                 f"expected pixels of every class, got none of {name!r} in the training masks of "
                 f"{labelled.folder}; leave the class out or add masks of it"

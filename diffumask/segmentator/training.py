@@ -126,7 +126,7 @@ def train_segmentator(
     known = at_checkpoints.reports.get(settings.num_steps)
     report = known or validate(at_checkpoints.one, vae, validating)
     facts = replace(facts, training=_training_facts(settings, chosen, validating, report))
-    unseen = tuple(n for n in labelled.coding.names.values() if n not in labels.names)
+    unseen = tuple(n for n in labelled.mapping.names.values() if n not in labels.names)
     return Trained(Segmentator(head.eval(), facts), report, unseen)
 
 
@@ -185,7 +185,7 @@ def validate(one: Segmentator, vae: AutoencoderKL, labelled: Labelled) -> Report
     if not len(labelled):
         return None
     counts = compare_network(labelled, Predictor(one, vae), lambda count: None)
-    return make_report(counts, labelled.coding)
+    return make_report(counts, labelled.mapping)
 
 
 def loss(logits: Float[Tensor, "b label h w"], truth: Int64[Tensor, "b h w"]) -> Float[Tensor, ""]:

@@ -6,16 +6,16 @@ from pathlib import Path
 
 from diffumask.errors import InputError
 
-from .coding import Values
+from .mapping import MaskValues
 from .pairs import LabelledPair
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class Listing:
     """The images with masks that a layout found, and what the values of the masks stand for."""
 
     pairs: Sequence[LabelledPair]
-    values: Values
+    values: MaskValues
 
 
 def unknown_split(folder: Path, split: str, known: Sequence[str]) -> InputError:
