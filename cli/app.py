@@ -2,17 +2,18 @@
 
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from diffumask import __version__
 from diffumask.api.calibrate import calibrate
 from diffumask.api.generate import generate
-from diffumask.api.prompts import prompts
+from diffumask.api.list_prompts import list_prompts
 from diffumask.api.remask import remask
+from diffumask.api.use_case import UseCase
 
-from . import adapt
+from .adapt import as_command as as_command_of
 from .command import as_command
 from .commands.affinity import affinity_train
 from .commands.augment import augment
@@ -28,42 +29,51 @@ from .commands.train import train
 from .commands.upload import upload
 from .commands.verify import verify
 
+COMMANDS: dict[str, UseCase[..., Any, Any]] = {
+    "generate": generate,
+    "prompts": list_prompts,
+    "remask": remask,
+    "calibrate": calibrate,
+}
+OLD_COMMANDS = {
+    "augment": augment,
+    "train": train,
+    "evaluate": evaluate,
+    "show": show,
+    "export": export,
+    "verify": verify,
+    "merge": merge,
+    "upload": upload,
+    "filter": filter_items,
+    "import": import_masks,
+    "affinity train": affinity_train,
+    "lora train": lora_train,
+    "segmentator train": segmentator_train,
+    "segmentator predict": segmentator_predict,
+    "segmentator evaluate": segmentator_evaluate,
+}
+GROUPS = {
+    "affinity": "Train what tells alike pixels from others.",
+    "lora": "Teach a model a domain from images with captions.",
+    "segmentator": "Masks from the VAE decoder's hidden states.",
+}
+
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for use_case in (generate, prompts, remask, calibrate):
-    app.command()(adapt.as_command(use_case))
-
-for command in (
-    augment,
-    train,
-    evaluate,
-    show,
-    export,
-    verify,
-    merge,
-    upload,
-):
-    app.command()(as_command(command))
-
-app.command("filter")(as_command(filter_items))
-app.command("import")(as_command(import_masks))
-
-affinity = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
-affinity.command("train")(as_command(affinity_train))
-app.add_typer(affinity, name="affinity", help="Train what tells alike pixels from others.")
-
-lora = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
-lora.command("train")(as_command(lora_train))
-app.add_typer(lora, name="lora", help="Teach a model a domain from images with captions.")
-
-segmentator = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
-segmentator.command("train")(as_command(segmentator_train))
-segmentator.command("predict")(as_command(segmentator_predict))
-segmentator.command("evaluate")(as_command(segmentator_evaluate))
-app.add_typer(segmentator, name="segmentator", help="Masks from the VAE decoder's hidden states.")
+groups = {"": app}
+for name in GROUPS:
+    groups[name] = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+for name, use_case in COMMANDS.items():
+    group, _, last = name.rpartition(" ")
+    groups[group].command(last)(as_command_of(use_case))
+for name, old in OLD_COMMANDS.items():
+    group, _, last = name.rpartition(" ")
+    groups[group].command(last)(as_command(old))
+for name, help_text in GROUPS.items():
+    app.add_typer(groups[name], name=name, help=help_text)
 
 
 def _show_version(wanted: bool) -> bool:

@@ -1,3 +1,55 @@
-"""Image datasets with pixel masks, made by a text-to-image model from its own cross-attention."""
+"""Image datasets with pixel masks, made by a text-to-image model from its own cross-attention.
+
+    import diffumask
+
+    birds = diffumask.generate(classes=["bird"], n=12, out="birds")
+    birds[0].image, birds[0].mask, birds[0].prompt
+
+Every function stands for a command of the same name and takes its options. What the user can mend
+is an `InputError`; nothing is printed, and notices go to the log "diffumask". Functions are
+imported when they are first asked for.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from .api.calibrate import calibrate as calibrate
+    from .api.dataset import Dataset as Dataset
+    from .api.dataset import open_dataset as open_dataset
+    from .api.generate import generate as generate
+    from .api.list_prompts import list_prompts as list_prompts
+    from .api.remask import remask as remask
+    from .attention.capture import capture as capture
+    from .errors import InputError as InputError
+    from .sampling.observe import observe as observe
+    from .types import Prompt as Prompt
+    from .types import Target as Target
+
+_MODULES = {
+    "Dataset": "api.dataset",
+    "InputError": "errors",
+    "Prompt": "types",
+    "Target": "types",
+    "calibrate": "api.calibrate",
+    "capture": "attention.capture",
+    "generate": "api.generate",
+    "list_prompts": "api.list_prompts",
+    "observe": "sampling.observe",
+    "open_dataset": "api.dataset",
+    "remask": "api.remask",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULES})

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from diffumask.errors import InputError
 from diffumask.files.atomic import write_file
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 CREATOR_KEYS = {".svg": "Creator", ".png": "Software"}  # of a file's own notes, by its suffix
 BLUE, ORANGE, GREY = "#3b6ea8", "#c9793a", "#555555"
-STYLE = {
+STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
     "axes.edgecolor": GREY,
     "axes.grid": True,

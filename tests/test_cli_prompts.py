@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from commands import call, done, refused
 
-from diffumask.api.prompts import prompts
+from diffumask.api.list_prompts import list_prompts
 from diffumask.dataset.items import read_example, read_records
 from diffumask.dataset.store import read_run
 from diffumask.generation.plan import plan
@@ -52,7 +52,7 @@ def test_the_prompts_are_those_of_generate(make, tmp_path, more):
 
 
 def test_seeds_and_order_are_those_of_the_plan():
-    lines = prompts(classes=["bird", "cat"], n=3, format="jsonl", seed=7)
+    lines = list_prompts(classes=["bird", "cat"], n=3, format="jsonl", seed=7)
     shown = [(one["class"], one["index"], one["seed"]) for one in map(json.loads, lines)]
     items = plan(["bird", "cat"], 3, 7)
     assert shown == [(item.class_name, item.index, item.seed) for item in items]

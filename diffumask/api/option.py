@@ -65,7 +65,8 @@ class OptionField:
         if self.is_list and (isinstance(value, str) or not isinstance(value, Sequence)):
             raise InputError(f"expected a list of {KINDS[self.kind]} as {self.name}, got {value!r}")
         listed = "a list of " if self.is_list else ""
-        for item in value if self.is_list else [value]:
+        values: Sequence[Any] = value if self.is_list else [value]
+        for item in values:
             if not isinstance(item, self._fitting) or (
                 isinstance(item, bool) != (self.kind is bool)
             ):

@@ -87,7 +87,8 @@ def _bar(pace: Pace) -> Iterator[Callable[[], None]]:
 
 @contextmanager
 def _in_notebook(pace: Pace) -> Iterator[Callable[[], None]]:
-    from IPython.display import display
+    # There in every notebook, and nowhere else.
+    from IPython.display import display  # pyright: ignore[reportMissingImports]
 
     def line() -> dict[str, str]:
         return {"text/plain": f"{pace.done}/{pace.total} {pace}"}

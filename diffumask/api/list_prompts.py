@@ -55,8 +55,8 @@ class PlannedPrompt:
 
 
 @use_case(PromptsOptions)
-def prompts(options: PromptsOptions) -> Result[list[str]]:
-    """Print the prompts that generate would use.
+def list_prompts(options: PromptsOptions) -> Result[list[str]]:
+    """List the prompts that generate would use.
 
     Returns the lines. Raises InputError for what the user can mend.
     """
