@@ -27,9 +27,9 @@ if TYPE_CHECKING:  # torch takes seconds to import, and a mistyped class should 
     from diffumask.generation.backend import Backend
     from diffumask.generation.pipeline import GenerateSettings
     from diffumask.generation.plan import Item
-    from diffumask.generation.recipe import Recipe
     from diffumask.prompts.source import PromptSource
     from diffumask.prompts.vocabulary import Vocabulary
+    from diffumask.recipe.recipe import Recipe
     from diffumask.types import Prompt
 
 PACKAGES = ("diffumask", "torch", "diffusers", "transformers", "numpy")
@@ -130,8 +130,8 @@ def generate(options: GenerateOptions) -> "Result[Dataset]":
 
 def _open(options: GenerateOptions) -> Request:
     """Open what was asked for; a folder knows the ids that it gave to open classes."""
-    from diffumask.generation.choices import Lora
     from diffumask.generation.plan import plan
+    from diffumask.recipe.lora import Lora
 
     lora = None if options.lora is None else Path(options.lora)
     recipe = options.open_recipe(lora=Lora(lora, options.lora_scale))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from .option import Option, Options, StrPath
 
 if TYPE_CHECKING:  # it loads OpenCV
-    from diffumask.generation.recipe import Recipe
+    from diffumask.recipe.recipe import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +45,9 @@ class MaskOptions(Options):
 
         Raises InputError for what they cannot be, before a model is loaded.
         """
-        from diffumask.generation.choices import Affinity, Refiner, Source, Threshold
-        from diffumask.generation.recipe import Recipe
+        from diffumask.recipe.heat import Affinity, Refiner, Threshold
+        from diffumask.recipe.recipe import Recipe
+        from diffumask.recipe.source import Source
 
         head = None if self.segmentator is None else Path(self.segmentator)
         choices: dict[str, Any] = {

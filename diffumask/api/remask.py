@@ -15,8 +15,8 @@ from .use_case import use_case
 if TYPE_CHECKING:
     from diffumask.api.dataset import Dataset
     from diffumask.dataset.run import Run
-    from diffumask.generation.choices import Loaded
-    from diffumask.generation.recipe import Recipe
+    from diffumask.recipe.choice import Loaded
+    from diffumask.recipe.recipe import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +73,8 @@ def remask(options: RemaskOptions) -> "Result[Dataset]":
 
 def _open(options: RemaskOptions, run: "Run") -> "Recipe":
     """Open the choices, and check them against what the dataset keeps."""
-    from diffumask.generation.choices import NONE, SELF_ATTENTION, Affinity
+    from diffumask.recipe.choice import NONE
+    from diffumask.recipe.heat import SELF_ATTENTION, Affinity
 
     kept = run.setting("affinity") if options.affinity == SELF_ATTENTION else SELF_ATTENTION
     more = {} if kept == SELF_ATTENTION else {"affinity": Affinity(NONE)}
@@ -94,7 +95,7 @@ def _open(options: RemaskOptions, run: "Run") -> "Recipe":
 
 def _loaded(options: RemaskOptions, recipe: "Recipe", run: "Run") -> "Loaded":
     """Load what the masks need of a model: the VAE that a Segmentator reads, or nothing."""
-    from diffumask.generation.choices import Loaded
+    from diffumask.recipe.choice import Loaded
 
     if recipe.source.head is None:
         return Loaded(options.device)

@@ -8,10 +8,10 @@ from typing import Any
 from diffusers import DiffusionPipeline
 
 from diffumask.models import ModelSpec, load
+from diffumask.recipe.choice import Loaded
+from diffumask.recipe.recipe import Recipe
 
-from .choices import Loaded
 from .pipeline import GenerateSettings
-from .recipe import Recipe
 
 
 @dataclass(frozen=True, slots=True)

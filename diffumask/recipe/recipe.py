@@ -10,19 +10,10 @@ from diffumask.errors import InputError
 from diffumask.masks import source_name
 from diffumask.masks.class_map import MaskSettings
 
-from .choices import (
-    ADAPTIVE,
-    AUTO,
-    NONE,
-    SELF_ATTENTION,
-    Affinity,
-    Choice,
-    Loaded,
-    Lora,
-    Refiner,
-    Source,
-    Threshold,
-)
+from .choice import AUTO, NONE, Choice, Loaded
+from .heat import ADAPTIVE, SELF_ATTENTION, Affinity, Refiner, Threshold
+from .lora import Lora
+from .source import Source
 
 if TYPE_CHECKING:  # torch takes seconds to import
     from diffumask.models import ModelSpec
