@@ -1,0 +1,47 @@
+"""The page of all options: `python -m diffumask.cli.options_page > docs/options.md`."""
+
+from typing import Any
+
+from diffumask.api.option import OptionField, option_fields
+from diffumask.api.use_case import UseCase
+
+from .app import COMMANDS
+
+HEAD = """# Options
+
+Every command with its options. In Python each is a function of the same name (`prompts` is
+`list_prompts`, `import` is `import_masks`, the words of the others are joined by `_`) that takes
+the options as arguments, with `_` for `-`. This page is made from the code by
+`python -m diffumask.cli.options_page > docs/options.md`; a test compares them.
+"""
+KINDS = {bool: "", int: "INT", float: "NUMBER", str: "TEXT"}
+
+
+def options_page() -> str:
+    """Return the page as markdown."""
+    return "\n".join([HEAD, *(_section(name, one) for name, one in COMMANDS.items())])
+
+
+def _section(name: str, use_case: UseCase[..., Any, Any]) -> str:
+    rows = [_row(field) for field in option_fields(use_case.options_class)]
+    head = ["| option | in Python | meaning | default |", "| --- | --- | --- | --- |"]
+    return "\n".join([f"## {name}", "", use_case.summary.split("\n\n")[0], "", *head, *rows, ""])
+
+
+def _row(field: OptionField) -> str:
+    kind = KINDS.get(field.kind, "PATH") + ("..." if field.is_list else "")
+    short = f"-{field.option.short}, " if field.option.short else ""
+    name = field.name.upper() if field.option.positional else f"{short}--{field.name} {kind}"
+    default = "required" if field.is_required else field.option.default or _shown(field.default)
+    cells = (f"`{name.strip()}`", f"`{field.field}`", field.option.help, default)
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _shown(default: Any) -> str:
+    if default is False:
+        return "off"
+    return "none" if default == () else f"`{default}`"
+
+
+if __name__ == "__main__":
+    print(options_page())
