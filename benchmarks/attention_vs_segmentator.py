@@ -26,7 +26,8 @@ from oracle import MIN_AREA, load_oracle, predict
 from proof_world import CLASS_IDS, SEEN, UNSEEN, diffumask
 from segmentator_tables import Judged, Setup, figure, report
 
-from diffumask.dataset.items import read_image, read_records
+from diffumask.dataset.decode import read_image
+from diffumask.dataset.listing import read_records
 from diffumask.dataset.maps import read_maps
 from diffumask.labelled.folder import open_labelled
 from diffumask.labelled.mapping import ClassSelection

@@ -28,7 +28,8 @@ import cv2
 import numpy as np
 
 from diffumask.augment.compose import OPERATIONS, AugmentSettings, augment_item
-from diffumask.dataset.items import encode_class_map, encode_image, item_name
+from diffumask.dataset.encode import encode_class_map, encode_image
+from diffumask.dataset.names import item_name
 from diffumask.dataset.reader import Source, open_source
 from diffumask.dataset.store import open_store
 from diffumask.scenes import render_scene

@@ -23,7 +23,7 @@ import cv2
 import numpy as np
 from PIL import Image as PillowImage
 
-from diffumask.dataset.items import encode_class_map
+from diffumask.dataset.encode import encode_class_map
 from diffumask.types import IGNORE_ID, ClassMap
 
 SIZES_HW = ((375, 500), (375, 500), (500, 375))

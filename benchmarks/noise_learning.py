@@ -29,7 +29,8 @@ import numpy as np
 import torch
 from jaxtyping import Float64
 
-from diffumask.dataset.items import item_name, read_records
+from diffumask.dataset.listing import read_records
+from diffumask.dataset.names import item_name
 from diffumask.dataset.store import open_store
 from diffumask.masks.scores import score
 from diffumask.metrics import iou

@@ -19,7 +19,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image as PillowImage
 
-from diffumask.dataset.items import encode_class_map, read_example, read_image, read_records
+from diffumask.dataset.decode import read_example, read_image
+from diffumask.dataset.encode import encode_class_map
+from diffumask.dataset.listing import read_records
 from diffumask.dataset.maps import read_maps
 from diffumask.dataset.pair import Pair
 from diffumask.dataset.record import Record

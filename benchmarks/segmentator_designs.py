@@ -23,7 +23,7 @@ import torch
 from diffusers import AutoencoderKL
 from torch.utils.flop_counter import FlopCounterMode
 
-from diffumask.dataset.items import encode_class_map, encode_image
+from diffumask.dataset.encode import encode_class_map, encode_image
 from diffumask.evaluation.compare import compare_network
 from diffumask.evaluation.report import make_report
 from diffumask.labelled.folder import Labelled, open_labelled

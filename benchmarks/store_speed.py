@@ -22,15 +22,10 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from diffumask.dataset.items import (
-    EncodedItem,
-    encode_item,
-    item_name,
-    item_paths,
-    read_records,
-    to_line,
-)
+from diffumask.dataset.encode import EncodedItem, encode_item, to_line
+from diffumask.dataset.listing import read_records
 from diffumask.dataset.merge import merge, merged_run
+from diffumask.dataset.names import item_name, item_paths
 from diffumask.dataset.store import Store, open_store
 from diffumask.dataset.verify import verify
 from diffumask.seeds import item_seed

@@ -41,7 +41,7 @@ from proof_world import (
     make_pool,
 )
 
-from diffumask.dataset.items import read_records
+from diffumask.dataset.listing import read_records
 
 # Few steps suffice to tell a wrong mask from a right one.
 FILTER = ("--model", MODEL, "--steps", "400", "--learning-rate", str(LEARNING_RATE))

@@ -35,7 +35,7 @@ def run(request: Request) -> Result:
 
     Raises InputError for what the user can mend, before the training where that can be known.
     """
-    from diffumask.dataset.store import read_run
+    from diffumask.dataset.run import read_run
 
     run = read_run(request.data)
     if not run.keeps_maps:
@@ -77,7 +77,8 @@ def read_items(
     folder: Path, class_names: tuple[str, ...]
 ) -> "Iterator[tuple[Image, Mapping[str, GridHeat]]]":
     """Read each item of some classes: its image, and the heat maps of its words by class."""
-    from diffumask.dataset.items import read_image, read_records
+    from diffumask.dataset.decode import read_image
+    from diffumask.dataset.listing import read_records
     from diffumask.dataset.maps import read_maps
 
     for record in read_records(folder):

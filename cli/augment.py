@@ -27,8 +27,9 @@ def run(
     """
     from diffumask.augment.compose import AugmentSettings
     from diffumask.augment.folder import augment, identity, sized
+    from diffumask.dataset.parts import PREVIEW_FILE
     from diffumask.dataset.reader import open_source
-    from diffumask.dataset.store import PREVIEW_FILE, open_store
+    from diffumask.dataset.store import open_store
     from diffumask.generation.pipeline import write_preview
 
     if out.resolve().is_relative_to(folder.resolve()):

@@ -72,8 +72,8 @@ def run(request: Request) -> Result:
     """
     if request.marks_only:
         return _apply_marks(request)
+    from diffumask.dataset.annotate import annotate
     from diffumask.dataset.reader import open_source
-    from diffumask.dataset.store import annotate
     from diffumask.noise.admission import Outcome, admission, counts, warnings
     from diffumask.noise.by_hand import overrule
     from diffumask.noise.gates import stopped
@@ -117,8 +117,8 @@ def _marks(request: Request) -> dict[str, str]:
 
 def _apply_marks(request: Request) -> Result:
     """Give the marked items the verdict of their mark, and leave all other verdicts."""
+    from diffumask.dataset.annotate import annotate
     from diffumask.dataset.record import DROPPED, KEPT, VERDICT
-    from diffumask.dataset.store import annotate
     from diffumask.gallery.marks import ACCEPTED
     from diffumask.noise.by_hand import REASONS
 

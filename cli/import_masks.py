@@ -13,8 +13,9 @@ def run(masks: Path, format_name: str, data: Path, out: Path) -> Result:
     Every mask is checked, and on the first that is wrong no new folder is left. Raises InputError
     for what the user can mend.
     """
+    from diffumask.dataset.parts import PREVIEW_FILE
     from diffumask.dataset.reader import open_source
-    from diffumask.dataset.store import PREVIEW_FILE, open_store
+    from diffumask.dataset.store import open_store
     from diffumask.formats.archive import justified_bytes, open_archive
     from diffumask.formats.corrected import CORRECTED, Originals, correct
     from diffumask.formats.folder import new_folder

@@ -14,9 +14,10 @@ def run(folders: Sequence[Path], out: Path, copy: bool) -> Result:
 
     Raises InputError for folders that do not belong together, and for one that is `out` as well.
     """
-    from diffumask.dataset.items import read_records
+    from diffumask.dataset.listing import read_records
     from diffumask.dataset.merge import merge, merged_run, missing_shards
-    from diffumask.dataset.store import PREVIEW_FILE, open_store
+    from diffumask.dataset.parts import PREVIEW_FILE
+    from diffumask.dataset.store import open_store
     from diffumask.generation.pipeline import write_preview
 
     if out.resolve() in {folder.resolve() for folder in folders}:

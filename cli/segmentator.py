@@ -139,7 +139,7 @@ def predict(
 
     Raises InputError for what the user can mend, before any mask is written.
     """
-    from diffumask.dataset.items import encode_class_map
+    from diffumask.dataset.encode import encode_class_map
     from diffumask.files.atomic import take_over, writing
     from diffumask.files.partial import partial_folder
     from diffumask.labelled.pixels import read_image, size_hw

@@ -46,9 +46,9 @@ def run(request: Request) -> Result:
     """
     import numpy as np
 
-    from diffumask.dataset.items import read_records
     from diffumask.dataset.left_out import left_out
-    from diffumask.dataset.store import read_run
+    from diffumask.dataset.listing import read_records
+    from diffumask.dataset.run import read_run
     from diffumask.gallery.page import refuse_foreign, render, write_page
 
     folder = request.folder.resolve()

@@ -11,7 +11,7 @@ def run(folder: Path, url: str) -> Result:
 
     Raises InputError as `diffumask.dataset.upload.upload` does.
     """
-    from diffumask.dataset.items import read_records
+    from diffumask.dataset.listing import read_records
     from diffumask.dataset.upload import upload
 
     total = len(read_records(folder))

@@ -17,9 +17,13 @@ from torch.utils.data import DataLoader
 from diffumask.augment.compose import AugmentSettings
 from diffumask.augment.dataset import AugmentedDataset
 from diffumask.augment.folder import scene_prompt
-from diffumask.dataset.items import read_example, read_records, to_line
+from diffumask.dataset.annotate import annotate
+from diffumask.dataset.decode import read_example
+from diffumask.dataset.encode import to_line
+from diffumask.dataset.listing import read_records
 from diffumask.dataset.reader import open_source
-from diffumask.dataset.store import annotate, open_store, read_run
+from diffumask.dataset.run import read_run
+from diffumask.dataset.store import open_store
 from diffumask.errors import InputError
 from diffumask.types import Example, Prompt, Target
 

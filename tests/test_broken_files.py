@@ -26,11 +26,13 @@ from diffumask.calibration.file import read_thresholds
 from diffumask.cli.config_file import Option, read_config
 from diffumask.cli.evaluate import read_classes
 from diffumask.cli.show import Request, run
-from diffumask.dataset.items import read_image, read_records
+from diffumask.dataset.annotate import annotate
+from diffumask.dataset.decode import read_image
+from diffumask.dataset.listing import read_records
 from diffumask.dataset.maps import read_maps
 from diffumask.dataset.merge import merged_run, missing_shards
 from diffumask.dataset.reader import open_source
-from diffumask.dataset.store import annotate, read_run
+from diffumask.dataset.run import read_run
 from diffumask.dataset.verify import repair, verify
 from diffumask.errors import InputError
 from diffumask.formats.archive import open_archive

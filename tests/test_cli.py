@@ -10,8 +10,8 @@ from commands import call, refused
 from diffumask.api.mask_options import MaskOptions
 from diffumask.api.model_options import introduce
 from diffumask.api.progress import Pace, progress
-from diffumask.dataset.items import read_records
-from diffumask.dataset.store import read_run
+from diffumask.dataset.listing import read_records
+from diffumask.dataset.run import read_run
 from diffumask.generation import pipeline
 from diffumask.models import MODELS
 from diffumask.sampling.sample import SampleSettings, sample

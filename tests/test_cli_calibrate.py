@@ -9,8 +9,9 @@ from commands import call, done
 from PIL import Image as PillowImage
 
 from diffumask.calibration.file import read_thresholds, write_thresholds
-from diffumask.dataset.items import read_image, read_records
-from diffumask.dataset.store import read_run
+from diffumask.dataset.decode import read_image
+from diffumask.dataset.listing import read_records
+from diffumask.dataset.run import read_run
 from diffumask.sampling.sample import sample_attention
 
 refused = partial(commands.refused, "calibrate")

@@ -11,7 +11,7 @@ from commands import call, done, refused
 from PIL import Image as PillowImage
 from safetensors.torch import load_file, save_file
 
-from diffumask.dataset.store import read_run
+from diffumask.dataset.run import read_run
 
 pytest.importorskip("peft")
 

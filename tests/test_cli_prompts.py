@@ -7,8 +7,9 @@ import pytest
 from commands import call, done, refused
 
 from diffumask.api.list_prompts import list_prompts
-from diffumask.dataset.items import read_example, read_records
-from diffumask.dataset.store import read_run
+from diffumask.dataset.decode import read_example
+from diffumask.dataset.listing import read_records
+from diffumask.dataset.run import read_run
 from diffumask.generation.plan import plan
 
 

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from diffumask.api.generate import GenerateOptions
-from diffumask.dataset.items import read_records
+from diffumask.dataset.listing import read_records
 from diffumask.errors import InputError
 
 WAIT_S = 240.0

@@ -14,8 +14,10 @@ from jaxtyping import Float32
 from PIL import Image as PillowImage
 from torch import nn
 
-from diffumask.dataset.items import read_example, read_records
-from diffumask.dataset.store import open_store, read_run
+from diffumask.dataset.decode import read_example
+from diffumask.dataset.listing import read_records
+from diffumask.dataset.run import read_run
+from diffumask.dataset.store import open_store
 from diffumask.gallery.marks import dataset_fingerprint
 from diffumask.noise import crossval
 from diffumask.segmentation import Labels, Network

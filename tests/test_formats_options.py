@@ -13,7 +13,7 @@ from formats_data import CLASSES, class_maps, dataset, values_of
 from PIL import Image as PillowImage
 
 from diffumask import extra
-from diffumask.dataset.items import read_records
+from diffumask.dataset.listing import read_records
 from diffumask.errors import InputError
 from diffumask.formats.items import select, split_of, stratified_splits
 

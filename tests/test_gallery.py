@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image as PillowImage
 
-from diffumask.dataset.items import read_records
+from diffumask.dataset.listing import read_records
 from diffumask.dataset.maps import maps_path, read_maps
 from diffumask.draw import voc_palette
 from diffumask.errors import InputError

@@ -9,7 +9,7 @@ import pytest
 from commands import done
 from gallery_folders import BIRD, HEIGHT, WIDTH, write_items
 
-from diffumask.dataset.items import read_records
+from diffumask.dataset.listing import read_records
 from diffumask.dataset.maps import read_maps
 from diffumask.gallery.marks import read_marks
 from diffumask.masks.class_map import enlarge

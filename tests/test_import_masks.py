@@ -16,9 +16,10 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from labelled_folders import files, write_mask
 from PIL import Image as PillowImage
 
-from diffumask.dataset.items import read_example, read_records
+from diffumask.dataset.decode import read_example
+from diffumask.dataset.listing import read_records
 from diffumask.dataset.reader import open_source
-from diffumask.dataset.store import read_run
+from diffumask.dataset.run import read_run
 from diffumask.draw import voc_palette
 from diffumask.errors import InputError
 from diffumask.formats.archive import justified_bytes, open_archive

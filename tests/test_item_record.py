@@ -8,10 +8,12 @@ from formats_data import class_maps, dataset
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diffumask.dataset.items import encode_item, parse_line, read_records, to_line
+from diffumask.dataset.annotate import annotate
+from diffumask.dataset.encode import encode_item, to_line
+from diffumask.dataset.listing import parse_line, read_records
 from diffumask.dataset.record import Record
-from diffumask.dataset.run import Run
-from diffumask.dataset.store import annotate, open_store, read_run
+from diffumask.dataset.run import Run, read_run
+from diffumask.dataset.store import open_store
 from diffumask.dataset.verify import repair
 from diffumask.errors import InputError
 from diffumask.files.json_kinds import MAX_DEPTH, is_number, parse

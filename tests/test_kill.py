@@ -12,7 +12,7 @@ from pathlib import Path
 import commands
 import pytest
 
-from diffumask.dataset.items import read_records
+from diffumask.dataset.listing import read_records
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs a fork server")
 

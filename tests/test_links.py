@@ -10,11 +10,15 @@ import pytest
 from commands import contents, refused
 from formats_data import class_maps, dataset
 
-from diffumask.dataset.items import encode_item, item_name, read_records
+from diffumask.dataset.annotate import annotate
+from diffumask.dataset.encode import encode_item
+from diffumask.dataset.listing import read_records
 from diffumask.dataset.merge import merge, merged_run
+from diffumask.dataset.names import item_name
 from diffumask.dataset.parts import FILES, FOLDERS
 from diffumask.dataset.quarantine import set_aside
-from diffumask.dataset.store import annotate, open_store, read_run
+from diffumask.dataset.run import read_run
+from diffumask.dataset.store import open_store
 from diffumask.dataset.verify import repair, verify
 from diffumask.errors import InputError
 from diffumask.files import inside

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from safetensors.numpy import save
 
-from diffumask.dataset.items import make_record
+from diffumask.dataset.encode import make_record
 from diffumask.dataset.maps import encode_maps, maps_path, read_maps
 from diffumask.errors import InputError
 from diffumask.types import Example, Prompt, Sample, Target

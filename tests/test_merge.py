@@ -9,10 +9,13 @@ from commands import call, done, refused
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diffumask.dataset.items import encode_item, item_name, read_records
+from diffumask.dataset.encode import encode_item
+from diffumask.dataset.listing import read_records
 from diffumask.dataset.merge import merge, merged_run, missing_shards
+from diffumask.dataset.names import item_name
+from diffumask.dataset.run import read_run
 from diffumask.dataset.shards import Shard, parse_shard
-from diffumask.dataset.store import open_store, read_run
+from diffumask.dataset.store import open_store
 from diffumask.dataset.verify import verify
 from diffumask.errors import InputError
 from diffumask.types import Example, Prompt, Target

@@ -9,7 +9,8 @@ from diffusers import DiffusionPipeline
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diffumask.dataset.items import read_example, read_records
+from diffumask.dataset.decode import read_example
+from diffumask.dataset.listing import read_records
 from diffumask.dataset.store import open_store
 from diffumask.errors import InputError
 from diffumask.generation import pipeline

@@ -15,7 +15,7 @@ from transformers import (
     Sam2Model,
 )
 
-from diffumask.dataset.store import read_run
+from diffumask.dataset.run import read_run
 from diffumask.errors import InputError
 from diffumask.masks.class_map import MaskSettings, make_class_map
 from diffumask.masks.prompted import MAKERS, find_prompted

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from commands import done, refused
 
-from diffumask.dataset.items import encode_class_map, encode_item
+from diffumask.dataset.encode import encode_class_map, encode_item
 from diffumask.dataset.store import open_store
 from diffumask.dataset.upload import upload
 from diffumask.dataset.verify import repair

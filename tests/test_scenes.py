@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from diffumask.dataset.items import read_example, read_records
+from diffumask.dataset.decode import read_example
+from diffumask.dataset.listing import read_records
 from diffumask.errors import InputError
 from diffumask.scenes import load_catalog, render_scene, sprites
 from diffumask.scenes.__main__ import FIRST_SEED, write_scenes

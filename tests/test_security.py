@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from diffumask.api.default_folder import default_folder
-from diffumask.dataset.items import file_paths, has_maps, item_name, parse_line, read_records
+from diffumask.dataset.listing import has_maps, parse_line, read_records
+from diffumask.dataset.names import file_paths, item_name
 from diffumask.dataset.shards import WHOLE
 from diffumask.dataset.verify import verify
 from diffumask.errors import InputError

@@ -8,8 +8,8 @@ from commands import call, done, refused
 from labelled_folders import files, write_image, write_mask
 from PIL import Image as PillowImage
 
-from diffumask.dataset.items import read_records
-from diffumask.dataset.store import read_run
+from diffumask.dataset.listing import read_records
+from diffumask.dataset.run import read_run
 from diffumask.segmentator import read_facts
 
 SIZE_HW = (16, 24)

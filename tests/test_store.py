@@ -9,9 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image as PillowImage
 
-from diffumask.dataset.items import encode_item, item_name, read_example, read_records
-from diffumask.dataset.record import ITEM_NAME
-from diffumask.dataset.store import annotate, open_store, read_run
+from diffumask.dataset.annotate import annotate
+from diffumask.dataset.decode import read_example
+from diffumask.dataset.encode import encode_item
+from diffumask.dataset.listing import read_records
+from diffumask.dataset.names import ITEM_NAME, item_name
+from diffumask.dataset.run import read_run
+from diffumask.dataset.store import open_store
 from diffumask.draw import voc_palette
 from diffumask.errors import InputError
 from diffumask.files import atomic

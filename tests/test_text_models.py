@@ -10,7 +10,7 @@ import torch
 from commands import call, done, refused
 from transformers import CLIPModel
 
-from diffumask.dataset.store import read_run
+from diffumask.dataset.run import read_run
 from diffumask.errors import InputError
 from diffumask.models import load_language_model, load_text_encoder, load_tokenizer
 from diffumask.models.clip_text import TextEncoder

@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image as PillowImage
 
-from diffumask.dataset.items import encode_class_map, encode_image, read_records
+from diffumask.dataset.encode import encode_class_map, encode_image
+from diffumask.dataset.listing import read_records
 from diffumask.dataset.maps import encode_maps
 from diffumask.dataset.store import open_store
 from diffumask.dataset.verify import repair, verify

@@ -139,8 +139,8 @@ def _measure_kept(options: CalibrateOptions) -> Measured:
     """Compare the kept heat maps of a dataset with the reference."""
     from diffumask.calibration.cases import ATTENTION, gather, kept_cases, kept_combinations
     from diffumask.calibration.references import Known, find_reference
-    from diffumask.dataset.items import read_records
-    from diffumask.dataset.store import read_run
+    from diffumask.dataset.listing import read_records
+    from diffumask.dataset.run import read_run
 
     assert options.data is not None
     folder = Path(options.data)

@@ -18,7 +18,7 @@ RESERVED = {
 
 def default_folder(class_names: Sequence[str], shard: Shard) -> Path:
     """Name a folder after the classes and the shard of a run."""
-    from diffumask.dataset.items import file_stem
+    from diffumask.dataset.names import file_stem
 
     more = f"-and-{len(class_names) - 1}-more" if len(class_names) > 1 else ""
     part = "" if shard == WHOLE else f"-shard-{shard.index}-of-{shard.count}"

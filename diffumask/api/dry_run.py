@@ -88,7 +88,7 @@ def _size(figure: "Figure", count: int) -> str:
 
 def _made(out: Path) -> tuple[int, int]:
     """Return the items of a folder that tell their sizes, and how many bytes these have."""
-    from diffumask.dataset.items import read_records
+    from diffumask.dataset.listing import read_records
 
     told = [record.files for record in read_records(out) if record.files]
     return len(told), sum(one["bytes"] for files in told for one in files.values())

@@ -150,7 +150,7 @@ def _open(options: GenerateOptions) -> Request:
 
 
 def _refuse_items(out: Path) -> None:
-    from diffumask.dataset.items import read_records
+    from diffumask.dataset.listing import read_records
 
     there = len(read_records(out))
     if there:
@@ -161,7 +161,8 @@ def _refuse_items(out: Path) -> None:
 
 
 def _known_ids(out: Path) -> dict[str, int]:
-    from diffumask.dataset.store import RUN_FILE, read_run
+    from diffumask.dataset.parts import RUN_FILE
+    from diffumask.dataset.run import read_run
 
     return dict(read_run(out).classes) if (out / RUN_FILE).is_file() else {}
 
@@ -181,7 +182,8 @@ def _make(
     request: Request, settings: "GenerateSettings", backend: "Backend", described: dict[str, Any]
 ) -> "Result[Dataset]":
     """Make the items that the folder lacks."""
-    from diffumask.dataset.store import PREVIEW_FILE, open_store
+    from diffumask.dataset.parts import PREVIEW_FILE
+    from diffumask.dataset.store import open_store
     from diffumask.generation.pipeline import VAE_DTYPE
 
     from .dataset import open_dataset
@@ -240,7 +242,7 @@ def _notes(request: Request, settings: "GenerateSettings", device: str) -> dict[
 
 
 def _estimate(request: Request, settings: "GenerateSettings") -> "Result[Any]":
-    from diffumask.dataset.items import read_records
+    from diffumask.dataset.listing import read_records
     from diffumask.generation.cost import Work
 
     options, sampling = request.options, settings.sampling

@@ -127,7 +127,7 @@ def _as_text(planned: PlannedPrompt) -> str:
 
 def _as_json(planned: PlannedPrompt) -> str:
     """Write a prompt as generate's metadata does, which takes it back as a prompt file."""
-    from diffumask.dataset.items import prompt_facts
+    from diffumask.dataset.encode import prompt_facts
 
     facts = {"index": planned.item.index, "seed": planned.item.seed}
     return json.dumps(prompt_facts(planned.prompt) | facts, ensure_ascii=False)

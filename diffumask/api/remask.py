@@ -45,8 +45,10 @@ def remask(options: RemaskOptions) -> "Result[Dataset]":
     Returns the new dataset. Raises InputError for a folder that is no dataset or kept no maps, and
     for thresholds of another model or without one of the classes.
     """
-    from diffumask.dataset.items import read_records
-    from diffumask.dataset.store import PREVIEW_FILE, check_settings, open_store, read_run
+    from diffumask.dataset.listing import read_records
+    from diffumask.dataset.parts import PREVIEW_FILE
+    from diffumask.dataset.run import read_run
+    from diffumask.dataset.store import check_settings, open_store
     from diffumask.generation.pipeline import remask as remask_items
     from diffumask.generation.pipeline import write_preview
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any
 
-from diffumask.dataset.items import item_name
+from diffumask.dataset.names import item_name
 from diffumask.dataset.pair import class_ids
 from diffumask.dataset.reader import Source
 from diffumask.dataset.store import Store

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from diffumask.attention.defaults import MERGE
-from diffumask.dataset.items import read_image, whole_records
+from diffumask.dataset.decode import read_image
+from diffumask.dataset.listing import whole_records
 from diffumask.dataset.maps import read_maps
 from diffumask.dataset.run import Run
 from diffumask.errors import InputError

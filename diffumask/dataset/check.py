@@ -13,7 +13,8 @@ from diffumask.files.inside import read_inside
 from diffumask.files.pictures import PNG, opened
 
 from .checksums import FILES, Stamp, is_torn, stamp
-from .record import IMAGE, MAPS, MASK, Record, file_paths
+from .names import IMAGE, MAPS, MASK, file_paths
+from .record import Record
 
 MODES = {IMAGE: ("RGB",), MASK: ("P", "L")}  # of Pillow
 MISSING = "expected a file, got none"

@@ -7,7 +7,8 @@ from typing import Any
 
 from diffumask.files.inside import read_text
 
-from .items import METADATA_FILE, listed_records, names_item, scan_records
+from .listing import listed_records, names_item, scan_records
+from .parts import METADATA_FILE
 
 SHOWN = 5  # names in a line of text
 

@@ -14,7 +14,8 @@ from diffumask.errors import InputError
 from diffumask.files.inside import read_inside
 from diffumask.types import HEAT_LEVELS, GridHeat, Sample
 
-from .record import MAPS, Record, file_paths
+from .names import MAPS, file_paths
+from .record import Record
 
 HEAT, AFFINITY = "heat", "affinity"
 

@@ -7,11 +7,11 @@ from typing import Any
 
 from diffumask.errors import InputError
 
-from .items import read_records
+from .listing import read_records
 from .record import Record
-from .run import SHARD
+from .run import SHARD, read_run
 from .shards import Shard, parse_shard
-from .store import Store, read_run
+from .store import Store
 
 LISTED_AT_ONCE = 1024
 

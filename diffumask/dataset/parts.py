@@ -6,10 +6,12 @@ from pathlib import Path
 from diffumask.errors import InputError
 from diffumask.files.lock import LOCK_FILE
 
-from .items import IMAGES_FOLDER, JOURNAL_FILE, MAPS_FOLDER, MASKS_FOLDER, METADATA_FILE
+from .names import IMAGES_FOLDER, MAPS_FOLDER, MASKS_FOLDER
 from .quarantine import BROKEN_FOLDER
 
 RUN_FILE = "run.json"
+METADATA_FILE = "metadata.jsonl"
+JOURNAL_FILE = ".journal.jsonl"  # the lines of the batch that is being listed
 PREVIEW_FILE = "preview.jpg"
 PARTIAL_FOLDER = ".partial"
 FILTER_FOLDER = "filter"

@@ -13,11 +13,11 @@ from diffumask.errors import InputError
 from diffumask.files.pictures import PNG, opened
 from diffumask.types import BACKGROUND_ID, IGNORE_ID, Prompt
 
-from .items import whole_records
+from .listing import whole_records
+from .names import item_paths
 from .pair import Pair, labels_of
-from .record import Record, item_paths
-from .run import Run
-from .store import read_run
+from .record import Record
+from .run import Run, read_run
 
 CACHE_BYTES = 256 * 2**20
 

@@ -1,6 +1,5 @@
 """An item's line of metadata.jsonl as a type: whatever is in it is of its kind."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,10 +18,8 @@ from diffumask.files.json_kinds import (
 from diffumask.types import BACKGROUND_ID, IGNORE_ID, Prompt, Target
 
 from .checksums import FILES, Stamp
+from .names import named_item
 
-IMAGES_FOLDER, MASKS_FOLDER, MAPS_FOLDER = "images", "masks", "maps"
-IMAGE, MASK, MAPS = "image", "mask", "maps"
-ITEM_NAME = re.compile(r"[A-Z0-9][A-Za-z0-9]*_[0-9]{6,}")
 VERDICT, KEPT, DROPPED = "verdict", "kept", "dropped"  # of `diffumask filter`
 CLASS_IDS = range(BACKGROUND_ID + 1, IGNORE_ID)
 BYTES = range(2**63)
@@ -96,33 +93,6 @@ class Record:
     def is_dropped(self) -> bool:
         """Whether `diffumask filter` found the item unfit; without a verdict it is not."""
         return self.verdict == DROPPED
-
-
-def named_item(tree: Any) -> str | None:
-    """Return the name of the item whose files in the folder a JSON value names; None for none."""
-    file_name = tree.get("file_name") if isinstance(tree, dict) else None
-    stem = file_name.rpartition("/")[2].rpartition(".")[0] if isinstance(file_name, str) else ""
-    if not ITEM_NAME.fullmatch(stem):
-        return None
-    paths = item_paths(stem)
-    return stem if all(tree.get(key, path) == path for key, path in paths.items()) else None
-
-
-def item_paths(name: str) -> dict[str, str]:
-    """Return the two files of an item, relative to the folder, by their keys in the record."""
-    paths = file_paths(name)
-    return {"file_name": paths[IMAGE], "mask_file_name": paths[MASK]}
-
-
-def file_paths(name: str) -> dict[str, str]:
-    """Return where the files of an item are, or would be, relative to the folder, by their kind."""
-    if not ITEM_NAME.fullmatch(name):
-        raise ValueError(f"expected a name made by item_name, got {name!r}")
-    return {
-        IMAGE: f"{IMAGES_FOLDER}/{name}.png",
-        MASK: f"{MASKS_FOLDER}/{name}.png",
-        MAPS: f"{MAPS_FOLDER}/{name}.safetensors",
-    }
 
 
 def _parsed(tree: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,13 +1,27 @@
 """run.json as a type: the settings, classes and runs that made a dataset folder."""
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from diffumask.errors import InputError
-from diffumask.files.json_kinds import is_number, mapping, number, objects, text, whole, wrong
+from diffumask.files.inside import read_inside
+from diffumask.files.json_kinds import (
+    is_number,
+    mapping,
+    number,
+    objects,
+    parse,
+    text,
+    whole,
+    wrong,
+)
 from diffumask.types import BACKGROUND_ID, IGNORE_ID
+
+from .parts import RUN_FILE, check_parts
 
 FORMAT = 1
 KEYS = ("format", "settings", "classes", "runs")
@@ -85,3 +99,52 @@ def _check_settings(settings: Mapping[str, Any]) -> None:
         weights = mapping(settings, WEIGHTS)
         if not all(map(FACTOR.fullmatch, weights)) or not all(map(is_number, weights.values())):
             raise wrong("numbers by factor", settings, WEIGHTS)
+
+
+def read_run(folder: Path) -> Run:
+    """Read run.json. Raises InputError when it is missing or not as this version writes it."""
+    check_parts(folder)
+    path = folder / RUN_FILE
+    try:
+        return Run.from_json(parse(read_inside(folder, RUN_FILE)))
+    except OSError as error:
+        raise InputError(f"expected a dataset with {path}, got {error.strerror}") from error
+    except ValueError as error:  # InputError is one
+        raise InputError(
+            f"expected {path} in format {FORMAT}, got something else ({error}); choose another "
+            "folder"
+        ) from error
+
+
+def new_run(
+    settings: Mapping[str, Any], classes: Mapping[str, int], notes: Sequence[Mapping[str, Any]]
+) -> Run:
+    """Return a run as it will be read back. Raises InputError for what could not be."""
+    tree = {"format": FORMAT, "settings": settings, "classes": classes, "runs": notes}
+    try:
+        return Run.from_json(parse(json.dumps(tree)))
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(f"expected settings and notes that JSON can hold, got: {error}") from error
+
+
+def continued_run(folder: Path, earlier: Run, run: Run) -> Run:
+    """Add a run to those that made the folder so far, if its settings are theirs."""
+    known = earlier.classes
+    classes = {**known, **run.classes}
+    refuse_changes(folder, earlier.settings, run.settings)
+    refuse_changes(folder, known, {name: classes[name] for name in known})
+    runs = [*earlier.runs, *(notes for notes in run.runs if notes not in earlier.runs)]
+    return Run(run.settings, classes, tuple(runs))
+
+
+def refuse_changes(folder: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    """Raise InputError that names the settings in which a run differs from what began a folder."""
+    changed = sorted(key for key in {*old, *new} if old.get(key) != new.get(key))
+    if changed:
+        listed = ", ".join(f"{key} ({old.get(key)!r}, now {new.get(key)!r})" for key in changed)
+        raise InputError(
+            f"expected the settings that {folder} was begun with, got another {listed}; "
+            "repeat the old ones or choose another folder"
+        )

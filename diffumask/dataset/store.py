@@ -26,24 +26,17 @@ from PIL import Image as PillowImage
 from diffumask.errors import InputError
 from diffumask.files.atomic import append, link_or_copy, replace, sync_folder, writing
 from diffumask.files.inside import make_folder, read_inside, remove, rename
-from diffumask.files.json_kinds import parse
 from diffumask.files.lock import LOCK_FILE, locked
 from diffumask.files.partial import is_partial
 from diffumask.types import Example, Image
 
-from .items import (
-    JOURNAL_FILE,
-    METADATA_FILE,
-    EncodedItem,
-    encode_item,
-    present_files,
-    scan_records,
-    to_line,
-)
-from .parts import PARTIAL_FOLDER, PREVIEW_FILE, RUN_FILE, check_parts
+from .encode import EncodedItem, encode_item, to_line
+from .listing import present_files, scan_records
+from .names import IMAGES_FOLDER, MASKS_FOLDER
+from .parts import JOURNAL_FILE, METADATA_FILE, PARTIAL_FOLDER, PREVIEW_FILE, RUN_FILE, check_parts
 from .quarantine import set_aside
-from .record import IMAGES_FOLDER, MASKS_FOLDER, Record
-from .run import FORMAT, Run
+from .record import Record
+from .run import Run, continued_run, new_run, read_run, refuse_changes
 
 PREVIEW_QUALITY = 90
 
@@ -177,44 +170,19 @@ def open_store(
     with locked(folder):
         records, torn = scan_records(folder)
         store = Store(folder, records)
-        run = _new_run(settings, classes, notes)
+        run = new_run(settings, classes, notes)
         if (folder / RUN_FILE).exists():
             earlier = read_run(folder)
-            run = _continued(folder, earlier, run) if store.records else run
-        with _written(store, run, torn, in_order=store._is_in_order()):
+            run = continued_run(folder, earlier, run) if store.records else run
+        with prepared(store, run, torn, in_order=store._is_in_order()):
             length = (folder / METADATA_FILE).stat().st_size
             yield store
             if (folder / METADATA_FILE).stat().st_size != length:
                 store._sort_metadata()
 
 
-def annotate(folder: Path, facts: Mapping[str, Mapping[str, Any]]) -> None:
-    """Set fields in the lines of items, by name, and leave all else as it is.
-
-    Raises InputError for a folder that is no dataset, that another run writes to or that cannot
-    be written; KeyError for an item that is not there.
-    """
-    run = read_run(folder)
-    with locked(folder):
-        records, torn = scan_records(folder)
-        for name, fields in facts.items():
-            records[name] = records[name].changed(fields)
-        with _written(Store(folder, records), run, torn):
-            pass
-
-
-def replace_records(folder: Path, records: Sequence[Record]) -> None:
-    """List these items and no others in a folder that the caller holds by `locked`.
-
-    Raises as `annotate`.
-    """
-    store = Store(folder, {record.name: record for record in records})
-    with _written(store, read_run(folder)):
-        pass
-
-
 @contextmanager
-def _written(
+def prepared(
     store: Store, run: Run, torn: Iterable[str] = (), in_order: bool = False
 ) -> Iterator[None]:
     """Bring a folder that is locked in order: run.json, its lines, nothing torn or partial."""
@@ -229,19 +197,15 @@ def _written(
         shutil.rmtree(store.folder / PARTIAL_FOLDER, ignore_errors=True)
 
 
-def read_run(folder: Path) -> Run:
-    """Read run.json. Raises InputError when it is missing or not as this version writes it."""
-    check_parts(folder)
-    path = folder / RUN_FILE
-    try:
-        return Run.from_json(parse(read_inside(folder, RUN_FILE)))
-    except OSError as error:
-        raise InputError(f"expected a dataset with {path}, got {error.strerror}") from error
-    except ValueError as error:  # InputError is one
-        raise InputError(
-            f"expected {path} in format {FORMAT}, got something else ({error}); choose another "
-            "folder"
-        ) from error
+def check_settings(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Raise InputError where a folder with items was begun with other values of these settings.
+
+    For those that are known before a model is loaded; `open_store` compares all of them.
+    """
+    if (folder / RUN_FILE).is_file() and scan_records(folder)[0]:
+        earlier = read_run(folder).settings
+        new = new_run(settings, {}, []).settings
+        refuse_changes(folder, {name: earlier.get(name) for name in new}, new)
 
 
 def _refuse_foreign(folder: Path) -> None:
@@ -254,49 +218,4 @@ def _refuse_foreign(folder: Path) -> None:
         raise InputError(
             f"expected an empty folder or one of diffumask, got {folder} with {min(found)!r} in "
             "it; choose another folder"
-        )
-
-
-def _new_run(
-    settings: Mapping[str, Any], classes: Mapping[str, int], notes: Sequence[Mapping[str, Any]]
-) -> Run:
-    """Return a run as it will be read back. Raises InputError for what could not be."""
-    told = {"format": FORMAT, "settings": settings, "classes": classes, "runs": notes}
-    try:
-        return Run.from_json(parse(json.dumps(told)))
-    except InputError:
-        raise
-    except ValueError as error:
-        raise InputError(f"expected settings and notes that JSON can hold, got: {error}") from error
-
-
-def _continued(folder: Path, earlier: Run, run: Run) -> Run:
-    """Add a run to those that made the folder so far, if its settings are theirs."""
-    known = earlier.classes
-    classes = {**known, **run.classes}
-    refuse_changes(folder, earlier.settings, run.settings)
-    refuse_changes(folder, known, {name: classes[name] for name in known})
-    runs = [*earlier.runs, *(notes for notes in run.runs if notes not in earlier.runs)]
-    return Run(run.settings, classes, tuple(runs))
-
-
-def check_settings(folder: Path, settings: Mapping[str, Any]) -> None:
-    """Raise InputError where a folder with items was begun with other values of these settings.
-
-    For those that are known before a model is loaded; `open_store` compares all of them.
-    """
-    if (folder / RUN_FILE).is_file() and scan_records(folder)[0]:
-        earlier = read_run(folder).settings
-        new = _new_run(settings, {}, []).settings
-        refuse_changes(folder, {name: earlier.get(name) for name in new}, new)
-
-
-def refuse_changes(folder: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
-    """Raise InputError that names the settings in which a run differs from what began a folder."""
-    changed = sorted(key for key in {*old, *new} if old.get(key) != new.get(key))
-    if changed:
-        listed = ", ".join(f"{key} ({old.get(key)!r}, now {new.get(key)!r})" for key in changed)
-        raise InputError(
-            f"expected the settings that {folder} was begun with, got another {listed}; "
-            "repeat the old ones or choose another folder"
         )

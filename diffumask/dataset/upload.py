@@ -13,10 +13,10 @@ from diffumask.errors import InputError
 from diffumask.files.inside import read_inside
 from diffumask.files.json_kinds import parse
 
-from .items import METADATA_FILE, present_files, read_records
+from .listing import present_files, read_records
+from .parts import METADATA_FILE, PREVIEW_FILE, RUN_FILE
 from .record import Record
-from .run import Run
-from .store import PREVIEW_FILE, RUN_FILE, read_run
+from .run import Run, read_run
 
 AT_ONCE = 256
 MD5 = re.compile("[0-9a-f]{32}")

@@ -17,19 +17,14 @@ from diffumask.files.json_kinds import parse
 from diffumask.files.lock import locked
 from diffumask.types import BACKGROUND_ID, IGNORE_ID
 
+from .annotate import replace_records
 from .check import Checked, Problem, check_files
-from .items import JOURNAL_FILE, METADATA_FILE, parse_line
+from .listing import parse_line
+from .names import IMAGES_FOLDER, ITEM_NAME, MAPS_FOLDER, MASKS_FOLDER, file_paths, item_paths
+from .parts import JOURNAL_FILE, METADATA_FILE
 from .quarantine import set_aside
-from .record import (
-    IMAGES_FOLDER,
-    ITEM_NAME,
-    MAPS_FOLDER,
-    MASKS_FOLDER,
-    Record,
-    file_paths,
-    item_paths,
-)
-from .store import read_run, replace_records
+from .record import Record
+from .run import read_run
 
 CHECKED_AHEAD = 256
 

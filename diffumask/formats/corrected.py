@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from diffumask.dataset.items import has_maps, make_record
+from diffumask.dataset.encode import make_record
+from diffumask.dataset.listing import has_maps
 from diffumask.dataset.maps import maps_path
+from diffumask.dataset.names import item_paths
 from diffumask.dataset.reader import Source
-from diffumask.dataset.record import item_paths
 from diffumask.dataset.store import Store
 from diffumask.errors import InputError
 from diffumask.files.inside import read_inside

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from diffumask import extra
-from diffumask.dataset.items import encode_class_map
+from diffumask.dataset.encode import encode_class_map
 from diffumask.types import BACKGROUND, BACKGROUND_ID
 
 from .items import SPLITS, TRAIN, VAL, Item, Selection

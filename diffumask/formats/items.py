@@ -8,9 +8,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from diffumask.dataset.names import item_paths
 from diffumask.dataset.pair import class_ids
 from diffumask.dataset.reader import Source, open_source
-from diffumask.dataset.record import Record, item_paths
+from diffumask.dataset.record import Record
 from diffumask.errors import InputError
 from diffumask.types import IGNORE_ID, ClassMap, Image, Mask
 

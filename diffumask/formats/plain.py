@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from diffumask.dataset.items import encode_class_map
+from diffumask.dataset.encode import encode_class_map
 from diffumask.errors import InputError
 from diffumask.labelled.layouts import LIST_FILE
 from diffumask.labelled.mapping import N_VALUES

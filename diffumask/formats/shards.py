@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from diffumask import extra
-from diffumask.dataset.items import encode_class_map
+from diffumask.dataset.encode import encode_class_map
 
 from .items import SPLITS, Selection
 from .plain import write_classes

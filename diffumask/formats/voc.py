@@ -10,7 +10,7 @@ from pathlib import Path
 
 from PIL import Image as PillowImage
 
-from diffumask.dataset.items import encode_class_map
+from diffumask.dataset.encode import encode_class_map
 from diffumask.labelled.names import LABELMAP_FILE
 from diffumask.types import Mask
 

@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image as PillowImage
 
-from diffumask.dataset.items import has_maps, read_example
+from diffumask.dataset.decode import read_example
+from diffumask.dataset.listing import has_maps
 from diffumask.dataset.maps import AFFINITY, read_maps
 from diffumask.dataset.record import VERDICT, Record
 from diffumask.draw import shrink, voc_palette

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from diffumask.dataset.items import read_records
-from diffumask.dataset.store import read_run
+from diffumask.dataset.listing import read_records
+from diffumask.dataset.run import read_run
 from diffumask.errors import InputError
 
 FORMAT = 1

@@ -16,7 +16,7 @@ from typing import Any
 
 from diffusers import DiffusionPipeline
 
-from diffumask.dataset.items import EncodedItem
+from diffumask.dataset.encode import EncodedItem
 from diffumask.dataset.store import Store
 from diffumask.errors import InputError
 from diffumask.models import fingerprint

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 from diffusers import DiffusionPipeline
 
-from diffumask.dataset.items import EncodedItem, encode_item, read_example, read_image, read_records
+from diffumask.dataset.decode import read_example, read_image
+from diffumask.dataset.encode import EncodedItem, encode_item
+from diffumask.dataset.listing import read_records
 from diffumask.dataset.maps import encode_maps, read_maps
 from diffumask.dataset.record import Record
 from diffumask.dataset.store import Store

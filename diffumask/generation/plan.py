@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from diffumask.dataset.items import item_name
+from diffumask.dataset.names import item_name
 from diffumask.errors import InputError
 from diffumask.seeds import item_seed
 

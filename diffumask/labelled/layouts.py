@@ -5,9 +5,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from diffumask.dataset.items import METADATA_FILE, whole_records
-from diffumask.dataset.record import item_paths
-from diffumask.dataset.store import RUN_FILE, read_run
+from diffumask.dataset.listing import whole_records
+from diffumask.dataset.names import item_paths
+from diffumask.dataset.parts import METADATA_FILE, RUN_FILE
+from diffumask.dataset.run import read_run
 from diffumask.errors import InputError
 
 from .listing import Listing, existing, unknown_split

@@ -12,7 +12,7 @@ from itertools import islice
 import numpy as np
 from jaxtyping import Float32
 
-from diffumask.dataset.items import encode_class_map
+from diffumask.dataset.encode import encode_class_map
 from diffumask.dataset.pair import Pair
 from diffumask.dataset.reader import Source
 from diffumask.files.atomic import take_over, write_file, writing

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from diffumask.dataset.names import item_paths
 from diffumask.dataset.pair import class_ids
 from diffumask.dataset.reader import Source
-from diffumask.dataset.record import item_paths
 from diffumask.labelled.pixels import read_indices
 
 DIGEST_BYTES = 8

@@ -14,7 +14,7 @@ from typing import get_args
 
 import numpy as np
 
-from diffumask.dataset.items import item_name
+from diffumask.dataset.names import item_name
 from diffumask.dataset.store import open_store
 from diffumask.errors import InputError
 from diffumask.types import Example, Prompt, Target

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from diffumask.dataset.store import refuse_changes
+from diffumask.dataset.run import refuse_changes
 from diffumask.errors import InputError
 from diffumask.files.atomic import write_file, writing
 from diffumask.files.inside import refuse_links

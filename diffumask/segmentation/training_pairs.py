@@ -11,7 +11,7 @@ from types import MappingProxyType
 import numpy as np
 
 from diffumask.augment.compose import AugmentSettings, augment_item
-from diffumask.dataset.items import whole_records
+from diffumask.dataset.listing import whole_records
 from diffumask.dataset.pair import Pair, labels_of
 from diffumask.errors import InputError
 from diffumask.labelled.folder import AUTO, Labelled, open_labelled
