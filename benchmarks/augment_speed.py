@@ -28,9 +28,9 @@ import cv2
 import numpy as np
 
 from diffumask.augment.compose import OPERATIONS, AugmentSettings, augment_item
+from diffumask.dataset.dataset import Dataset
 from diffumask.dataset.encode import encode_class_map, encode_image
 from diffumask.dataset.names import item_name
-from diffumask.dataset.reader import Source, open_source
 from diffumask.dataset.store import open_store
 from diffumask.scenes import render_scene
 from diffumask.types import Example, Prompt, Target
@@ -38,7 +38,7 @@ from diffumask.types import Example, Prompt, Target
 NO_OPERATION = dict.fromkeys(OPERATIONS, 0.0)
 START_DELAY_S = 0.2  # time for all processes to hear of a round
 
-source: Source  # of a worker
+source: Dataset  # of a worker
 
 
 def write_sources(folder: Path, n: int, side_px: int) -> None:
@@ -58,7 +58,7 @@ def open_worker(folder: Path) -> None:
     """Read all sources into memory."""
     global source
     cv2.setNumThreads(1)
-    source = open_source(folder)
+    source = Dataset.open(folder).require_items()
     for position in range(len(source)):
         source.read(position)
 

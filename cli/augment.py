@@ -27,17 +27,17 @@ def run(
     """
     from diffumask.augment.compose import AugmentSettings
     from diffumask.augment.folder import augment, identity, sized
+    from diffumask.dataset.dataset import Dataset
     from diffumask.dataset.parts import PREVIEW_FILE
-    from diffumask.dataset.reader import open_source
+    from diffumask.dataset.preview import write_preview
     from diffumask.dataset.store import open_store
-    from diffumask.generation.pipeline import write_preview
 
     if out.resolve().is_relative_to(folder.resolve()):
         raise InputError(f"expected a new folder outside of {folder}, got {out}; choose another")
     if n is not None and n < 1:
         raise InputError(f"expected n >= 1, got {n}")
     settings = AugmentSettings(**shares, size_hw=read_size(size))
-    source = open_source(folder, with_dropped)
+    source = Dataset.open(folder, with_dropped).require_items()
     settings = sized(settings, source)
     source.check()
 

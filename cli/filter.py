@@ -12,7 +12,7 @@ from .progress import step_progress
 from .result import Result
 
 if TYPE_CHECKING:  # they load torch
-    from diffumask.dataset.reader import Source
+    from diffumask.dataset.dataset import Dataset
     from diffumask.noise.admission import Outcome
     from diffumask.noise.gates import Gates
     from diffumask.noise.items import Item
@@ -73,7 +73,7 @@ def run(request: Request) -> Result:
     if request.marks_only:
         return _apply_marks(request)
     from diffumask.dataset.annotate import annotate
-    from diffumask.dataset.reader import open_source
+    from diffumask.dataset.dataset import Dataset
     from diffumask.noise.admission import Outcome, admission, counts, warnings
     from diffumask.noise.by_hand import overrule
     from diffumask.noise.gates import stopped
@@ -88,7 +88,7 @@ def run(request: Request) -> Result:
         refuse_foreign(request.report)
     settings, gates = CrossValidation(**request.training), _gates(request)
     marks = _marks(request)
-    source = open_source(request.folder, with_dropped=True)
+    source = Dataset.open(request.folder, with_dropped=True).require_items()
     items = read_items(source)
     gated = stopped(items, gates)
     eligible = [item for item in items if item.name not in gated]
@@ -136,7 +136,7 @@ def _apply_marks(request: Request) -> Result:
     )
 
 
-def _trial(source: "Source", eligible: "Sequence[Item]", settings: "CrossValidation") -> "Trial":
+def _trial(source: "Dataset", eligible: "Sequence[Item]", settings: "CrossValidation") -> "Trial":
     from diffumask.noise.folds import assign_folds
     from diffumask.noise.trial import Trial
 
@@ -211,8 +211,8 @@ def _report(request: Request, outcome: "Outcome", trial: "Trial") -> str:
 
 
 def _apply(request: Request, trial: "Trial", rule: "Rule", facts: "Facts") -> str:
+    from diffumask.dataset.preview import write_preview
     from diffumask.dataset.store import open_store
-    from diffumask.generation.pipeline import write_preview
     from diffumask.noise.view import kept_records, link_items, view_settings
 
     assert request.apply is not None

@@ -13,18 +13,18 @@ def run(masks: Path, format_name: str, data: Path, out: Path) -> Result:
     Every mask is checked, and on the first that is wrong no new folder is left. Raises InputError
     for what the user can mend.
     """
+    from diffumask.dataset.dataset import Dataset
     from diffumask.dataset.parts import PREVIEW_FILE
-    from diffumask.dataset.reader import open_source
+    from diffumask.dataset.preview import write_preview
     from diffumask.dataset.store import open_store
     from diffumask.formats.archive import justified_bytes, open_archive
     from diffumask.formats.corrected import CORRECTED, Originals, correct
     from diffumask.formats.folder import new_folder
     from diffumask.formats.registry import reader
-    from diffumask.generation.pipeline import write_preview
 
     read = reader(format_name)
     refuse_inside(out, data)
-    source = open_source(data, with_dropped=True)
+    source = Dataset.open(data, with_dropped=True).require_items()
     source.check()
     originals = Originals(source)
     settings = {**source.run.settings, "masks_from": format_name}

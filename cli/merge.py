@@ -17,8 +17,8 @@ def run(folders: Sequence[Path], out: Path, copy: bool) -> Result:
     from diffumask.dataset.listing import read_records
     from diffumask.dataset.merge import merge, merged_run, missing_shards
     from diffumask.dataset.parts import PREVIEW_FILE
+    from diffumask.dataset.preview import write_preview
     from diffumask.dataset.store import open_store
-    from diffumask.generation.pipeline import write_preview
 
     if out.resolve() in {folder.resolve() for folder in folders}:
         raise InputError(f"expected another folder for the merged dataset, got {out}; choose one")

@@ -1,17 +1,22 @@
 """Pictures for people: class colours, overlays, heat maps and contact sheets."""
 
+import base64
+import io
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import numpy as np
 from jaxtyping import UInt8
+from PIL import Image as PillowImage
 
 from diffumask.types import BACKGROUND_ID, ClassMap, Heat, Image
 
 OVERLAY_OPACITY = 0.5
 HEAT_OPACITY = 0.6
 GUTTER_PX = 4
+THUMBNAIL_QUALITY = 80  # of JPEG and WebP
 PAPER = 255  # grey level of the sheet between its pictures
 
 
@@ -82,6 +87,19 @@ def contact_sheet(
         left = GUTTER_PX + place % columns * pitch_x
         sheet[top : top + height, left : left + width] = strip
     return sheet
+
+
+def evenly(n_items: int, n_picked: int) -> list[int]:
+    """Pick positions from 0 to n_items - 1, evenly and in order; all where they are too few."""
+    return np.linspace(0, n_items - 1, min(n_picked, n_items)).round().astype(int).tolist()
+
+
+def data_uri(picture: PillowImage.Image, format_name: str, **options: Any) -> str:
+    """Encode a picture as a data URI for a page; `options` are those of Pillow's writer."""
+    encoded = io.BytesIO()
+    picture.save(encoded, format_name, **options)
+    content = base64.b64encode(encoded.getvalue()).decode()
+    return f"data:image/{format_name.lower()};base64,{content}"
 
 
 def _blend(below: Image, above: Image, opacity: float) -> Image:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import torch
 
+from diffumask.dataset.preview import write_preview
 from diffumask.dataset.store import open_store
-from diffumask.generation.pipeline import GenerateSettings, generate, write_preview
+from diffumask.generation.pipeline import GenerateSettings, generate
 from diffumask.generation.plan import Item, plan
 from diffumask.masks.class_map import MaskSettings
 from diffumask.models import load, resolve

@@ -18,10 +18,10 @@ from diffumask.augment.compose import AugmentSettings
 from diffumask.augment.dataset import AugmentedDataset
 from diffumask.augment.folder import scene_prompt
 from diffumask.dataset.annotate import annotate
+from diffumask.dataset.dataset import Dataset
 from diffumask.dataset.decode import read_example
 from diffumask.dataset.encode import to_line
 from diffumask.dataset.listing import read_records
-from diffumask.dataset.reader import open_source
 from diffumask.dataset.run import read_run
 from diffumask.dataset.store import open_store
 from diffumask.errors import InputError
@@ -222,7 +222,7 @@ def test_a_scene_names_the_classes_it_shows() -> None:
 
 
 def test_sources_read_the_same_in_other_processes(data: Path) -> None:
-    source = open_source(data)
+    source = Dataset.open(data).require_items()
     other = pickle.loads(pickle.dumps(source))
     assert len(other) == 3
     assert (other.read(2).image == source.read(2).image).all()
@@ -232,7 +232,7 @@ def test_sources_read_the_same_in_other_processes(data: Path) -> None:
 
 def test_epoch_0_is_what_the_command_writes(data: Path, tmp_path: Path) -> None:
     done(data, "-o", tmp_path / "out", "--n", 4, "--seed", 7)
-    augmented = AugmentedDataset(data, seed=7, length=4)
+    augmented = AugmentedDataset(Dataset.open(data), seed=7, length=4)
     items = [augmented[index] for index in range(4)]
     records = read_records(tmp_path / "out")
     for (image, class_map), record in zip(items, records, strict=True):
@@ -244,7 +244,7 @@ def test_epoch_0_is_what_the_command_writes(data: Path, tmp_path: Path) -> None:
 
 
 def test_workers_make_the_same_items_in_every_epoch(data: Path) -> None:
-    augmented = AugmentedDataset(data, AugmentSettings(size_hw=(16, 20)), length=6)
+    augmented = AugmentedDataset(Dataset.open(data), AugmentSettings(size_hw=(16, 20)), length=6)
     loader = DataLoader(augmented, batch_size=4, num_workers=1, persistent_workers=True)
     drawn = []
     for epoch in range(2):
@@ -257,7 +257,7 @@ def test_workers_make_the_same_items_in_every_epoch(data: Path) -> None:
     with pytest.raises(IndexError):
         augmented[6]
     with pytest.raises(InputError, match="length of 1 or more"):
-        AugmentedDataset(data, length=0)
+        AugmentedDataset(Dataset.open(data), length=0)
 
 
 def test_the_record_is_plain_json(data: Path, tmp_path: Path) -> None:

@@ -27,11 +27,11 @@ from diffumask.cli.config_file import Option, read_config
 from diffumask.cli.evaluate import read_classes
 from diffumask.cli.show import Request, run
 from diffumask.dataset.annotate import annotate
+from diffumask.dataset.dataset import Dataset
 from diffumask.dataset.decode import read_image
 from diffumask.dataset.listing import read_records
 from diffumask.dataset.maps import read_maps
 from diffumask.dataset.merge import merged_run, missing_shards
-from diffumask.dataset.reader import open_source
 from diffumask.dataset.run import read_run
 from diffumask.dataset.verify import repair, verify
 from diffumask.errors import InputError
@@ -92,10 +92,10 @@ def read_dataset(folder: Path) -> None:
     records = read_records(folder)
     source = None
     with suppress(InputError):
-        source = open_source(folder, with_dropped=True)
+        source = Dataset.open(folder, with_dropped=True).require_items()
         source.check()
     with suppress(InputError):
-        read_items(source or open_source(folder))
+        read_items(source or Dataset.open(folder).require_items())
     verdicts = {one.name: {"verdict": "kept"} for one in records}
     steps: list[Callable[[], object]] = [
         lambda: verify(folder),
@@ -114,7 +114,7 @@ def read_dataset(folder: Path) -> None:
 
 def corrected(name: str, file: str) -> Callable[[Path], object]:
     def read(folder: Path) -> object:
-        originals = Originals(open_source(folder, with_dropped=True))
+        originals = Originals(Dataset.open(folder, with_dropped=True).require_items())
         with open_archive(folder / file) as archive:
             return list(reader(name)(archive, originals))
 

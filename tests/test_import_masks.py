@@ -16,9 +16,9 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from labelled_folders import files, write_mask
 from PIL import Image as PillowImage
 
+from diffumask.dataset.dataset import Dataset
 from diffumask.dataset.decode import read_example
 from diffumask.dataset.listing import read_records
-from diffumask.dataset.reader import open_source
 from diffumask.dataset.run import read_run
 from diffumask.draw import voc_palette
 from diffumask.errors import InputError
@@ -44,7 +44,7 @@ FEW = settings(max_examples=10, deadline=None, suppress_health_check=FIXTURES)
 def read(name, path, data):
     """What an importer yields, by item."""
     with open_archive(path) as archive:
-        originals = Originals(open_source(data, with_dropped=True))
+        originals = Originals(Dataset.open(data, with_dropped=True).require_items())
         found = list(READERS[name](archive, originals))
     assert len(found) == len(dict(found))
     return dict(found)

@@ -8,7 +8,7 @@ from commands import done, refused
 from formats_data import class_maps, dataset
 from labelled_folders import write_mask
 
-from diffumask.dataset.reader import open_source
+from diffumask.dataset.dataset import Dataset
 from diffumask.errors import InputError
 from diffumask.formats.archive import open_archive
 from diffumask.formats.brush import encode_mask
@@ -29,7 +29,7 @@ def data(tmp_path):
 def read(name, path, data):
     """What an importer yields, by item, and what it left out and kept."""
     with open_archive(path) as archive:
-        originals = Originals(open_source(data, with_dropped=True))
+        originals = Originals(Dataset.open(data, with_dropped=True).require_items())
         return dict(READERS[name](archive, originals)), originals
 
 

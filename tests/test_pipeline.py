@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from diffumask.dataset.decode import read_example
 from diffumask.dataset.listing import read_records
+from diffumask.dataset.preview import write_preview
 from diffumask.dataset.store import open_store
 from diffumask.errors import InputError
 from diffumask.generation import pipeline
@@ -19,7 +20,6 @@ from diffumask.generation.pipeline import (
     annotate,
     generate,
     remask,
-    write_preview,
 )
 from diffumask.generation.plan import plan
 from diffumask.masks.class_map import MaskSettings

@@ -208,7 +208,7 @@ def _make_missing(
     request: Request, settings: "GenerateSettings", backend: "Backend", store: "Store"
 ) -> tuple[int, bool]:
     """Return how many items there are now, and whether Ctrl-C stopped it."""
-    from diffumask.generation.pipeline import write_preview
+    from diffumask.dataset.preview import write_preview
 
     def items() -> "Iterator[Item]":
         return request.items(settings.batch_size)

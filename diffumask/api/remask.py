@@ -47,10 +47,10 @@ def remask(options: RemaskOptions) -> "Result[Dataset]":
     """
     from diffumask.dataset.listing import read_records
     from diffumask.dataset.parts import PREVIEW_FILE
+    from diffumask.dataset.preview import write_preview
     from diffumask.dataset.run import read_run
     from diffumask.dataset.store import check_settings, open_store
     from diffumask.generation.pipeline import remask as remask_items
-    from diffumask.generation.pipeline import write_preview
 
     from .dataset import open_dataset
 

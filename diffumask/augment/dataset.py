@@ -1,40 +1,38 @@
 """Augmentation while a network trains: a torch `Dataset` on a dataset folder."""
 
-from pathlib import Path
-
 import cv2
 import torch
 from jaxtyping import Float32, Int64
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset as TorchDataset
 
-from diffumask.dataset.reader import open_source
+from diffumask.dataset.dataset import Dataset
 from diffumask.errors import InputError
 
 from .compose import AugmentSettings, augment_item
 from .folder import sized
 
 
-class AugmentedDataset(Dataset[tuple[Tensor, Tensor]]):
-    """Augmented items of a folder as an image in [0, 1] and its class map.
+class AugmentedDataset(TorchDataset[tuple[Tensor, Tensor]]):
+    """Augmented items of a dataset as an image in [0, 1] and its class map.
 
     Item `index` depends on seed, epoch and index only, whatever worker makes it, and is in epoch 0
     the one that `diffumask augment` writes. Call `set_epoch` before each epoch; it also
     reaches the workers of a DataLoader, persistent ones too. OpenCV has one thread in this process
     from here on: the workers are what runs side by side. Raises InputError as
-    `diffumask.dataset.reader.open_source`, and for a bad item once it is read.
+    `Dataset.require_items`, and for a bad item once it is read.
     """
 
     def __init__(
         self,
-        folder: Path | str,
+        dataset: Dataset,
         settings: AugmentSettings | None = None,
         seed: int = 0,
         length: int | None = None,
     ) -> None:
         # A worker that is forked beside OpenCV's threads can wait for them forever.
         cv2.setNumThreads(1)
-        self.source = open_source(Path(folder))
+        self.source = dataset.require_items()
         self.settings = sized(settings or AugmentSettings(), self.source)
         self.seed = seed
         self.length = len(self.source) if length is None else length

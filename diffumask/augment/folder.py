@@ -8,9 +8,9 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any
 
+from diffumask.dataset.dataset import Dataset
 from diffumask.dataset.names import item_name
 from diffumask.dataset.pair import class_ids
-from diffumask.dataset.reader import Source
 from diffumask.dataset.store import Store
 from diffumask.types import BACKGROUND_ID, IGNORE_ID, ClassMap, Example, Prompt
 
@@ -21,7 +21,7 @@ ITEMS_OF = "augmented"
 JOINT = " | "
 
 
-def identity(source: Source, settings: AugmentSettings, seed: int) -> dict[str, Any]:
+def identity(source: Dataset, settings: AugmentSettings, seed: int) -> dict[str, Any]:
     """Return the settings of run.json: those of the source and all that items depend on."""
     own = {
         **settings.shares(),
@@ -34,13 +34,13 @@ def identity(source: Source, settings: AugmentSettings, seed: int) -> dict[str, 
     return {**source.run.settings, "keep_maps": False, **named}
 
 
-def sized(settings: AugmentSettings, source: Source) -> AugmentSettings:
+def sized(settings: AugmentSettings, source: Dataset) -> AugmentSettings:
     """Fill in the size of the first item where none is asked for."""
     return replace(settings, size_hw=settings.size_hw or source.size_hw)
 
 
 def augment(
-    source: Source, store: Store, n: int, settings: AugmentSettings, seed: int
+    source: Dataset, store: Store, n: int, settings: AugmentSettings, seed: int
 ) -> Iterator[Example]:
     """Make and write those of `n` items that the folder lacks, and yield each once it is written.
 
@@ -60,7 +60,7 @@ def augment(
             ahead.extend(map(submit, islice(missing, 1)))
             example = Example(
                 scene_prompt(
-                    [source.prompt(position) for position in augmented.sources],
+                    [source.records[position].prompt for position in augmented.sources],
                     augmented.pair.class_map,
                 ),
                 augmented.seed,
@@ -93,7 +93,7 @@ def scene_prompt(prompts: Sequence[Prompt], class_map: ClassMap) -> Prompt:
     )
 
 
-def _facts(index: int, augmented: Augmented, source: Source) -> dict[str, Any]:
+def _facts(index: int, augmented: Augmented, source: Dataset) -> dict[str, Any]:
     class_map = augmented.pair.class_map
     foreground = (class_map != BACKGROUND_ID) & (class_map != IGNORE_ID)
     return {

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from diffumask.dataset.dataset import Dataset
 from diffumask.dataset.encode import make_record
 from diffumask.dataset.listing import has_maps
 from diffumask.dataset.maps import maps_path
 from diffumask.dataset.names import item_paths
-from diffumask.dataset.reader import Source
 from diffumask.dataset.store import Store
 from diffumask.errors import InputError
 from diffumask.files.inside import read_inside
@@ -54,7 +54,7 @@ class Originals:
     mask and are all background now.
     """
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Dataset) -> None:
         self.source = source
         self.left_out: Counter[str] = Counter()
         self.kept: list[str] = []

@@ -8,9 +8,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from diffumask.dataset.dataset import Dataset
 from diffumask.dataset.names import item_paths
 from diffumask.dataset.pair import class_ids
-from diffumask.dataset.reader import Source, open_source
 from diffumask.dataset.record import Record
 from diffumask.errors import InputError
 from diffumask.types import IGNORE_ID, ClassMap, Image, Mask
@@ -41,7 +41,7 @@ class Selection:
     `advance` is called with 1 after each item that was taken.
     """
 
-    source: Source
+    source: Dataset
     positions: Mapping[str, tuple[int, ...]]
     new_ids: Mapping[int, int] = field(default_factory=dict)
     advance: Callable[[int], None] = lambda count: None
@@ -107,7 +107,7 @@ def select(
         raise InputError(f"expected a split in [0, 1], the share of train, got {train_share}")
     if not 0 <= seed < SEEDS:
         raise InputError(f"expected a split seed in 0..{SEEDS - 1}, got {seed}")
-    source = open_source(folder, with_dropped)
+    source = Dataset.open(folder, with_dropped).require_items()
     names = [record.name for record in source.records]
     splits = [split_of(name, train_share, seed) for name in names]
     if stratified and train_share not in (0, 1):

@@ -1,7 +1,6 @@
 """An item of a dataset as the page holds it: thumbnail, mask, heat maps, scores and facts."""
 
 import base64
-import io
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +13,11 @@ from diffumask.dataset.decode import read_example
 from diffumask.dataset.listing import has_maps
 from diffumask.dataset.maps import AFFINITY, read_maps
 from diffumask.dataset.record import VERDICT, Record
-from diffumask.draw import shrink, voc_palette
+from diffumask.draw import THUMBNAIL_QUALITY, data_uri, shrink, voc_palette
 from diffumask.errors import InputError
 from diffumask.types import BACKGROUND_ID, HEAT_LEVELS, ClassMap, GridHeat, Image
 
 QUALITY, FOREGROUND = "quality", "foreground"
-WEBP_QUALITY = 80
 # Fields of a record that have a place of their own on the page.
 PLACED = {
     *("file_name", "mask_file_name", "prompt", "class", "class_id", "targets", "scores"),
@@ -55,9 +53,7 @@ def read_item(folder: Path, record: Record, thumbnail_px: int, threshold_on: str
 
 def encode_thumbnail(image: Image) -> str:
     """Encode a picture as a data URI, in WebP with losses."""
-    encoded = io.BytesIO()
-    PillowImage.fromarray(image).save(encoded, "WEBP", quality=WEBP_QUALITY)
-    return _data_uri("image/webp", encoded.getvalue())
+    return data_uri(PillowImage.fromarray(image), "WEBP", quality=THUMBNAIL_QUALITY)
 
 
 def encode_mask(class_map: ClassMap) -> str:
@@ -69,9 +65,7 @@ def encode_mask(class_map: ClassMap) -> str:
     picture = PillowImage.fromarray(places.reshape(class_map.shape).astype(np.uint8))
     picture.putpalette(voc_palette()[ids].tobytes())
     opacity = np.where(ids == BACKGROUND_ID, 0, 255).astype(np.uint8)
-    encoded = io.BytesIO()
-    picture.save(encoded, "PNG", transparency=opacity.tobytes())
-    return _data_uri("image/png", encoded.getvalue())
+    return data_uri(picture, "PNG", transparency=opacity.tobytes())
 
 
 def _nearest(class_map: ClassMap, width: int, height: int) -> UInt8[np.ndarray, "small_h small_w"]:
@@ -121,7 +115,3 @@ def _facts(record: Record) -> list[tuple[str, str]]:
         for key, value in record.fields.items()
         if key not in PLACED and value not in (None, "", []) and not isinstance(value, dict)
     ]
-
-
-def _data_uri(media_type: str, content: bytes) -> str:
-    return f"data:{media_type};base64,{base64.b64encode(content).decode()}"

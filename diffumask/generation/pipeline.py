@@ -7,16 +7,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from diffusers import DiffusionPipeline
 
-from diffumask.dataset.decode import read_example, read_image
+from diffumask.dataset.decode import read_image
 from diffumask.dataset.encode import EncodedItem, encode_item
 from diffumask.dataset.listing import read_records
 from diffumask.dataset.maps import encode_maps, read_maps
 from diffumask.dataset.record import Record
 from diffumask.dataset.store import Store
-from diffumask.draw import contact_sheet, overlay, shrink
 from diffumask.errors import InputError
 from diffumask.masks.class_map import MaskSettings, make_class_map
 from diffumask.masks.sources import watching
@@ -25,9 +23,6 @@ from diffumask.types import Example, Prompt, Sample
 
 from .plan import Item
 
-PREVIEW_ITEMS = 24
-PREVIEW_COLUMNS = 4
-PREVIEW_SIDE_PX = 256
 VAE_DTYPE = "vae_dtype"  # of an image that overflowed in the dtype of the run
 SAMPLING_FACTS = ("index", "model", "num_inference_steps", "guidance_scale")
 
@@ -106,20 +101,6 @@ def annotate(one: Sample, settings: MaskSettings) -> tuple[Example, dict[str, An
     example = Example(one.prompt, one.seed, one.image, masked.class_map, masked.scores)
     thresholds = [round(threshold, 4) for threshold in masked.thresholds]
     return example, {"thresholds": thresholds, "foreground": round(masked.foreground, 6)}
-
-
-def write_preview(store: Store) -> None:
-    """Draw pairs of image and overlay, evenly picked from the folder, as its contact sheet."""
-    names = sorted(store.records)
-    if not names:
-        return
-    picks = np.unique(np.linspace(0, len(names) - 1, PREVIEW_ITEMS).round().astype(int))
-    examples = (read_example(store.folder, store.records[names[pick]]) for pick in picks)
-    pairs = [
-        [shrink(picture, PREVIEW_SIDE_PX) for picture in (e.image, overlay(e.image, e.class_map))]
-        for e in examples
-    ]
-    store.write_preview(contact_sheet(pairs, PREVIEW_COLUMNS))
 
 
 def _write(

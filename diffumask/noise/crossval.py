@@ -12,9 +12,9 @@ from itertools import islice
 import numpy as np
 from jaxtyping import Float32
 
+from diffumask.dataset.dataset import Dataset
 from diffumask.dataset.encode import encode_class_map
 from diffumask.dataset.pair import Pair
-from diffumask.dataset.reader import Source
 from diffumask.files.atomic import take_over, write_file, writing
 from diffumask.files.inside import refuse_links
 from diffumask.files.lock import locked
@@ -71,7 +71,7 @@ def cross_validate(
 class Subset:
     """Some items of a source, by position."""
 
-    def __init__(self, source: Source, positions: Sequence[int]) -> None:
+    def __init__(self, source: Dataset, positions: Sequence[int]) -> None:
         self.source = source
         self.positions = positions
 

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from diffumask.dataset.names import item_paths
+from diffumask.dataset.dataset import Dataset
+from diffumask.dataset.decode import read_class_map
+from diffumask.dataset.names import MASK, file_paths
 from diffumask.dataset.pair import class_ids
-from diffumask.dataset.reader import Source
-from diffumask.labelled.pixels import read_indices
+from diffumask.files.inside import read_inside
 
 DIGEST_BYTES = 8
 
@@ -37,7 +38,7 @@ class Item:
         return not any(self.areas.values())
 
 
-def read_items(source: Source) -> list[Item]:
+def read_items(source: Dataset) -> list[Item]:
     """Read the masks of all items; their images are not read.
 
     Raises InputError for a bad mask.
@@ -57,16 +58,16 @@ def names_digest(names: Sequence[str]) -> str:
     return digest(sorted(names))
 
 
-def _item(source: Source, position: int, names: Mapping[int, str]) -> Item:
+def _item(source: Dataset, position: int, names: Mapping[int, str]) -> Item:
     record = source.records[position]
-    path = source.folder / item_paths(record.name)["mask_file_name"]
-    mask = read_indices(path)
+    mask = read_class_map(source.folder, record)
     found = {target.class_id for target in record.prompt.targets} | set(class_ids(mask))
-    # A label without a name is refused by `Source.check`, which comes before any training.
+    # A label without a name is refused by `Dataset.check`, which comes before any training.
     areas = {
         names[class_id]: float(np.mean(mask == class_id))
         for class_id in sorted(found)
         if class_id in names
     }
-    file_digest = hashlib.blake2b(path.read_bytes(), digest_size=DIGEST_BYTES).hexdigest()
+    content = read_inside(source.folder, file_paths(record.name)[MASK])
+    file_digest = hashlib.blake2b(content, digest_size=DIGEST_BYTES).hexdigest()
     return Item(record.name, record.class_name, areas, record.scores, file_digest)

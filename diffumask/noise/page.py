@@ -1,6 +1,5 @@
 """Reports to look at, worst items first: image, mask, prediction, quality, verdict and reason."""
 
-import base64
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,8 +10,8 @@ from jinja2 import Environment, StrictUndefined
 from PIL import Image as PillowImage
 from PIL import ImageDraw, PngImagePlugin
 
-from diffumask.dataset.reader import Source
-from diffumask.draw import overlay, shrink
+from diffumask.dataset.dataset import Dataset
+from diffumask.draw import THUMBNAIL_QUALITY, data_uri, overlay, shrink
 from diffumask.errors import InputError
 from diffumask.files.atomic import write_file
 from diffumask.labelled.pixels import read_indices
@@ -24,7 +23,6 @@ from .verdicts import Verdict
 SIDE_PX = 160
 PNG_COLUMNS = 2
 CAPTION_PX = 18
-THUMBNAIL_QUALITY = 80
 MARK = "made by diffumask filter"
 SUFFIXES = (".html", ".png")
 
@@ -59,7 +57,7 @@ def refuse_foreign(path: Path) -> None:
 
 
 def write_report(
-    path: Path, outcome: Outcome, source: Source, predictions: Path, max_items: int
+    path: Path, outcome: Outcome, source: Dataset, predictions: Path, max_items: int
 ) -> None:
     """Write the report, as HTML without any other file or as PNG, in place of an earlier one.
 
@@ -73,7 +71,7 @@ def write_report(
     write_file(path, content)
 
 
-def _parts(outcome: Outcome, source: Source, predictions: Path, max_items: int) -> list[Part]:
+def _parts(outcome: Outcome, source: Dataset, predictions: Path, max_items: int) -> list[Part]:
     positions = {record.name: i for i, record in enumerate(source.records)}
     items = {item.name: item for item in outcome.items}
     ranked = sorted(items, key=lambda name: (outcome.verdicts[name].quality or 0.0, name))
@@ -101,15 +99,13 @@ def _parts(outcome: Outcome, source: Source, predictions: Path, max_items: int) 
 def _html(title: str, parts: Sequence[Part], summary: str) -> bytes:
     text = files("diffumask.noise").joinpath("page.html").read_text("utf-8")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    environment.filters["data_uri"] = _data_uri
+    environment.filters["data_uri"] = _as_jpeg
     page = environment.from_string(text)
     return page.render(mark=MARK, title=title, parts=parts, summary=summary).encode()
 
 
-def _data_uri(picture: Image) -> str:
-    encoded = io.BytesIO()
-    PillowImage.fromarray(picture).save(encoded, "JPEG", quality=THUMBNAIL_QUALITY)
-    return "data:image/jpeg;base64," + base64.b64encode(encoded.getvalue()).decode()
+def _as_jpeg(picture: Image) -> str:
+    return data_uri(PillowImage.fromarray(picture), "JPEG", quality=THUMBNAIL_QUALITY)
 
 
 def _png(title: str, parts: Sequence[Part], summary: str) -> bytes:

@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from diffumask.dataset.dataset import Dataset
 from diffumask.dataset.parts import FILTER_FOLDER
-from diffumask.dataset.reader import Source
 from diffumask.errors import InputError
 from diffumask.files.inside import refuse_links
 
@@ -40,7 +40,7 @@ class CrossValidation:
 class Trial:
     """A cross-validation of some items of a dataset, each in its fold; `folder` is its own."""
 
-    source: Source
+    source: Dataset
     items: Sequence[Item]
     folds: Mapping[str, int]
     settings: CrossValidation

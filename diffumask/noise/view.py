@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from diffumask.dataset.reader import Source
+from diffumask.dataset.dataset import Dataset
 from diffumask.dataset.record import Record
 from diffumask.dataset.store import Store
 
@@ -14,21 +14,21 @@ BATCH_ITEMS = 256
 Facts = Mapping[str, Mapping[str, Any]]
 
 
-def kept_records(source: Source, facts: Facts) -> dict[str, Record]:
+def kept_records(source: Dataset, facts: Facts) -> dict[str, Record]:
     """Return the records that stay, by name, with the fields that the filter gives them."""
     filtered = [record.changed(facts[record.name]) for record in source.records]
     return {record.name: record for record in filtered if not record.is_dropped}
 
 
 def view_settings(
-    source: Source, records: Mapping[str, Record], settings: Mapping[str, Any]
+    source: Dataset, records: Mapping[str, Record], settings: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return the settings of run.json: those of the source, of the filter, and what it kept."""
     named = {f"filter_{key}": value for key, value in settings.items()}
     return {**source.run.settings, **named, "filter_kept": names_digest(list(records))}
 
 
-def link_items(source: Source, records: Mapping[str, Record], store: Store) -> None:
+def link_items(source: Dataset, records: Mapping[str, Record], store: Store) -> None:
     """Take those items over that the folder lacks; their files are linked, or else copied."""
     missing = sorted(set(records) - set(store.records))
     for start in range(0, len(missing), BATCH_ITEMS):

@@ -7,7 +7,7 @@ import pytest
 from formats_data import dataset
 from readers_data import CLASSES, scenes
 
-from diffumask.dataset.reader import open_source
+from diffumask.dataset.dataset import Dataset
 from diffumask.formats.archive import open_archive
 from diffumask.formats.corrected import Originals
 from diffumask.formats.registry import reader
@@ -40,7 +40,7 @@ def test_what_datumaro_writes_is_read_pixel_by_pixel(tmp_path, datumaro, format_
     written = datumaro.Dataset.from_iterable(items, categories=LABELS)
     written.export(str(tmp_path / "out"), written_as)
     with open_archive(tmp_path / "out") as archive:
-        originals = Originals(open_source(data))
+        originals = Originals(Dataset.open(data).require_items())
         found = dict(reader(format_name)(archive, originals))
     assert set(found) == set(scenes())
     assert originals.left_out == {"boxes": len(items)}
