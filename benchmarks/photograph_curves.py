@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from diffumask.cli.evaluate import read_classes
+from diffumask.api.labelled_options import read_classes
 from diffumask.evaluation.compare import compare_network
 from diffumask.evaluation.report import make_report
 from diffumask.labelled.folder import Labelled, open_labelled

@@ -22,7 +22,8 @@ from typing import Any
 
 import torch
 
-from diffumask.cli import evaluate, train
+from diffumask.api.evaluate import EvaluateOptions, evaluate
+from diffumask.cli import train
 
 SIZE, SEED = "96x128", 0
 RESULTS = Path(__file__).parent / "results" / "photographs.md"
@@ -75,7 +76,7 @@ def measure(one: PhotographSet, data: Path, work: Path, model: str, steps: int) 
         )
     )
     took = {"wall_s": time.perf_counter() - started, "cpu_s": time.process_time() - cpu}
-    request = evaluate.Request(
+    options = EvaluateOptions(
         data=folder,
         checkpoint=str(network),
         split=one.held_out,
@@ -83,7 +84,7 @@ def measure(one: PhotographSet, data: Path, work: Path, model: str, steps: int) 
         classes=one.classes,
         out=report,
     )
-    print(line, evaluate.run(request), sep="\n", flush=True)
+    print(line, evaluate.run(options).text, sep="\n", flush=True)
     times.write_text(json.dumps(took), encoding="utf-8")
     return Measured(one, json.loads(report.read_bytes()), **took)
 

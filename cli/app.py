@@ -8,6 +8,7 @@ import typer
 
 from diffumask import __version__
 from diffumask.api.calibrate import calibrate
+from diffumask.api.evaluate import evaluate
 from diffumask.api.generate import generate
 from diffumask.api.list_prompts import list_prompts
 from diffumask.api.remask import remask
@@ -17,7 +18,6 @@ from .adapt import as_command as as_command_of
 from .command import as_command
 from .commands.affinity import affinity_train
 from .commands.augment import augment
-from .commands.evaluate import evaluate
 from .commands.export import export
 from .commands.filter import filter_items
 from .commands.import_masks import import_masks
@@ -34,11 +34,11 @@ COMMANDS: dict[str, UseCase[..., Any, Any]] = {
     "prompts": list_prompts,
     "remask": remask,
     "calibrate": calibrate,
+    "evaluate": evaluate,
 }
 OLD_COMMANDS = {
     "augment": augment,
     "train": train,
-    "evaluate": evaluate,
     "show": show,
     "export": export,
     "verify": verify,

@@ -5,15 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from diffumask.api.labelled_options import check_ignore_values, read_classes
+from diffumask.api.reports import ReportOptions
 from diffumask.errors import InputError
 
-from .evaluate import (
-    check_ignore_values,
-    check_report_names,
-    read_classes,
-    refuse_foreign_reports,
-    tell_report,
-)
 from .progress import progress, step_progress
 from .result import Result
 
@@ -83,7 +78,7 @@ class EvaluateRequest:
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        check_report_names(self.out, self.plot)
+        ReportOptions(out=self.out, plot=self.plot)
 
 
 def train(request: TrainRequest) -> Result:
@@ -171,7 +166,8 @@ def evaluate(request: EvaluateRequest) -> Result:
     from diffumask.labelled.mapping import ClassSelection
     from diffumask.types import ClassIds
 
-    refuse_foreign_reports(request.out, request.plot)
+    reports = ReportOptions(out=request.out, plot=request.plot)
+    reports.refuse_foreign_files()
     predictor = _predictor(request.segmentator, request.model, request.device)
     selection = ClassSelection(ClassIds(predictor.segmentator.facts.labels.class_ids))
     labelled = open_labelled(request.data, request.layout, request.split, selection)
@@ -184,7 +180,8 @@ def evaluate(request: EvaluateRequest) -> Result:
         "segmentator": str(request.segmentator),
     }
     title = f"{request.segmentator.stem} on {request.data.name}: mIoU {report.miou:.3f}"
-    return tell_report(report, facts, request.out, request.plot, title)
+    written = reports.write_report(report, facts, title)
+    return Result(written.text, written.facts)
 
 
 def _open_for_training(request: TrainRequest) -> "Labelled":

@@ -6,10 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from diffumask.api.labelled_options import (
+    check_ignore_values,
+    check_place,
+    read_classes,
+    read_mapping,
+)
 from diffumask.errors import InputError
 
 from .augment import read_size
-from .evaluate import check_ignore_values, check_place, read_classes, read_mapping
 from .progress import step_progress
 from .result import Result
 
@@ -161,7 +166,7 @@ def _open(request: Request) -> "list[Labelled]":
         read_classes(request.vocabulary) if request.vocabulary else None,
         request.classes,
         frozenset(request.ignore_values),
-        mapped=read_mapping(request.mapped, "--map"),
+        mapped=read_mapping(request.mapped),
     )
     folder = request.data or request.images
     assert folder is not None
@@ -181,7 +186,7 @@ def _validation(
     if other is None and request.val_split is None:
         return None
     layout = request.layout if other is None else "auto"
-    ignored, mapped = frozenset(request.ignore_values), read_mapping(request.mapped, "--map")
+    ignored, mapped = frozenset(request.ignore_values), read_mapping(request.mapped)
     selection = selection_of(opened[0], labels, ignored, mapped)
     masks = request.masks if other is None else request.val_masks
     found = open_labelled(other or opened[0].folder, layout, request.val_split, selection, masks)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .api.calibrate import calibrate as calibrate
     from .api.dataset import Dataset as Dataset
     from .api.dataset import open_dataset as open_dataset
+    from .api.evaluate import evaluate as evaluate
     from .api.generate import generate as generate
     from .api.list_prompts import list_prompts as list_prompts
     from .api.remask import remask as remask
@@ -35,6 +36,7 @@ _MODULES = {
     "Target": "types",
     "calibrate": "api.calibrate",
     "capture": "attention.capture",
+    "evaluate": "api.evaluate",
     "generate": "api.generate",
     "list_prompts": "api.list_prompts",
     "observe": "sampling.observe",

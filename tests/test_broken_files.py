@@ -22,9 +22,9 @@ from PIL import Image
 
 from diffumask.affinity_net.checkpoint import AffinityNet, Facts, load, save
 from diffumask.affinity_net.network import AffinityNetwork, NetworkConfig
+from diffumask.api.labelled_options import read_classes
 from diffumask.calibration.file import read_thresholds
 from diffumask.cli.config_file import Option, read_config
-from diffumask.cli.evaluate import read_classes
 from diffumask.cli.show import Request, run
 from diffumask.dataset.annotate import annotate
 from diffumask.dataset.dataset import Dataset

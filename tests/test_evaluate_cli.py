@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from labelled_folders import filled
 
-from diffumask.cli.evaluate import read_classes
+from diffumask.api.labelled_options import read_classes
 from diffumask.labelled.values import CITYSCAPES_LABEL_IDS, VOC
 
 call = partial(commands.call, "evaluate")
@@ -92,7 +92,7 @@ def test_masks_in_black_and_white_are_told_and_can_be_mapped(tmp_path):
     assert (told["miou"], told["classes"]["1"]["pixels"]) == (1.0, 2 * 8)
     assert told["mapped"] == ["255=1"]
     for wrong in ("255", "255=1=2", "a=1", "1=256", "-1=3", "255="):
-        assert "--map VALUE=ID in 0..255" in refused(*words, "--map", wrong)
+        assert "mapping VALUE=ID in 0..255" in refused(*words, "--map", wrong)
     assert "a value once" in refused(*words, "--map", "255=1", "--map", "255=2")
 
 
@@ -112,7 +112,7 @@ def test_each_image_has_its_figures_in_a_table(data, tmp_path):
             "2007_000001,32,1.0,1.0,,1.0,",
             "2008_000002,32,0.75,0.375,0.0,,0.75",
         ]
-    assert "--per-image FILE.csv, got i.txt" in refused(*words, "--per-image", "i.txt")
+    assert "each image named *.csv, got i.txt" in refused(*words, "--per-image", "i.txt")
     (tmp_path / "notes.csv").write_text("image,mine")
     assert "expected a free name" in refused(*words, "--per-image", tmp_path / "notes.csv")
 
@@ -133,20 +133,22 @@ def test_the_names_of_classes_are_said(data, tmp_path):
 
 def test_bad_options_are_refused_in_one_line_and_nothing_is_written(data, tmp_path):
     words = ["--data", data, "--predictions", data / "SegmentationClass"]
-    assert "either --predictions or --checkpoint" in refused("--data", data)
-    assert "either --predictions or --checkpoint" in refused(*words, "--checkpoint", "x/y")
+    assert "either predictions or a checkpoint" in refused("--data", data)
+    assert "either predictions or a checkpoint" in refused(*words, "--checkpoint", "x/y")
     nowhere = tmp_path / "nowhere"
-    assert "expected --images with --masks" in refused(*words[2:], "--images", data)
+    assert "expected a folder of images beside one of masks" in refused(
+        *words[2:], "--images", data
+    )
     assert "got both or neither" in refused(*words[2:])
     named = ["--images", data / "JPEGImages", "--masks", data / "SegmentationClass"]
     assert "got both or neither" in refused(*words, *named)
-    assert "no --layout beside --images" in refused(*words[2:], *named, "--layout", "voc")
+    assert "no layout beside images and masks" in refused(*words[2:], *named, "--layout", "voc")
     assert "folder of predictions" in refused("--data", data, "--predictions", nowhere)
     assert "folder of labelled images" in refused("--data", nowhere, "--predictions", data)
-    assert "-o FILE.json, got r.txt" in refused(*words, "-o", "r.txt")
+    assert "a report named *.json, got r.txt" in refused(*words, "-o", "r.txt")
     assert "a plot named *.svg or *.png, got r.jpg" in refused(*words, "--plot", "r.jpg")
-    assert "--ignore-value in 0..255, got 256" in refused(*words, "--ignore-value", 256)
-    assert "--workers of 1 or more, got 0" in refused(*words, "--workers", 0)
+    assert "values to ignore in 0..255, got 256" in refused(*words, "--ignore-value", 256)
+    assert "workers of 1 or more, got 0" in refused(*words, "--workers", 0)
     assert "expected a split of" in refused(*words, "--split", "nope")
     (tmp_path / "notes.json").write_text("mine")
     assert "expected a free name" in refused(*words, "-o", tmp_path / "notes.json")

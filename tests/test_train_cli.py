@@ -74,7 +74,7 @@ def test_named_folders_of_black_and_white_masks_are_learned_from(tmp_path):
     assert told["miou"] is not None
     (tmp_path / "labels" / "classes.json").unlink()
     assert "map 255 to a class id" in refused(*place, "-o", tmp_path / "other")
-    assert "--images with --masks" in refused(*place[:2], "-o", tmp_path / "other")
+    assert "images beside one of masks" in refused(*place[:2], "-o", tmp_path / "other")
     assert "got both or neither" in refused("-o", tmp_path / "other")
 
 
