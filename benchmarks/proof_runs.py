@@ -25,7 +25,7 @@ from diffumask.dataset.pair import Pair
 from diffumask.dataset.record import Record
 from diffumask.metrics import class_ious, confusion_matrix
 from diffumask.segmentation.fit import FitSettings, fit
-from diffumask.segmentation.labels import Labels
+from diffumask.labelled.labels import Labels
 from diffumask.segmentation.networks import Network, new_network
 from diffumask.segmentation.predict import class_maps
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from diffumask.errors import InputError
 
-from .progress import progress
+from .progress import step_progress
 from .result import Result
 
 if TYPE_CHECKING:  # they load numpy
@@ -50,16 +50,15 @@ def run(request: Request) -> Result:
         raise InputError(f"expected a folder as --out, got the file {request.out}")
     items = list(read_items(request.data, request.classes or tuple(run.classes)))
 
-    from diffumask.affinity_net import AffinitySettings, save, train_affinity
+    from diffumask.affinity_net import AffinitySettings, train_affinity
     from diffumask.models import find_device
 
     settings = AffinitySettings(seed=request.seed, device=str(find_device(request.device)))
     if request.steps:
         settings = replace(settings, num_steps=request.steps)
     images, heats = zip(*items, strict=True) if items else ((), ())
-    with progress(settings.num_steps, 0) as advance:
-        net = train_affinity(images, heats, settings, lambda step, loss: advance(1))
-    save(net, request.out)
+    with step_progress(settings.num_steps) as on_step:
+        net = train_affinity(images, heats, settings, request.out, on_step)
     text = (
         f"trained on {net.facts.n_sure_items} of {net.facts.n_items} items; the network is in"
         f" {request.out}, for --affinity {request.out}"

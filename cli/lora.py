@@ -39,24 +39,11 @@ class Request:
     learning_rate: float = 1e-4
     resolution: str | None = None
     seed: int = 0
-    resume: bool = False
     device: str = "auto"
 
     def __post_init__(self) -> None:
         if self.out.suffix != SUFFIX:
             raise InputError(f"expected -o FILE{SUFFIX}, got {self.out}")
-        if self.out.exists():
-            raise InputError(f"expected a new file as -o, got {self.out}, which is there")
-        if self.resume and not self.state.exists():
-            raise InputError(
-                f"expected a training that was stopped in {self.state}, got none; leave --resume "
-                "out"
-            )
-        if self.state.exists() and not self.resume:
-            raise InputError(
-                f"expected no earlier training in {self.state}, got one; go on with --resume or "
-                "choose another -o"
-            )
         if self.resolution is not None and not SIZE.fullmatch(self.resolution):
             raise InputError(
                 f"expected --resolution such as 512 or 384x512, got {self.resolution!r}"
@@ -71,8 +58,8 @@ class Request:
 def run(request: Request) -> Result:
     """Train a LoRA and write it, and return a line that says where.
 
-    Raises InputError for what the user can mend, before the training where that can be known. An
-    interrupt keeps the last state, and is raised again with what to do as its text.
+    The same call goes on where an earlier one stopped. Raises InputError for what the user can
+    mend, before the training where that can be known.
     """
     from diffumask.lora.captioned import read_captioned
 
@@ -87,11 +74,8 @@ def run(request: Request) -> Result:
     settings = _settings(request, spec)
     identity = {"model": spec.name, "checkpoint": fingerprint(spec)}
     pipe = load(spec, request.device, "float32")
-    try:
-        with step_progress(settings.num_steps) as on_step:
-            train_lora(pipe, images, settings, request.out, request.state, identity, on_step)
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"the last state is in {request.state}; use --resume") from None
+    with step_progress(settings.num_steps) as on_step:
+        train_lora(pipe, images, settings, request.out, request.state, identity, on_step)
     text = (
         f"trained on {len(images)} images; the LoRA is in {request.out}, for generate --lora "
         f"{request.out}; {request.state} holds its log, and may go"

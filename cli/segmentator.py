@@ -93,8 +93,8 @@ def train(request: TrainRequest) -> Result:
     from diffumask.segmentator import TrainSettings
     from diffumask.segmentator.file import save_new
     from diffumask.segmentator.heads import HEADS
-    from diffumask.segmentator.training import finish
-    from diffumask.training import step_reached
+    from diffumask.segmentator.training import training_folder
+    from diffumask.training.state import step_reached
 
     if step_reached(request.training) < request.steps:  # else a kill came after the head
         request.refuse_taken()
@@ -116,7 +116,7 @@ def train(request: TrainRequest) -> Result:
     of_vae = (spec.name, vae_fingerprint(spec))
     trained = _train(vae, labelled, settings, of_vae, request.training)
     save_new(trained.segmentator, vae, request.out)
-    finish(request.training)
+    training_folder(request.training).finish()
     facts = {
         "file": request.out,
         "labels": list(trained.segmentator.facts.labels.names),
@@ -169,7 +169,7 @@ def evaluate(request: EvaluateRequest) -> Result:
     reports = ReportOptions(out=request.out, plot=request.plot)
     reports.refuse_foreign_files()
     predictor = _predictor(request.segmentator, request.model, request.device)
-    selection = ClassSelection(ClassIds(predictor.segmentator.facts.labels.class_ids))
+    selection = ClassSelection(ClassIds(predictor.segmentator.facts.labels.ids))
     labelled = open_labelled(request.data, request.layout, request.split, selection)
     with progress(len(labelled), 0) as advance:
         report = make_report(compare_network(labelled, predictor, advance), labelled.mapping)

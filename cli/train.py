@@ -21,8 +21,8 @@ from .result import Result
 if TYPE_CHECKING:  # they load torch
     from diffumask.dataset.left_out import LeftOut
     from diffumask.labelled.folder import Labelled
+    from diffumask.labelled.labels import Labels
     from diffumask.segmentation.fit import FitSettings, Pairs
-    from diffumask.segmentation.labels import Labels
     from diffumask.segmentation.training_pairs import InMemory
 
 # By whether weights are random (of a small network, or another) or loaded.
@@ -82,8 +82,9 @@ def run(request: Request) -> Result:
     what the user can mend.
     """
     from diffumask.segmentation.networks import new_network
-    from diffumask.segmentation.training import is_first_process, train_in_folder
+    from diffumask.segmentation.training import train_in_folder
     from diffumask.segmentation.training_pairs import InMemory, make_labels
+    from diffumask.training.distributed import is_first_process
 
     settings = _settings(request)
     opened = _open(request)

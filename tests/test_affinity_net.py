@@ -1,6 +1,8 @@
 """AffinityNet: seeds, pairs, training, the random walk, and its files."""
 
+import dataclasses
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ from diffumask.affinity_net import (
     load,
     save,
     train_affinity,
+    training,
 )
 from diffumask.affinity_net.checkpoint import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
 from diffumask.affinity_net.network import (
@@ -38,6 +41,7 @@ SMALL = NetworkConfig(
     embedding_size=8, hidden_sizes=(8, 8), depths=(1, 1), features=4, side=48, radius=2
 )
 SETTINGS = AffinitySettings(num_steps=30, batch_size=4, seeds=PLAIN, network=SMALL)
+SHORT = AffinitySettings(num_steps=3, batch_size=2, seeds=PLAIN, network=SMALL)
 
 
 def picture(seed: int, size_hw: tuple[int, int] = (32, 48)) -> tuple[np.ndarray, np.ndarray]:
@@ -63,6 +67,10 @@ def net() -> AffinityNet:
     """A small network trained on red blocks."""
     images, masks = zip(*map(picture, range(8)), strict=True)
     return train_affinity(images, [{"block": coarse(mask)} for mask in masks], SETTINGS)
+
+
+IMAGES, MASKS = zip(*map(picture, range(3)), strict=True)
+HEATS = [{"block": coarse(mask)} for mask in MASKS]
 
 
 def labels_of(heat: np.ndarray, settings: SeedSettings = PLAIN) -> np.ndarray:
@@ -185,14 +193,57 @@ def test_training_is_the_same_for_the_same_seed_and_leaves_the_global_one() -> N
     settings = AffinitySettings(num_steps=2, batch_size=2, seeds=PLAIN, network=SMALL)
     steps: list[int] = []
     before = torch.get_rng_state()
-    nets = [
-        train_affinity(images, heats, settings, lambda step, loss: steps.append(step))
-        for _ in range(2)
-    ]
+    nets = [train_affinity(images, heats, settings, on_step=steps.append) for _ in range(2)]
     assert torch.equal(before, torch.get_rng_state())
-    assert steps == [1, 2, 1, 2]
+    assert steps == [0, 1, 2, 0, 1, 2]
     states = [one.network.state_dict() for one in nets]
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def test_a_stopped_training_goes_on_to_the_same_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    every_step = dataclasses.replace(SHORT.schedule(), checkpoint_every=1)
+    monkeypatch.setattr(AffinitySettings, "schedule", lambda self: every_step)
+
+    def cut(step: int) -> None:
+        if step == 2:
+            raise KeyboardInterrupt
+
+    whole = train_affinity(IMAGES, HEATS, SHORT)
+    with pytest.raises(KeyboardInterrupt):
+        train_affinity(IMAGES, HEATS, SHORT, tmp_path / "net", cut)
+    assert not (tmp_path / "net" / CONFIG_FILE).exists()
+    steps: list[int] = []
+    resumed = train_affinity(IMAGES, HEATS, SHORT, tmp_path / "net", steps.append)
+    assert steps == [1, 2, 3]
+    for net in (resumed, load(tmp_path / "net")):
+        assert net.facts == whole.facts
+        states = whole.network.state_dict(), net.network.state_dict()
+        assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def test_a_finished_training_is_read_and_of_other_settings_or_data_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "net"
+    net = train_affinity(IMAGES, HEATS, SHORT, folder)
+    left = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert set(left) == {CARD_FILE, CONFIG_FILE, WEIGHTS_FILE, "train.json", ".lock"}
+    again = train_affinity(IMAGES, HEATS, dataclasses.replace(SHORT, device="meta"), folder)
+    assert again.facts == net.facts
+    with pytest.raises(InputError, match=r"another seed \(0, now 1\)"):
+        train_affinity(IMAGES, HEATS, dataclasses.replace(SHORT, seed=1), folder)
+    with pytest.raises(InputError, match="another images"):
+        train_affinity(IMAGES[::-1], HEATS, SHORT, folder)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == left
+
+
+def test_a_loss_that_is_not_finite_stops_and_writes_no_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "pair_loss", lambda features, *_: features.sum() * math.nan)
+    with pytest.raises(InputError, match="expected a finite loss, got nan before step 3"):
+        train_affinity(IMAGES, HEATS, SHORT, tmp_path / "net")
+    assert {path.name for path in (tmp_path / "net").iterdir()} == {"train.json", ".lock"}
 
 
 def test_the_walk_sharpens_heat_to_the_object(net: AffinityNet) -> None:

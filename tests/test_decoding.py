@@ -13,12 +13,12 @@ from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
 from diffumask.errors import InputError
+from diffumask.labelled.labels import Labels
 from diffumask.models import load, resolve
 from diffumask.sampling.decoding import finite_decoding
 from diffumask.sampling.sample import SampleSettings, sample
 from diffumask.segmentator.file import Facts, Segmentator
 from diffumask.segmentator.heads import new_head
-from diffumask.segmentator.labels import Labels
 from diffumask.segmentator.source import SegmentatorSource
 from diffumask.types import Prompt, Target
 
@@ -115,7 +115,7 @@ def test_nan_of_the_last_step_is_refused(pipe: Any) -> None:
 
 
 def test_a_segmentator_sees_what_was_decoded_last(half: Any) -> None:
-    labels = Labels((0, 1), ("background", "bird"))
+    labels = Labels({"bird": 1})
     facts = Facts("pyramid", labels, "some model", "0123456789abcdef", 16)
     head = Segmentator(new_head("pyramid", half.vae, 2, seed=1).eval(), facts)
     source = SegmentatorSource(head, half.vae)

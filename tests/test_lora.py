@@ -26,7 +26,7 @@ from diffumask.lora import (
     read_lora,
     train_lora,
 )
-from diffumask.lora.training import SETTINGS_FILE, _Loss, encode_images
+from diffumask.lora.training import _Loss, encode_images
 from diffumask.sampling.sample import SampleSettings, sample
 from diffumask.types import Prompt, Target
 
@@ -232,17 +232,6 @@ def test_resumed_training_gives_the_same_file(
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
     with safe_open(tmp_path / "state" / "state.safetensors", "pt") as state:
         assert not any("conv" in name for name in state.keys())  # noqa: SIM118
-
-
-def test_a_state_of_other_settings_is_refused(
-    pipe: DiffusionPipeline, images: Path, tmp_path: Path
-) -> None:
-    (tmp_path / SETTINGS_FILE).write_text(json.dumps({"rank": 9, "images": []}))
-    with pytest.raises(InputError, match="rank"):
-        train_lora(pipe, read_captioned(images), SETTINGS, tmp_path / "l.safetensors", tmp_path)
-    (tmp_path / SETTINGS_FILE).write_text("[")
-    with pytest.raises(InputError, match="something else"):
-        train_lora(pipe, read_captioned(images), SETTINGS, tmp_path / "l.safetensors", tmp_path)
 
 
 def test_training_stops_at_a_loss_that_is_not_finite(

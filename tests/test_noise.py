@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from diffumask.errors import InputError
+from diffumask.labelled.labels import Labels
 from diffumask.noise.admission import Outcome, admission, warnings
 from diffumask.noise.cutoffs import read_cut_offs
 from diffumask.noise.folds import assign_folds
@@ -17,7 +18,6 @@ from diffumask.noise.gates import Gates, stopped
 from diffumask.noise.items import Item
 from diffumask.noise.quality import METHODS, HeldOut, check_method, confident_learning, iou
 from diffumask.noise.verdicts import CutOffs, Judged, Proportion, prune
-from diffumask.segmentation.labels import Labels
 
 LABELS = Labels({"bird": 3, "cat": 8})
 

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch.nn import functional
 
 from diffumask.errors import InputError
+from diffumask.labelled.labels import Labels
 from diffumask.models import load_autoencoder, resolve, vae_fingerprint
 from diffumask.models.files import fingerprint_vae
 from diffumask.segmentator import HEADS, Predictor, Segmentator, load, new_head, read_facts, save
@@ -25,11 +26,10 @@ from diffumask.segmentator.features import (
 from diffumask.segmentator.file import Facts
 from diffumask.segmentator.head import Projection, enlarged
 from diffumask.segmentator.heads import disagreement, probabilities, reduced
-from diffumask.segmentator.labels import Labels
 
 pytestmark = pytest.mark.numeric
 
-LABELS = Labels((0, 3, 8), ("background", "bird", "potted plant"))
+LABELS = Labels({"bird": 3, "potted plant": 8})
 
 
 @pytest.fixture(scope="module")
@@ -173,17 +173,17 @@ def test_images_below_the_factor_are_refused(vae: AutoencoderKL) -> None:
 
 
 def test_labels_go_to_ids_and_back() -> None:
-    class_map = np.array([[0, 3, 8], [255, 5, 3]], np.uint8)
+    class_map = np.array([[0, 3, 8], [255, 255, 3]], np.uint8)
     labels = LABELS.encode(class_map)
     np.testing.assert_array_equal(labels, [[0, 1, 2], [255, 255, 1]])
     np.testing.assert_array_equal(LABELS.decode(labels), [[0, 3, 8], [255, 255, 3]])
     assert LABELS.find("Potted-Plant") == 2
     assert LABELS.find("dog") is None
     assert LABELS.has_background
-    assert LABELS.class_ids == {"bird": 3, "potted plant": 8}
-    street = Labels((0, 1), ("sky", "road"))
+    assert LABELS.ids == {"bird": 3, "potted plant": 8}
+    street = Labels({"sky": 0, "road": 1})
     assert not street.has_background
-    assert street.class_ids == {"sky": 0, "road": 1}
+    assert street.ids == {"sky": 0, "road": 1}
 
 
 @pytest.mark.parametrize("design", HEADS)

@@ -163,11 +163,11 @@ def test_a_training_that_was_killed_after_its_head_was_written_is_finished(
     few = ["--steps", 2, "--batch-size", 2, "--views", 1, "--size", 16, "--held-out", 0.3]
     words = ["segmentator", "train", "--data", data, "--model", tiny_random_folder, "-o", out, *few]
 
-    def killed(folder: Path) -> None:
+    def killed(*_: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("diffumask.segmentator.training.finish", killed)
+        patched.setattr("diffumask.training.folder.TrainingFolder.finish", killed)
         assert call(*words).exit_code == 130
     content = out.read_bytes()
     out.with_suffix(".md").unlink()  # as if the kill came between the two

@@ -18,7 +18,7 @@ from diffumask.models import load_autoencoder, resolve
 from diffumask.segmentator import TrainSettings, load, train_segmentator, training
 from diffumask.segmentator.examples import encode_examples, held_out, make_view, recoloured
 from diffumask.segmentator.labels import find_labels
-from diffumask.segmentator.training import CHECKPOINT_FILE, finish, split
+from diffumask.segmentator.training import CHECKPOINT_FILE, split, training_folder
 from diffumask.segmentator.training import loss as loss_of
 from diffumask.types import IGNORE_ID, ClassIds
 
@@ -135,9 +135,9 @@ def test_a_resumed_training_gives_the_same_head(
     assert facts.training["images"] + facts.training["validation_images"] == 4
     with pytest.raises(InputError, match="another num_steps"):
         train_segmentator(vae, data, replace(FAST, num_steps=5), OF_VAE, tmp_path / "cut")
-    finish(tmp_path / "cut")
+    training_folder(tmp_path / "cut").finish()
     left = {path.name for path in (tmp_path / "cut").iterdir()}
-    assert left == {"settings.json", "validation.jsonl", "log.jsonl", ".lock"}
+    assert left == {"train.json", "validation.jsonl", "log.jsonl", ".lock"}
 
 
 def test_a_loss_that_is_not_finite_stops_and_leaves_the_last_head(

@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 
 from diffumask.errors import InputError
+from diffumask.labelled.labels import Labels
 from diffumask.masks.class_map import MaskSettings, make_class_map
 from diffumask.masks.sources import CERTAIN, MaskSource, alone, fused, watching
 from diffumask.masks.thresholds import Fixed
 from diffumask.masks.unary import SHARPNESS, label_probabilities
-from diffumask.segmentator.labels import Labels
 from diffumask.segmentator.source import check_classes, objects_of
 from diffumask.types import Objects, Prompt, Sample, Target
 
 BIRD, CAT = Target("duck", "bird", 3), Target("cat", "cat", 8)
-LABELS = Labels((0, 3, 8, 9), ("background", "bird", "cat", "cow"))
+LABELS = Labels({"bird": 3, "cat": 8, "cow": 9})
 RNG = np.random.default_rng(0)
 
 
@@ -127,7 +127,7 @@ def test_labels_of_a_head_become_those_of_the_prompt() -> None:
 
 def test_without_a_background_what_is_not_named_is_background() -> None:
     planes = shares(2)
-    street = Labels((0, 1), ("sky", "bird"))
+    street = Labels({"sky": 0, "bird": 1})
     objects = objects_of(planes, street, (BIRD,))
     np.testing.assert_allclose(objects[0], planes[0], atol=1e-6)
     assert not objects[2].any()
@@ -139,4 +139,4 @@ def test_classes_that_a_head_cannot_mask_are_refused() -> None:
     with pytest.raises(InputError, match="got 'ufo'; use --mask-source both"):
         check_classes(LABELS, ["bird", "ufo"], fused=False)
     with pytest.raises(InputError, match="got 'ufo'; use --mask-source attention"):
-        check_classes(Labels((0, 1), ("sky", "bird")), ["ufo"], fused=True)
+        check_classes(Labels({"sky": 0, "bird": 1}), ["ufo"], fused=True)

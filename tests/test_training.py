@@ -14,11 +14,9 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from diffumask.errors import InputError
-from diffumask.lora.training import LoraSettings
-from diffumask.lora.training import _keep_settings as lora_settings
-from diffumask.segmentation.training import check_folder
-from diffumask.segmentator.training import _continue as segmentator_settings
-from diffumask.training import Schedule, step_reached, train
+from diffumask.training import Schedule, train
+from diffumask.training.folder import TrainingFolder
+from diffumask.training.state import step_reached
 
 pytestmark = pytest.mark.numeric
 
@@ -100,7 +98,8 @@ def test_parts_of_a_step_have_the_gradient_of_their_mean():
     assert trained(2) == pytest.approx(trained(1), rel=1e-5)
 
 
-def test_only_the_process_that_writes_leaves_files(tmp_path):
+def test_only_the_first_process_leaves_files(tmp_path, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
     model = nn.Linear(3, 1)
     schedule = Schedule(2, 0.1, log_every=1, checkpoint_every=1)
     seen = []
@@ -108,7 +107,7 @@ def test_only_the_process_that_writes_leaves_files(tmp_path):
     def loss_at(step):
         return model(torch.ones(1, 3)).mean()
 
-    train(model, loss_at, schedule, tmp_path, seen.append, writes=False)
+    train(model, loss_at, schedule, tmp_path, seen.append)
     assert not list(tmp_path.iterdir())
     assert not seen
 
@@ -221,20 +220,89 @@ def test_a_state_that_is_torn_or_of_another_model_is_one_line(tmp_path, spoil):
         train_linear(tmp_path)
 
 
-@pytest.mark.parametrize("content", [None, b"", b"[]", b"\xff", b"[" * 9999])
-def test_settings_that_are_torn_or_missing_are_one_line(tmp_path, content):
-    state = tmp_path / "state.safetensors"
-    save_file({"x": torch.zeros(1)}, state, {"step": "1", "ema_step": "1"})
-    if content is not None:
-        (tmp_path / "settings.json").write_bytes(content)
-    with pytest.raises(InputError, match=r"settings of a training in .*; choose another -o"):
-        segmentator_settings(tmp_path, {"seed": 0})
-    with pytest.raises(InputError, match=r"settings of a training in .*; choose another -o"):
-        lora_settings(tmp_path, LoraSettings(8, 8), [], {})
+@pytest.fixture
+def place(tmp_path):
+    """The folder of a training, begun with a seed of 0, of which a step is kept."""
+    place = TrainingFolder(tmp_path / "x", "diffumask train", ("big",), tmp_path / "product")
+    with place.held({"seed": 0, "size": (1, 2)}):
+        (place.path / "big").touch()
+        save_file({"x": torch.zeros(1)}, place.path / "state.safetensors", {"step": "1"})
+    return place
+
+
+def names(folder):
+    return {path.name for path in folder.iterdir()}
+
+
+def test_a_training_goes_on_with_its_own_settings_alone(place):
+    with place.held({"seed": 0, "size": (1, 2)}) as is_finished:
+        assert not is_finished
+    match = (
+        r"settings that .*x was begun with, got another seed \(0, now 1\), side \(None, now 3\);"
+    )
+    with pytest.raises(InputError, match=match), place.held({"seed": 1, "size": [1, 2], "side": 3}):
+        pass
+    assert names(place.path) == {"train.json", "state.safetensors", "big", ".lock"}
+
+
+def test_settings_can_change_as_long_as_no_step_is_kept(place):
+    (place.path / "state.safetensors").unlink()
+    with place.held({"seed": 1}):
+        assert names(place.path) == {"train.json", ".lock"}
+
+
+def test_a_finished_training_keeps_no_state_and_is_not_done_again(place):
+    product = place.product
+    product.touch()
+    place.finish()
+    assert names(place.path) == {"train.json", ".lock"}
+    with place.held({"seed": 0, "size": (1, 2)}) as is_finished:
+        assert is_finished
+    with pytest.raises(InputError, match="another seed"):
+        place.check({"seed": 1, "size": (1, 2)})
+    product.unlink()
+    with place.held({"seed": 1}) as is_finished:
+        assert not is_finished
+    product.touch()
+    assert not place.check({"seed": 1})
+
+
+def test_an_interrupt_says_where_the_state_is(place):
+    with (
+        pytest.raises(KeyboardInterrupt, match=r"last state is in .*x; run again to go on"),
+        place.held({"seed": 0, "size": (1, 2)}),
+    ):
+        raise KeyboardInterrupt
+
+
+def test_a_folder_that_another_training_holds_is_refused(place):
+    with (
+        place.held({"seed": 0, "size": (1, 2)}),
+        pytest.raises(InputError, match="another run that writes to it"),
+        place.held({"seed": 0, "size": (1, 2)}),
+    ):
+        pass
+
+
+def test_a_folder_of_something_else_stays_as_it_is(place, tmp_path):
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    (foreign / "diary.txt").touch()
+    match = "empty folder or one of diffumask train, got .* with 'diary.txt' in it"
+    with (
+        pytest.raises(InputError, match=match),
+        TrainingFolder(foreign, "diffumask train").held({}),
+    ):
+        pass
+    assert names(foreign) == {"diary.txt"}
+    with pytest.raises(InputError, match=r"train.json of diffumask lora train, got another"):
+        TrainingFolder(place.path, "diffumask lora train").check({"seed": 0})
+    with pytest.raises(InputError, match="got the file"):
+        TrainingFolder(foreign / "diary.txt", "diffumask train").check({})
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"\xff", b"[" * 9999, b'{"made_by": 1}'])
 def test_a_training_folder_with_torn_settings_is_one_line(tmp_path, content):
     (tmp_path / "train.json").write_bytes(content)
     with pytest.raises(InputError, match=r"expected .*train.json of diffumask train, got another"):
-        check_folder(tmp_path, {})
+        TrainingFolder(tmp_path, "diffumask train").check({})

@@ -29,9 +29,6 @@ def lora_train(
         str | None, typer.Option(help="Pixels: N or HEIGHTxWIDTH.", show_default="the model's")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the training.")] = 0,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with a training that was stopped.")
-    ] = False,
     device: Annotated[str, typer.Option(help="As for generate.")] = "auto",
 ) -> Result:
     """Train a LoRA on images with captions, so that the model draws what they show.
@@ -52,7 +49,6 @@ def lora_train(
         learning_rate=learning_rate,
         resolution=resolution,
         seed=seed,
-        resume=resume,
         device=device,
     )
     return run(request)

@@ -1,7 +1,12 @@
 """Training of the network on pairs of sure cells that lie near each other."""
 
+import hashlib
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,13 +14,16 @@ from jaxtyping import Float, Float32, UInt8
 from torch import Tensor
 
 from diffumask.errors import InputError
+from diffumask.training import Schedule, train
+from diffumask.training.folder import TrainingFolder
 from diffumask.types import BACKGROUND_ID, IGNORE_ID, GridHeat, Image
 
-from .checkpoint import AffinityNet, Facts
+from .checkpoint import WEIGHTS_FILE, AffinityNet, Facts, load, save
 from .examples import augmented, sure_examples
 from .network import AffinityNetwork, NetworkConfig, Offset, distances, half_disc, pair_slices
 from .seeds import SeedSettings
 
+MADE_BY = "diffumask affinity train"
 NEAREST = 1e-4  # distance below which two cells of different labels cost no more
 KINDS = {"background": 0.25, "object": 0.25, "different": 0.5}
 
@@ -39,41 +47,87 @@ class AffinitySettings:
             if getattr(self, name) < 1:
                 raise InputError(f"expected {name} of 1 or more, got {getattr(self, name)}")
 
+    def schedule(self) -> Schedule:
+        """The pace: a linear warm-up, then a linear decay to 0; the last weights, not a mean."""
+        warmup_steps = max(1, round(self.warmup_share * self.num_steps))
+        return Schedule(
+            self.num_steps,
+            self.learning_rate,
+            warmup_steps=warmup_steps,
+            decay_share=max(1, self.num_steps - warmup_steps) / self.num_steps,
+            ema_decay=0.0,
+            weight_decay=self.weight_decay,
+            max_grad_norm=math.inf,
+            log_every=10,
+            checkpoint_every=50,
+        )
+
 
 def train_affinity(
     images: Sequence[Image],
     heats: Sequence[Mapping[str, GridHeat]],
     settings: AffinitySettings = AffinitySettings(),
-    on_step: Callable[[int, float], None] = lambda step, loss: None,
+    folder: Path | None = None,
+    on_step: Callable[[int], None] = lambda step: None,
 ) -> AffinityNet:
     """Train a network on images of one size and the heat maps, of any size, of their words.
 
     The network knows no classes: it may be trained on one or on several. Nothing but the heat
-    maps tells it what is object. `on_step` is given the number of steps done and the last loss.
-    Raises `InputError` for images of several sizes, for heat that is not finite, and where no
-    image has sure cells.
+    maps tells it what is object. With a folder the network is written there, as by `save`; a
+    training that was stopped goes on, and one that is finished is read. `on_step` is told the
+    number of steps done in all. Raises `InputError` for images of several sizes, for heat that is
+    not finite, where no image has sure cells, for a loss that is not finite, and for a folder of
+    other settings or data.
     """
-    small, labels = sure_examples(images, heats, settings.seeds, settings.network.side)
+    place = TrainingFolder(folder, MADE_BY, product=folder / WEIGHTS_FILE) if folder else None
+    identity = _identity(images, heats, settings) if place else {}
+    if place and place.check(identity):
+        on_step(settings.num_steps)
+        return load(place.path)
+    examples = sure_examples(images, heats, settings.seeds, settings.network.side)
+    with place.held(identity) if place else nullcontext():
+        network = _trained(examples, settings, folder, on_step)
+        net = AffinityNet(network, _facts(heats, len(examples[0]), settings))
+        if place:
+            save(net, place.path)
+            place.finish()
+    return net
+
+
+def _trained(
+    examples: tuple[UInt8[np.ndarray, "n h w 3"], UInt8[np.ndarray, "n cell_h cell_w"]],
+    settings: AffinitySettings,
+    folder: Path | None,
+    on_step: Callable[[int], None],
+) -> AffinityNetwork:
+    """Return a network, on the CPU, that was trained on images and the labels of their cells."""
+    images, labels = examples
     device = torch.device(settings.device)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        network = AffinityNetwork(settings.network).to(device).train()
-    optimizer = torch.optim.AdamW(
-        network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
-    )
-    rate = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate_factor(step, settings))
+        network = AffinityNetwork(settings.network).to(device)
     offsets = list(half_disc(settings.network.radius))
-    rng = np.random.default_rng(settings.seed)
-    for step in range(1, settings.num_steps + 1):
-        chosen = rng.integers(len(small), size=settings.batch_size)
-        pixels, truth = augmented(small[chosen], labels[chosen], rng)
-        loss = pair_loss(network(pixels.to(device)), truth.to(device), offsets)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        rate.step()
-        on_step(step, float(loss.detach()))
-    return AffinityNet(network.eval().cpu(), _facts(heats, len(small), settings))
+
+    def loss_at(step: int) -> Float[Tensor, ""]:
+        rng = np.random.default_rng((settings.seed, step))
+        chosen = rng.integers(len(images), size=settings.batch_size)
+        pixels, truth = augmented(images[chosen], labels[chosen], rng)
+        return pair_loss(network(pixels.to(device)), truth.to(device), offsets)
+
+    train(network, loss_at, settings.schedule(), folder, on_step=on_step)
+    return network.cpu()
+
+
+def _identity(
+    images: Sequence[Image], heats: Sequence[Mapping[str, GridHeat]], settings: AffinitySettings
+) -> dict[str, Any]:
+    """Name what a network depends on: the settings but for the device, and the data."""
+    content = hashlib.blake2b(digest_size=8)
+    for array in (*images, *(heat for of_words in heats for heat in of_words.values())):
+        content.update(np.ascontiguousarray(array))
+    words = sorted({word for of_words in heats for word in of_words})
+    chosen = {name: value for name, value in asdict(settings).items() if name != "device"}
+    return {**chosen, "words": words, "images": content.hexdigest()}
 
 
 def _facts(
@@ -115,10 +169,3 @@ def pair_loss(
 
 def _mean_of(values: Float32[Tensor, " n"], counts: Tensor) -> Float32[Tensor, ""]:
     return (values * counts).sum() / counts.sum().clamp(min=1)
-
-
-def _rate_factor(step: int, settings: AffinitySettings) -> float:
-    """Return the share of the learning rate: a linear warm-up, then a linear decay to 0."""
-    warmup = max(1, round(settings.warmup_share * settings.num_steps))
-    left = (settings.num_steps - step) / max(1, settings.num_steps - warmup)
-    return min((step + 1) / warmup, max(left, 0.0))

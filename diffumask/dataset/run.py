@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from diffumask.errors import InputError
+from diffumask.files.begun import refuse_changes
 from diffumask.files.inside import read_inside
 from diffumask.files.json_kinds import (
     is_number,
@@ -137,14 +138,3 @@ def continued_run(folder: Path, earlier: Run, run: Run) -> Run:
     refuse_changes(folder, known, {name: classes[name] for name in known})
     runs = [*earlier.runs, *(notes for notes in run.runs if notes not in earlier.runs)]
     return Run(run.settings, classes, tuple(runs))
-
-
-def refuse_changes(folder: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
-    """Raise InputError that names the settings in which a run differs from what began a folder."""
-    changed = sorted(key for key in {*old, *new} if old.get(key) != new.get(key))
-    if changed:
-        listed = ", ".join(f"{key} ({old.get(key)!r}, now {new.get(key)!r})" for key in changed)
-        raise InputError(
-            f"expected the settings that {folder} was begun with, got another {listed}; "
-            "repeat the old ones or choose another folder"
-        )

@@ -23,11 +23,10 @@ from typing import Any
 
 from PIL import Image as PillowImage
 
-from diffumask.errors import InputError
 from diffumask.files.atomic import append, link_or_copy, replace, sync_folder, writing
+from diffumask.files.begun import refuse_changes, refuse_foreign
 from diffumask.files.inside import make_folder, read_inside, remove, rename
-from diffumask.files.lock import LOCK_FILE, locked
-from diffumask.files.partial import is_partial
+from diffumask.files.lock import locked
 from diffumask.types import Example, Image
 
 from .encode import EncodedItem, encode_item, to_line
@@ -36,7 +35,7 @@ from .names import IMAGES_FOLDER, MASKS_FOLDER
 from .parts import JOURNAL_FILE, METADATA_FILE, PARTIAL_FOLDER, PREVIEW_FILE, RUN_FILE, check_parts
 from .quarantine import set_aside
 from .record import Record
-from .run import Run, continued_run, new_run, read_run, refuse_changes
+from .run import Run, continued_run, new_run, read_run
 
 PREVIEW_QUALITY = 90
 
@@ -209,13 +208,10 @@ def check_settings(folder: Path, settings: Mapping[str, Any]) -> None:
 
 
 def _refuse_foreign(folder: Path) -> None:
-    others = set(os.listdir(folder)) - {LOCK_FILE, PARTIAL_FOLDER}
+    if RUN_FILE in os.listdir(folder):
+        return
+    left = {PARTIAL_FOLDER}
     for name in (IMAGES_FOLDER, MASKS_FOLDER):  # as earlier versions left them after a kill
         if (folder / name).is_dir() and not os.listdir(folder / name):
-            others.discard(name)
-    found = {name for name in others if not is_partial(name)}
-    if found and RUN_FILE not in found:
-        raise InputError(
-            f"expected an empty folder or one of diffumask, got {folder} with {min(found)!r} in "
-            "it; choose another folder"
-        )
+            left.add(name)
+    refuse_foreign(folder, "diffumask", left)

@@ -74,10 +74,16 @@ def compare_files(
 
 
 def compare_network(
-    labelled: Labelled, predict: Callable[[Image], ClassMap], advance: Advance
+    labelled: Labelled,
+    predict: Callable[[Image], ClassMap],
+    advance: Advance = lambda count: None,
+    with_outlines: bool = True,
 ) -> Counts:
-    """Count how well a function names the pixels of each image."""
-    ids = outlined(labelled)
+    """Count how well a function names the pixels of each image, and, if wanted, its outlines.
+
+    `advance` learns how many were compared.
+    """
+    ids = outlined(labelled) if with_outlines else []
     each = (count(predict(one.image), one.class_map, ids) for one in labelled)
     return _summed(each, no_counts(), advance)
 

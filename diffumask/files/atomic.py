@@ -4,7 +4,7 @@ import errno
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
@@ -38,6 +38,19 @@ def write_file(path: Path, content: bytes) -> None:
     """
     with new_file(path) as partial:
         partial.write_bytes(content)
+
+
+def write_new(contents: Mapping[Path, bytes], what: str) -> None:
+    """Write files that are not there yet with that content, as after a kill between two of them.
+
+    Raises InputError for a file of other content, before anything is written; `what` names them.
+    """
+    for path, content in contents.items():
+        if path.exists() and not (path.is_file() and path.read_bytes() == content):
+            raise InputError(f"expected a free name for {what}, got {path}; choose another")
+    for path, content in contents.items():
+        if not path.exists():
+            write_file(path, content)
 
 
 @contextmanager

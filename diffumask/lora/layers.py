@@ -4,6 +4,7 @@ import importlib.util
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -12,9 +13,10 @@ from diffusers.utils import convert_state_dict_to_diffusers
 from torch import Tensor, nn
 
 from diffumask.errors import InputError
-from diffumask.files.atomic import new_file
+from diffumask.files.atomic import writing
 
 ADAPTER = "diffumask"
+FILE_NAME = "lora.safetensors"
 UNET = "unet"
 TEXT_ENCODERS = ("text_encoder", "text_encoder_2")
 PROJECTIONS = {
@@ -78,8 +80,8 @@ def adapted_weights(pipe: DiffusionPipeline) -> dict[str, Mapping[str, Tensor]]:
     }
 
 
-def save_lora(pipe: DiffusionPipeline, path: Path) -> None:
-    """Write the LoRA of a pipeline as diffusers does. Raises InputError where that cannot be."""
+def lora_content(pipe: DiffusionPipeline) -> bytes:
+    """Return the LoRA of a pipeline as the file that diffusers writes."""
     layers = {
         f"{name}_lora_layers": {
             _published(name, key): value.detach().cpu().contiguous()
@@ -88,10 +90,9 @@ def save_lora(pipe: DiffusionPipeline, path: Path) -> None:
         for name, weights in adapted_weights(pipe).items()
     }
     saving: Any = pipe
-    with new_file(path) as partial:
-        saving.save_lora_weights(
-            partial.parent, weight_name=partial.name, safe_serialization=True, **layers
-        )
+    with TemporaryDirectory() as folder, writing(Path(folder)):
+        saving.save_lora_weights(folder, weight_name=FILE_NAME, safe_serialization=True, **layers)
+        return Path(folder, FILE_NAME).read_bytes()
 
 
 def _published(part: str, key: str) -> str:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,17 +16,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from diffumask.errors import InputError
-from diffumask.files.atomic import write_file
-from diffumask.files.json_kinds import parse
+from diffumask.files.atomic import write_new
 from diffumask.labelled.pixels import read_image
 from diffumask.sampling.observe import conditions, encode
-from diffumask.training import Schedule, folder_held, train
+from diffumask.training import Schedule, train
+from diffumask.training.folder import TrainingFolder, digest
 
 from .captioned import Captioned
-from .layers import lora_added, save_lora
+from .layers import lora_added, lora_content
 
 CAPTION_DROPOUT = 0.1  # teaches the domain to the unconditional half of guidance too
-SETTINGS_FILE, STATE_FILE = "settings.json", "state.safetensors"
+MADE_BY = "diffumask lora train"
 MAX_WARMUP_STEPS = 100
 SIZE_STEP = 8
 
@@ -77,20 +78,25 @@ def train_lora(
 ) -> None:
     """Train a LoRA, write it to `out` in the format of diffusers, and leave the pipeline as it was.
 
-    With a folder, goes on from the state there, which must be of the same settings, images and
-    `identity` (such as the fingerprint of the model). Raises InputError for another state, for a
-    model that does not predict noise, velocity or the image, and for a loss that is not finite.
+    With a folder a stopped training goes on there; it must be of the same settings, images and
+    `identity` (such as the fingerprint of the model). Raises InputError for another one, for a
+    model that does not predict noise, velocity or the image, for a loss that is not finite, and
+    where `out` is another file already.
     """
+    place = TrainingFolder(folder, MADE_BY, product=out) if folder else None
+    wanted = {**(identity or {}), **asdict(settings), **_identity(images)}
+    if place and place.check(wanted):
+        return
     loss = _Loss(pipe, images, settings)
     with (
-        folder_held(folder),
+        place.held(wanted) if place else nullcontext(),
         lora_added(pipe, settings.rank, settings.text_encoder, settings.seed) as parameters,
     ):
-        if folder is not None:
-            _keep_settings(folder, settings, images, identity or {})
         # Of the list alone, not of the pipeline: a checkpoint then holds no frozen weights.
         train(nn.ParameterList(parameters), loss, settings.schedule(), folder, on_step=on_step)
-        save_lora(pipe, out)
+        write_new({out: lora_content(pipe)}, "the LoRA")
+        if place:
+            place.finish()
 
 
 class _Loss:
@@ -127,9 +133,9 @@ class _Loss:
             for index, drop in zip(chosen.tolist(), dropped.tolist(), strict=True)
         ]
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-            told = _told(self.pipe, texts, self.settings)
-            predicted = self.pipe.unet(noisy.to(device), timesteps.to(device), **told).sample
-        return functional.mse_loss(predicted.float(), target.to(device))
+            conditioning = _conditioning(self.pipe, texts, self.settings)
+            output = self.pipe.unet(noisy.to(device), timesteps.to(device), **conditioning)
+        return functional.mse_loss(output.sample.float(), target.to(device))
 
 
 def _velocity(
@@ -164,41 +170,18 @@ def encode_images(
     return torch.cat(latents)
 
 
-def _told(pipe: Any, texts: list[str], settings: LoraSettings) -> dict[str, Any]:
-    """Return what the UNet is told besides noise and time, as the pipeline would tell it."""
-    told = conditions(pipe, texts, (settings.height, settings.width))
+def _conditioning(pipe: Any, texts: list[str], settings: LoraSettings) -> dict[str, Any]:
+    """Return what the UNet gets besides noise and time, as the pipeline would give it."""
+    inputs = conditions(pipe, texts, (settings.height, settings.width))
     if pipe.config.get("force_zeros_for_empty_prompt"):  # Stable Diffusion XL
-        is_told = torch.tensor([bool(text) for text in texts], device=pipe.device)
-        told["encoder_hidden_states"] = told["encoder_hidden_states"] * is_told[:, None, None]
-        added = told["added_cond_kwargs"]
-        added["text_embeds"] = added["text_embeds"] * is_told[:, None]
-    return told
+        is_text = torch.tensor([bool(text) for text in texts], device=pipe.device)
+        inputs["encoder_hidden_states"] = inputs["encoder_hidden_states"] * is_text[:, None, None]
+        added = inputs["added_cond_kwargs"]
+        added["text_embeds"] = added["text_embeds"] * is_text[:, None]
+    return inputs
 
 
-def _keep_settings(
-    folder: Path,
-    settings: LoraSettings,
-    images: Sequence[Captioned],
-    identity: Mapping[str, Any],
-) -> None:
-    """Write down what a state depends on; refuse a folder with the state of anything else."""
-    shown = [[one.name, one.caption, one.path.stat().st_size] for one in images]
-    wanted = json.loads(json.dumps({**identity, **asdict(settings), "images": shown}))
-    path = folder / SETTINGS_FILE
-    if not path.exists() and not (folder / STATE_FILE).exists():
-        write_file(path, json.dumps(wanted, indent=1).encode())
-        return
-    try:
-        earlier = parse(path.read_bytes())
-    except (OSError, ValueError):
-        earlier = None
-    if not isinstance(earlier, dict):
-        raise InputError(
-            f"expected the settings of a training in {path}, got something else; choose another -o"
-        )
-    changed = [key for key in wanted if wanted[key] != earlier.get(key)]
-    if changed:
-        raise InputError(
-            f"expected the settings that {folder} was begun with, got another "
-            f"{', '.join(changed)}; repeat the old ones or choose another -o"
-        )
+def _identity(images: Sequence[Captioned]) -> dict[str, Any]:
+    """Name what a LoRA depends on beside its settings and the model."""
+    shown = ([one.name, one.caption, one.path.stat().st_size] for one in images)
+    return {"images": digest(map(json.dumps, shown))}

@@ -1,8 +1,9 @@
 """Segmentation networks of transformers: made, trained on labelled images, and asked."""
 
+from diffumask.labelled.labels import Labels as Labels
+
 from .fit import FitSettings as FitSettings
 from .fit import fit as fit
-from .labels import Labels as Labels
 from .networks import NETWORKS as NETWORKS
 from .networks import Network as Network
 from .networks import new_network as new_network

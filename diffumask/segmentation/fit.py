@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 from diffumask.dataset.pair import FILL_COLOUR, Pair, SizeHW, resized
 from diffumask.errors import InputError
+from diffumask.labelled.labels import Labels
 from diffumask.models.precision import computes_in
 from diffumask.training import Schedule, shared, train
 from diffumask.types import IGNORE_ID, ClassMap, Image
 
-from .labels import Labels
 from .networks import Network
 
 PRECISIONS = ("auto", "float32", "bfloat16")

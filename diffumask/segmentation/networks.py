@@ -24,15 +24,15 @@ from transformers import (
 from diffumask.errors import InputError
 from diffumask.files.atomic import sync_folder, take_over, writing
 from diffumask.files.partial import partial_folder
+from diffumask.labelled.labels import Labels
 from diffumask.models import HUB_ID, find_device, load_trainable, progress_bars_off
 from diffumask.types import IGNORE_ID
 
-from .labels import Labels
 from .output import label_logits
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet
 SHORTER_SIDE = "shortest_edge"
-PREPARATION_FILE = "preprocessor_config.json"
+WEIGHTS_FILE, PREPARATION_FILE = "model.safetensors", "preprocessor_config.json"
 
 
 class Network(nn.Module):

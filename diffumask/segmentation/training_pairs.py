@@ -1,6 +1,5 @@
 """What a network is trained on: folders read as one, kept in memory, augmented if asked for."""
 
-import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -15,12 +14,13 @@ from diffumask.dataset.listing import whole_records
 from diffumask.dataset.pair import Pair, labels_of
 from diffumask.errors import InputError
 from diffumask.labelled.folder import AUTO, Labelled, open_labelled
+from diffumask.labelled.labels import Labels
 from diffumask.labelled.layouts import NATIVE
 from diffumask.labelled.mapping import ClassSelection
+from diffumask.training.folder import digest
 from diffumask.types import BACKGROUND_ID, IGNORE_ID
 
 from .fit import Pairs
-from .labels import Labels
 
 KEPT_BYTES = 2**30
 
@@ -129,8 +129,7 @@ class InMemory:
 
     def digest(self) -> str:
         """Hash the names of the images, on whose order every batch depends."""
-        names = "\n".join(pair.name for one in self._opened for pair in one.pairs)
-        return hashlib.blake2b(names.encode(), digest_size=8).hexdigest()
+        return digest(pair.name for one in self._opened for pair in one.pairs)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,11 +22,11 @@ from torch import Tensor
 from diffumask.errors import InputError
 from diffumask.files.atomic import new_file
 from diffumask.labelled.folder import Labelled
+from diffumask.labelled.labels import Labels
 from diffumask.seeds import item_seed
 from diffumask.types import IGNORE_ID, ClassMap, Image
 
 from .features import check_size, encode_images, factor_of
-from .labels import Labels
 
 SCALES = (0.75, 1.5)  # of the image, beside the square that is cut out of it
 GAINS, OFFSETS = (0.7, 1.3), (-25.0, 25.0)

@@ -15,11 +15,12 @@ from diffusers import AutoencoderKL
 from safetensors import SafetensorError, safe_open
 
 from diffumask.errors import InputError
-from diffumask.files.atomic import write_file
+from diffumask.files.atomic import write_file, write_new
+from diffumask.labelled.labels import Labels
 
 from .head import Head
 from .heads import HEADS, n_parameters, new_head
-from .labels import Labels
+from .labels import labels_of
 
 FORMAT = "diffumask-segmentator-1"
 KEY = "diffumask"
@@ -61,33 +62,28 @@ class Segmentator:
     facts: Facts
 
 
-def save(one: Segmentator, vae: AutoencoderKL, path: Path) -> None:
+def save(segmentator: Segmentator, vae: AutoencoderKL, path: Path) -> None:
     """Write the file and its card. Raises InputError where that cannot be done."""
-    for place, content in _contents(one, vae, path).items():
+    for place, content in _contents(segmentator, vae, path).items():
         write_file(place, content)
 
 
-def save_new(one: Segmentator, vae: AutoencoderKL, path: Path) -> None:
-    """Write as `save` what is not there yet, as after a kill between the two files.
-
-    Raises InputError also for a file of other content, before anything is written.
-    """
-    contents = _contents(one, vae, path)
-    missing = {place: content for place, content in contents.items() if not place.exists()}
-    for place, content in contents.items():
-        if place not in missing and place.read_bytes() != content:
-            raise InputError(f"expected a free name for the head, got {place}; choose another")
-    for place, content in missing.items():
-        write_file(place, content)
+def save_new(segmentator: Segmentator, vae: AutoencoderKL, path: Path) -> None:
+    """Write as `save` what is not there yet; raises as `write_new`."""
+    write_new(_contents(segmentator, vae, path), "the head")
 
 
-def _contents(one: Segmentator, vae: AutoencoderKL, path: Path) -> dict[Path, bytes]:
+def _contents(segmentator: Segmentator, vae: AutoencoderKL, path: Path) -> dict[Path, bytes]:
     """Return the content of the file and of its card, by where they are."""
-    facts = {"format": FORMAT, **asdict(one.facts)}
-    tensors = {name: value.cpu().contiguous() for name, value in one.head.state_dict().items()}
+    labels = segmentator.facts.labels
+    facts = {"format": FORMAT, **asdict(segmentator.facts)}
+    facts["labels"] = {"ids": labels.class_ids, "names": labels.names}
+    tensors = {
+        name: value.cpu().contiguous() for name, value in segmentator.head.state_dict().items()
+    }
     return {
         path: safetensors.torch.save(tensors, {KEY: json.dumps(facts)}),
-        card_path(path): _card(one, vae).encode(),
+        card_path(path): _card(segmentator, vae).encode(),
     }
 
 
@@ -104,7 +100,9 @@ def read_facts(path: Path) -> Facts:
         if raw.pop("format") != FORMAT or raw["design"] not in HEADS:
             raise ValueError("another format or design")
         labels = raw.pop("labels")
-        return Facts(labels=Labels(tuple(labels["ids"]), tuple(labels["names"])), **raw)
+        return Facts(
+            labels=labels_of(dict(zip(labels["ids"], labels["names"], strict=True))), **raw
+        )
     except (
         *(OSError, ValueError, KeyError, TypeError, AttributeError),
         *(RecursionError, SafetensorError),
@@ -123,7 +121,7 @@ def load(path: Path, vae: AutoencoderKL, vae_fingerprint: str) -> Segmentator:
     """
     facts = read_facts(path)
     check_fingerprint(path, facts, vae_fingerprint)
-    head = new_head(facts.design, vae, len(facts.labels.ids))
+    head = new_head(facts.design, vae, len(facts.labels))
     try:
         head.load_state_dict(safetensors.torch.load_file(path))
     except RuntimeError as error:
@@ -147,8 +145,8 @@ def fingerprint_file(path: Path) -> str:
     return hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest()
 
 
-def _card(one: Segmentator, vae: AutoencoderKL) -> str:
-    facts = one.facts
+def _card(segmentator: Segmentator, vae: AutoencoderKL) -> str:
+    facts = segmentator.facts
     training = ", ".join(
         f"{name.replace('_', ' ')} {value}" for name, value in facts.training.items()
     )
@@ -158,7 +156,7 @@ def _card(one: Segmentator, vae: AutoencoderKL) -> str:
         vae_fingerprint=facts.vae_fingerprint,
         design=facts.design,
         side=facts.side,
-        n_parameters=n_parameters(one.head),
-        decoder_share=n_parameters(one.head) / n_parameters(vae.decoder),
+        n_parameters=n_parameters(segmentator.head),
+        decoder_share=n_parameters(segmentator.head) / n_parameters(vae.decoder),
         training=training or "none",
     )

@@ -1,52 +1,21 @@
-"""The labels of a head: consecutive numbers for those class ids that its training masks hold."""
+"""Which labels a head gets: those class ids that its training masks hold."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
-from jaxtyping import UInt8
 
 from diffumask.errors import InputError
 from diffumask.labelled.folder import Labelled
+from diffumask.labelled.labels import Labels
 from diffumask.labelled.mapping import N_VALUES, LabelMapping
-from diffumask.types import BACKGROUND, BACKGROUND_ID, IGNORE_ID, ClassMap, name_key
+from diffumask.types import BACKGROUND, BACKGROUND_ID
 
 
-@dataclass(frozen=True, slots=True)
-class Labels:
-    """Class ids and names, label i being `ids[i]`; "background" with id 0 where there is one."""
-
-    ids: tuple[int, ...]
-    names: tuple[str, ...]
-
-    @property
-    def has_background(self) -> bool:
-        """Whether label 0 is what belongs to no class."""
-        return self.ids[0] == BACKGROUND_ID and self.names[0] == BACKGROUND
-
-    @property
-    def class_ids(self) -> dict[str, int]:
-        """The ids of the classes by name, without background."""
-        pairs = dict(zip(self.names, self.ids, strict=True))
-        return {name: one for name, one in pairs.items() if name != BACKGROUND or one}
-
-    def find(self, class_name: str) -> int | None:
-        """Return the label of a class; case, spaces and hyphens do not count."""
-        keys = [name_key(name) for name in self.names]
-        key = name_key(class_name)
-        return keys.index(key) if key in keys else None
-
-    def encode(self, class_map: ClassMap) -> UInt8[np.ndarray, "h w"]:
-        """Turn class ids into labels; ids that are none of these become 255."""
-        table = np.full(N_VALUES, IGNORE_ID, np.uint8)
-        table[list(self.ids)] = np.arange(len(self.ids))
-        return table[class_map]
-
-    def decode(self, labels: UInt8[np.ndarray, "h w"]) -> ClassMap:
-        """Turn labels into class ids; 255 stays."""
-        table = np.full(N_VALUES, IGNORE_ID, np.uint8)
-        table[: len(self.ids)] = self.ids
-        return table[labels]
+def labels_of(names: Mapping[int, str]) -> Labels:
+    """Return the labels of classes that are named by their ids, background being one of them."""
+    has_background = names.get(BACKGROUND_ID) == BACKGROUND
+    others = {name: i for i, name in names.items() if not (has_background and i == BACKGROUND_ID)}
+    return Labels(others, has_background)
 
 
 def find_labels(labelled: Labelled, indices: Iterable[int], wanted: Sequence[str] = ()) -> Labels:
@@ -71,4 +40,4 @@ def find_labels(labelled: Labelled, indices: Iterable[int], wanted: Sequence[str
             f"expected at least two labels in the masks of {labelled.folder}, got "
             f"{', '.join(names.values()) or 'none but 255'}; take other data"
         )
-    return Labels(tuple(names), tuple(names.values()))
+    return labels_of(names)

@@ -11,12 +11,12 @@ from diffusers import AutoencoderKL
 from jaxtyping import Float32
 
 from diffumask.errors import InputError
+from diffumask.labelled.labels import Labels
 from diffumask.types import Objects, Prompt, Sample, Target
 
 from .features import hidden_states
 from .file import Segmentator
 from .heads import probabilities
-from .labels import Labels
 from .predict import Predictor
 
 

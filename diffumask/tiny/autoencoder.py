@@ -76,7 +76,7 @@ def train_autoencoder(
             rebuilt = decode(vae, encode(vae, batch).mode())
         _write_sheet(folder, step, batch, rebuilt)
 
-    train(vae, loss_at, schedule, folder, write_sheet, writes=rank == 0)
+    train(vae, loss_at, schedule, folder, write_sheet)
 
 
 def train_decoder(

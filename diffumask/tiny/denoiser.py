@@ -134,7 +134,7 @@ def train_denoiser(
         velocity = scheduler.get_velocity(clean, noise, timesteps)
         return functional.mse_loss(denoising(noisy, timesteps, ids), velocity)
 
-    train(model, loss_at, schedule, folder, on_checkpoint, writes=rank == 0)
+    train(model, loss_at, schedule, folder, on_checkpoint)
 
 
 def draw_timesteps(count: int, generator: torch.Generator) -> Int[Tensor, " n"]:

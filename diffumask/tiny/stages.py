@@ -3,7 +3,6 @@
 import argparse
 import copy
 import json
-import os
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -16,6 +15,7 @@ from diffusers import AutoencoderKL, StableDiffusionPipeline
 from jaxtyping import Float16
 
 from diffumask.training import Schedule
+from diffumask.training.distributed import is_first_process
 
 from .autoencoder import new_autoencoder, read_photos, train_autoencoder, train_decoder
 from .denoiser import even_shares, new_pipeline, train_denoiser, write_sheet
@@ -50,7 +50,7 @@ def vae(arguments: argparse.Namespace) -> None:
         train_autoencoder(model, images, photos, schedule, folder, batch_size)
 
     train_steps(model, _paced(arguments, schedule, model, train_steps, folder), folder)
-    if _is_first_process():
+    if is_first_process():
         model.save_pretrained(folder / "trained")
 
 
@@ -85,7 +85,7 @@ def denoiser(arguments: argparse.Namespace) -> None:
         )
 
     train_steps(pipeline, _paced(arguments, schedule, pipeline, train_steps, folder), folder)
-    if _is_first_process():
+    if is_first_process():
         pipeline.save_pretrained(folder / "trained")
 
 
@@ -118,11 +118,6 @@ def export(arguments: argparse.Namespace) -> None:
     pipeline.tokenizer.backend_tokenizer.model.save(str(arguments.out / "tokenizer"))
     for path in arguments.out.rglob("*.json"):
         _make_portable(path)
-
-
-def _is_first_process() -> bool:
-    """Whether this is the one process that writes, of those that `torchrun` started."""
-    return os.environ.get("RANK", "0") == "0"
 
 
 def _schedule(arguments: argparse.Namespace, plain: Schedule) -> Schedule:

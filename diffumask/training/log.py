@@ -1,0 +1,40 @@
+"""The log of a training: a JSON object on each line, of which one key is "step"."""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from diffumask.files.atomic import append, write_file, writing
+
+LOG_FILE = "log.jsonl"
+
+
+def log_line(folder: Path, name: str, line: Mapping[str, Any]) -> None:
+    """Append a line, of which one key is "step". Raises InputError where that cannot be done."""
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        append(folder, name, (json.dumps(line) + "\n").encode())
+
+
+def cut_back(folder: Path, name: str, step: int) -> None:
+    """Leave the lines of a log up to a step: those that follow will be written again.
+
+    Raises InputError where that cannot be done.
+    """
+    path = folder / name
+    if not path.is_file():
+        return
+    with writing(folder):
+        lines = path.read_text("utf-8", errors="replace").splitlines(keepends=True)
+        kept = [line for line in lines if line.endswith("\n") and _step_of(line) <= step]
+    if kept != lines:
+        write_file(path, "".join(kept).encode())
+
+
+def _step_of(line: str) -> float:
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):  # cut short by a power cut
+        return math.inf

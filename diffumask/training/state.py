@@ -1,0 +1,96 @@
+"""Where a training stands, in one file of safetensors: weights, their averages, the optimizer."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from diffusers.training_utils import EMAModel
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from diffumask.errors import InputError
+from diffumask.files.atomic import new_file
+
+STATE_FILE = "state.safetensors"
+ADAM_STATE = ("step", "exp_avg", "exp_avg_sq")
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingState:
+    """All that changes with a step; averages and optimizer are of what requires gradients."""
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    ema: EMAModel
+
+    def parameters(self) -> dict[str, tuple[nn.Parameter, Tensor]]:
+        """Return each parameter that is trained, and its average, by name."""
+        named = [(name, p) for name, p in self.model.named_parameters() if p.requires_grad]
+        pairs = zip(named, self.ema.shadow_params, strict=True)
+        return {name: (parameter, average) for (name, parameter), average in pairs}
+
+
+def step_reached(folder: Path) -> int:
+    """Return the step of the state in a folder, 0 without one. Raises InputError for a torn one."""
+    path = folder / STATE_FILE
+    if not path.exists():
+        return 0
+    try:
+        with safe_open(path, "pt") as file:
+            return int(file.metadata()["step"])
+    except (OSError, SafetensorError, TypeError, KeyError, ValueError) as error:
+        raise _damaged(path, error) from error
+
+
+def save_state(folder: Path, state: TrainingState, step: int) -> None:
+    """Write the state at a step. Raises InputError where that cannot be done."""
+    tensors = {f"model.{name}": value for name, value in state.model.state_dict().items()}
+    for name, (parameter, average) in state.parameters().items():
+        tensors[f"ema.{name}"] = average
+        for key in ADAM_STATE:
+            if parameter in state.optimizer.state:
+                tensors[f"{key}.{name}"] = state.optimizer.state[parameter][key]
+    metadata = {"step": str(step), "ema_step": str(state.ema.optimization_step)}
+    with new_file(folder / STATE_FILE) as partial:
+        save_file({k: v.detach().contiguous() for k, v in tensors.items()}, partial, metadata)
+
+
+def load_state(folder: Path, state: TrainingState) -> int:
+    """Go on from the state in a folder, and return its step; 0 without one.
+
+    Raises InputError for a state that is damaged or of another model.
+    """
+    path = folder / STATE_FILE
+    if not path.exists():
+        return 0
+    try:
+        tensors = load_file(path)
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+        _put(tensors, state)
+        state.ema.optimization_step = int(metadata["ema_step"])
+        return int(metadata["step"])
+    except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
+        raise _damaged(path, error) from error
+
+
+def _put(tensors: Mapping[str, Tensor], state: TrainingState) -> None:
+    model = state.model
+    model.load_state_dict({name: tensors[f"model.{name}"] for name in model.state_dict()})
+    with torch.no_grad():
+        for name, (parameter, average) in state.parameters().items():
+            average.copy_(tensors[f"ema.{name}"])
+            if f"step.{name}" in tensors:
+                state.optimizer.state[parameter] = {
+                    key: tensors[f"{key}.{name}"].to(parameter.device) for key in ADAM_STATE
+                }
+
+
+def _damaged(path: Path, error: Exception) -> InputError:
+    what = " ".join(str(error).split())[:200]
+    return InputError(
+        f"expected the state of this training in {path}, got another or a damaged one ({what}); "
+        "take it out to begin anew"
+    )
