@@ -23,9 +23,9 @@ from proof_world import (
 from diffumask.augment.compose import AugmentSettings, augment_item
 from diffumask.dataset.pair import Pair
 from diffumask.dataset.record import Record
+from diffumask.labelled.labels import Labels
 from diffumask.metrics import class_ious, confusion_matrix
 from diffumask.segmentation.fit import FitSettings, fit
-from diffumask.labelled.labels import Labels
 from diffumask.segmentation.networks import Network, new_network
 from diffumask.segmentation.predict import class_maps
 

@@ -22,7 +22,8 @@ if TYPE_CHECKING:  # they load torch
     from diffumask.dataset.left_out import LeftOut
     from diffumask.labelled.folder import Labelled
     from diffumask.labelled.labels import Labels
-    from diffumask.segmentation.fit import FitSettings, Pairs
+    from diffumask.segmentation.batches import Pairs
+    from diffumask.segmentation.fit_settings import FitSettings
     from diffumask.segmentation.training_pairs import InMemory
 
 # By whether weights are random (of a small network, or another) or loaded.
@@ -137,7 +138,7 @@ def _silent(step: int) -> None:
 
 
 def _settings(request: Request) -> "FitSettings":
-    from diffumask.segmentation.fit import FitSettings
+    from diffumask.segmentation.fit_settings import FitSettings
     from diffumask.segmentation.networks import NETWORKS
 
     rate = request.learning_rate

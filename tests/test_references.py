@@ -14,7 +14,9 @@ from diffumask.calibration.references import Known, find_reference
 from diffumask.calibration.sampled import combinations
 from diffumask.draw import voc_palette
 from diffumask.errors import InputError
-from diffumask.segmentation.judge import label_ids, load_judge, prepare
+from diffumask.segmentation.predict import label_maps
+from diffumask.segmentation.preprocessing import Preprocessing
+from diffumask.segmentation.segmenter import label_ids, pretrained
 from diffumask.types import Target
 
 pytestmark = pytest.mark.numeric
@@ -118,28 +120,30 @@ def test_labels_are_found_by_any_name_of_the_class():
 
 
 def test_images_are_prepared_as_the_file_says():
-    image = np.full((4, 6, 3), 255, np.uint8)
-    assert prepare(image, {}).unique().tolist() == [1]
+    def prepare(config):
+        return Preprocessing.from_json(config)(torch.ones(1, 3, 4, 6))
+
+    assert prepare({}).unique().tolist() == [1]
     said = {"image_mean": [0.5, 0, 0], "image_std": [0.5, 1, 0.1]}
-    assert prepare(image, said)[0, :, 0, 0].tolist() == pytest.approx([1, 1, 10])
-    assert prepare(image, {"do_normalize": False}).unique().tolist() == [1]
+    assert prepare(said)[0, :, 0, 0].tolist() == pytest.approx([1, 1, 10])
+    assert prepare({"do_normalize": False}).unique().tolist() == [1]
     for size, size_hw in (
         ({"height": 2, "width": 2}, (2, 2)),
         ({"shortest_edge": 8}, (8, 12)),
         (5, (5, 5)),
         (None, (4, 6)),
     ):
-        assert prepare(image, {"size": size}).shape[2:] == size_hw
-    assert prepare(image, {"size": 5, "do_resize": False}).shape[2:] == (4, 6)
+        assert prepare({"size": size}).shape[2:] == size_hw
+    assert prepare({"size": 5, "do_resize": False}).shape[2:] == (4, 6)
 
 
 def test_the_preprocessor_file_of_a_network_is_read(segmenter_folder, tmp_path):
-    assert load_judge(str(segmenter_folder)).preparation == {}
+    assert pretrained(str(segmenter_folder)).preprocessing == Preprocessing()
     folder = shutil.copytree(segmenter_folder, tmp_path / "model")
     (folder / "preprocessor_config.json").write_text(json.dumps({"size": 16}))
-    judge = load_judge(str(folder))
-    assert judge.preparation == {"size": 16}
-    assert judge(IMAGE).shape == (32, 48)
+    network = pretrained(str(folder))
+    assert network.preprocessing == Preprocessing(size_hw=(16, 16))
+    assert label_maps(network, [IMAGE])[0].shape == (32, 48)
 
 
 def test_networks_that_are_not_whole_are_refused(segmenter_folder, tmp_path):
@@ -149,17 +153,17 @@ def test_networks_that_are_not_whole_are_refused(segmenter_folder, tmp_path):
     weights.pop(name)
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
     with pytest.raises(InputError, match=f"expected all weights in .* got none for {name}"):
-        load_judge(str(folder))
+        pretrained(str(folder))
     content = (folder / "model.safetensors").read_bytes()
     (folder / "model.safetensors").write_bytes(content[:-10])
     with pytest.raises(InputError, match="network in safetensors, got") as caught:
-        load_judge(str(folder))
+        pretrained(str(folder))
     assert "\n" not in str(caught.value)
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     with pytest.raises(InputError, match="network in safetensors, got"):
-        load_judge(str(folder))
+        pretrained(str(folder))
     with pytest.raises(InputError, match=r"folder with config.json or a hub id"):
-        load_judge(str(tmp_path))
+        pretrained(str(tmp_path))
 
 
 def test_gathering_leaves_out_what_the_reference_does_not_show():

@@ -32,7 +32,8 @@ from diffumask.segmentation import (
     save_network,
 )
 from diffumask.segmentation.fit import make_batch
-from diffumask.segmentation.judge import load_judge
+from diffumask.segmentation.predict import label_maps
+from diffumask.segmentation.segmenter import pretrained
 
 pytestmark = pytest.mark.numeric
 
@@ -101,7 +102,7 @@ def squares(count: int, size_hw: tuple[int, int] = (48, 64)) -> list[Pair]:
 
 
 def normalised(network: Network, pixels: torch.Tensor) -> torch.Tensor:
-    return (pixels - network.get_buffer("mean")) / network.get_buffer("deviation")
+    return network.preprocessing.normalised(pixels)
 
 
 def weights(network: Network) -> list[torch.Tensor]:
@@ -333,10 +334,11 @@ def test_a_saved_network_is_read_by_evaluate_and_trained_further(tmp_path, make)
     network.shorter_side_px = 32
     save_network(network, tmp_path)
     image = cv2.resize(squares(1)[0].image, (80, 64))
-    judge = load_judge(str(tmp_path), "cpu")
-    assert list(judge.labels.values()) == ["background", "bird", "dog"]
+    again = pretrained(str(tmp_path), "cpu")
+    assert list(again.label_names.values()) == ["background", "bird", "dog"]
     expected = class_maps(network, [image])[0]
-    assert (LABELS.decode(judge(image).astype(np.uint8)) == expected).mean() > 0.99
+    assert again.preprocessing == network.preprocessing
+    assert (LABELS.decode(label_maps(again, [image])[0].astype(np.uint8)) == expected).all()
     again = new_network(str(tmp_path), LABELS, 0, "cpu")
     assert again.shorter_side_px == 32
     assert all(map(torch.equal, weights(network), weights(again)))

@@ -59,6 +59,25 @@ def test_a_trained_network_is_read_by_evaluate(data, tmp_path):
     assert kinds == {".json", ".jsonl", ".safetensors", ".toml"}
 
 
+def test_validation_and_evaluate_agree_on_a_network(tmp_path):
+    ids, size_hw = np.array([0, 3, 8, 254], np.uint8), (45, 70)
+    maps = {
+        f"Bird_{i:06d}": ids[np.random.default_rng(i).integers(4, size=size_hw)] for i in range(4)
+    }
+    data = dataset(tmp_path / "data", maps)
+    for image in (data / "images").iterdir():
+        folders.write_image(image, size_hw)
+    words = ["-o", tmp_path / "out", "--model", "segformer-tiny", "--learning-rate", 1e-4, *QUICK]
+    trained = call(data, "--val", data, *words, "--seed", 2, "--json")
+    assert trained.exit_code == 0, trained.output
+    words = ["--data", data, "--checkpoint", tmp_path / "out", "--device", "cpu", "--json"]
+    evaluated = call(*words, command="evaluate")
+    assert evaluated.exit_code == 0, evaluated.output
+    miou = json.loads(evaluated.stdout)["miou"]
+    assert miou > 0.1
+    assert round(miou, 5) == json.loads(trained.stdout)["miou"]
+
+
 def test_named_folders_of_black_and_white_masks_are_learned_from(tmp_path):
     shown = np.zeros(SIZE_HW, np.uint8)
     shown[8:30, 8:30] = 255

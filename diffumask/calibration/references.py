@@ -84,13 +84,16 @@ def by_network(model: str, known: Known) -> Reference:
 
     Raises InputError for what cannot be loaded, and for a class that is none of its labels.
     """
-    from diffumask.segmentation.judge import label_ids, load_judge
+    from diffumask.segmentation.predict import label_maps
+    from diffumask.segmentation.segmenter import label_ids, pretrained
 
-    judge = load_judge(model, known.device)
-    ids = {name: label_ids(judge.labels, [name, *known.aliases[name]]) for name in known.aliases}
+    network = pretrained(model, known.device)
+    names = network.label_names
+    ids = {name: label_ids(names, [name, *known.aliases[name]]) for name in known.aliases}
 
     def look(case: Case) -> Truth:
-        shown = np.isin(judge(case.image), ids[case.target.class_name])
+        (labels,) = label_maps(network, [case.image])
+        shown = np.isin(labels, ids[case.target.class_name])
         return np.where(shown, SHOWN, HIDDEN).astype(np.uint8)
 
     return look

@@ -6,11 +6,11 @@ from itertools import groupby
 
 import numpy as np
 import torch
-from jaxtyping import Float32, UInt8
-from torch import nn
-from torch.nn import functional
+from jaxtyping import Float, Float32, Int64, UInt8
+from torch import Tensor, nn
 
-from .networks import Network
+from .network import Network
+from .segmenter import Segmenter
 
 # Of any size each, as an underscore keeps an axis from having to agree with others.
 AnyImage = UInt8[np.ndarray, "_h _w 3"]
@@ -19,24 +19,30 @@ Probabilities = Float32[np.ndarray, "c _h _w"]
 
 
 def class_probabilities(
-    network: Network, images: Sequence[AnyImage], batch_size: int = 16
+    network: Segmenter, images: Sequence[AnyImage], batch_size: int = 16
 ) -> list[Probabilities]:
     """Return the probability of each label at each pixel, in the size of each image.
 
     Images that follow one another and have one size are predicted together.
     """
-    return [one for batch in _batches(images, batch_size) for one in _predict(network, batch)]
+    batches = _batches(images, batch_size)
+    return [one for batch in batches for one in _logits(network, batch).softmax(1).cpu().numpy()]
+
+
+def label_maps(
+    network: Segmenter, images: Sequence[AnyImage], batch_size: int = 1
+) -> list[Int64[np.ndarray, "_h _w"]]:
+    """Return the label of each pixel; by default one image at a time, as logits are large."""
+    batches = _batches(images, batch_size)
+    return [one for batch in batches for one in _logits(network, batch).argmax(1).cpu().numpy()]
 
 
 def class_maps(
-    network: Network, images: Sequence[AnyImage], batch_size: int = 16
+    network: Network, images: Sequence[AnyImage], batch_size: int = 1
 ) -> list[AnyClassMap]:
-    """Return the class id of each pixel."""
-    return [
-        network.labels.decode(one.argmax(0).astype(np.uint8))
-        for batch in _batches(images, batch_size)
-        for one in _predict(network, batch)
-    ]
+    """Return the class id of each pixel, as `label_maps` returns its label."""
+    found = label_maps(network, images, batch_size)
+    return [network.labels.decode(labels.astype(np.uint8)) for labels in found]
 
 
 def _batches(images: Sequence[AnyImage], batch_size: int) -> Iterator[list[AnyImage]]:
@@ -58,16 +64,7 @@ def in_evaluation(network: nn.Module) -> Iterator[None]:
 
 
 @torch.no_grad()
-def _predict(network: Network, images: list[AnyImage]) -> Float32[np.ndarray, "b c h w"]:
+def _logits(network: Segmenter, images: list[AnyImage]) -> Float[Tensor, "b c h w"]:
     pixels = torch.from_numpy(np.stack(images)).to(network.device)
-    pixels = pixels.permute(0, 3, 1, 2).float() / 255
-    size_hw = (pixels.shape[2], pixels.shape[3])
-    if network.shorter_side_px not in (None, min(size_hw)):
-        scale = network.shorter_side_px / min(size_hw)
-        small_hw = tuple(round(side * scale) for side in size_hw)
-        pixels = functional.interpolate(pixels, small_hw, mode="bilinear", antialias=True)
     with in_evaluation(network):
-        logits = network.logits(pixels)
-    if logits.shape[2:] != size_hw:
-        logits = functional.interpolate(logits, size_hw, mode="bilinear")
-    return logits.softmax(1).cpu().numpy()
+        return network.logits(pixels.permute(0, 3, 1, 2).float() / 255)

@@ -9,19 +9,20 @@ from diffumask.errors import InputError
 from diffumask.labelled.mapping import LabelMapping
 from diffumask.types import BACKGROUND_ID, IGNORE_ID, ClassMap, Image
 
-from .judge import Judge, load_judge
+from .predict import label_maps
+from .segmenter import Segmenter, pretrained
 
 
 @dataclass(frozen=True, slots=True)
 class Predictor:
     """Called with an image, predicts its class map; never any of the classes `unknown`."""
 
-    judge: Judge
+    segmenter: Segmenter
     table: UInt8[np.ndarray, " labels"]
     unknown: tuple[str, ...]
 
     def __call__(self, image: Image) -> ClassMap:
-        return self.table[self.judge(image)]
+        return self.table[label_maps(self.segmenter, [image])[0]]
 
 
 def load_predictor(model: str, mapping: LabelMapping, device: str = "auto") -> Predictor:
@@ -30,19 +31,21 @@ def load_predictor(model: str, mapping: LabelMapping, device: str = "auto") -> P
     A label may list several words, separated by commas. Other labels become background, or 255
     without one. Raises InputError for what cannot be loaded, and where no label is a class.
     """
-    judge = load_judge(model, device)
+    segmenter = pretrained(model, device)
+    names = segmenter.label_names
     other = BACKGROUND_ID if mapping.has_background else IGNORE_ID
-    table = np.full(max(judge.labels) + 1, other, np.uint8)
+    table = np.full(max(names) + 1, other, np.uint8)
     known: set[str] = set()
-    for label, text in judge.labels.items():
+    for label, text in names.items():
         found = [name for name in map(mapping.classes.find, text.split(",")) if name]
         if found:
             table[label] = mapping.classes.ids[found[0]]
             known.add(found[0])
     if not known:
-        labels = ", ".join(list(judge.labels.values())[:10])
+        labels = ", ".join(list(names.values())[:10])
         raise InputError(
             f"expected a network with labels such as {', '.join(list(mapping.classes.ids)[:10])}, "
             f"got {model!r} with {labels}; choose its vocabulary"
         )
-    return Predictor(judge, table, tuple(one for one in mapping.classes.ids if one not in known))
+    unknown = tuple(name for name in mapping.classes.ids if name not in known)
+    return Predictor(segmenter, table, unknown)

@@ -17,8 +17,11 @@ from diffumask.labelled.folder import Labelled
 from diffumask.training.folder import TrainingFolder
 from diffumask.training.log import LOG_FILE, log_line
 
-from .fit import FitSettings, Pairs, fit
-from .networks import WEIGHTS_FILE, Network, save_network
+from .batches import Pairs
+from .fit import fit
+from .fit_settings import FitSettings
+from .network import Network
+from .networks import WEIGHTS_FILE, save_network
 from .predict import class_maps
 
 MADE_BY = "diffumask train"

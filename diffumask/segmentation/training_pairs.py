@@ -20,7 +20,7 @@ from diffumask.labelled.mapping import ClassSelection
 from diffumask.training.folder import digest
 from diffumask.types import BACKGROUND_ID, IGNORE_ID
 
-from .fit import Pairs
+from .batches import Pairs
 
 KEPT_BYTES = 2**30
 
