@@ -25,8 +25,7 @@ from night_scenes import Scenes, render
 from oracle import label_names, load_oracle, predict
 from PIL import Image as PillowImage
 
-from diffumask.cli.lora import Request
-from diffumask.cli.lora import run as train
+from diffumask.api.lora_train import LoraTrainOptions, lora_train
 from diffumask.draw import contact_sheet, overlay
 from diffumask.lora import lora_applied, read_lora
 from diffumask.masks.class_map import MaskSettings, make_class_map
@@ -58,8 +57,8 @@ def train_lora(work: Path, count: int, options: Mapping[str, int | float]) -> tu
         lines.append(json.dumps({"file_name": f"{index:04d}.png", "text": prompt.text}))
     (images / "metadata.jsonl").write_text("\n".join(lines))
     started = time.perf_counter()
-    request = Request(images=images, out=out, **options)  # type: ignore[arg-type]
-    print(train(request), file=sys.stderr)
+    chosen = LoraTrainOptions(images=images, out=out, **options)  # type: ignore[arg-type]
+    print(lora_train.run(chosen).text, file=sys.stderr)
     seconds = time.perf_counter() - started
     (work / "seconds.txt").write_text(str(seconds))
     return out, seconds

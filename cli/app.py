@@ -7,21 +7,21 @@ from typing import Annotated, Any
 import typer
 
 from diffumask import __version__
+from diffumask.api.affinity_train import affinity_train
 from diffumask.api.calibrate import calibrate
 from diffumask.api.evaluate import evaluate
 from diffumask.api.generate import generate
 from diffumask.api.list_prompts import list_prompts
+from diffumask.api.lora_train import lora_train
 from diffumask.api.remask import remask
 from diffumask.api.use_case import UseCase
 
 from .adapt import as_command as as_command_of
 from .command import as_command
-from .commands.affinity import affinity_train
 from .commands.augment import augment
 from .commands.export import export
 from .commands.filter import filter_items
 from .commands.import_masks import import_masks
-from .commands.lora import lora_train
 from .commands.merge import merge
 from .commands.segmentator import segmentator_evaluate, segmentator_predict, segmentator_train
 from .commands.show import show
@@ -35,6 +35,8 @@ COMMANDS: dict[str, UseCase[..., Any, Any]] = {
     "remask": remask,
     "calibrate": calibrate,
     "evaluate": evaluate,
+    "affinity train": affinity_train,
+    "lora train": lora_train,
 }
 OLD_COMMANDS = {
     "augment": augment,
@@ -46,8 +48,6 @@ OLD_COMMANDS = {
     "upload": upload,
     "filter": filter_items,
     "import": import_masks,
-    "affinity train": affinity_train,
-    "lora train": lora_train,
     "segmentator train": segmentator_train,
     "segmentator predict": segmentator_predict,
     "segmentator evaluate": segmentator_evaluate,

@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from .api.affinity_train import affinity_train as affinity_train
     from .api.calibrate import calibrate as calibrate
     from .api.dataset import Dataset as Dataset
     from .api.dataset import open_dataset as open_dataset
     from .api.evaluate import evaluate as evaluate
     from .api.generate import generate as generate
     from .api.list_prompts import list_prompts as list_prompts
+    from .api.lora_train import lora_train as lora_train
     from .api.remask import remask as remask
     from .attention.capture import capture as capture
     from .errors import InputError as InputError
@@ -34,11 +36,13 @@ _MODULES = {
     "InputError": "errors",
     "Prompt": "types",
     "Target": "types",
+    "affinity_train": "api.affinity_train",
     "calibrate": "api.calibrate",
     "capture": "attention.capture",
     "evaluate": "api.evaluate",
     "generate": "api.generate",
     "list_prompts": "api.list_prompts",
+    "lora_train": "api.lora_train",
     "observe": "sampling.observe",
     "open_dataset": "api.dataset",
     "remask": "api.remask",

@@ -1,7 +1,6 @@
 """`diffumask lora train`, and `generate --lora`."""
 
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -50,23 +49,49 @@ def test_a_finished_training_overwrites_nothing(
 ) -> None:
     before = lora.read_bytes()
     words = train(images, tiny_random_folder, lora)
-    assert "expected a new file as -o" in refused(*words)
-    assert "expected a new file as -o" in refused(*words, "--resume")
+    assert "expected a free name for the LoRA" in refused(*words)
     assert lora.read_bytes() == before
 
 
-def test_a_training_goes_on_only_where_that_is_asked_for(
+def test_a_training_that_was_stopped_goes_on_by_itself(
     images: Path, tiny_random_folder: Path, lora: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "lora.safetensors"
     words = train(images, tiny_random_folder, out, "--learning-rate", 0.1)
-    assert "got none; leave --resume out" in refused(*words, "--resume")
-    shutil.copytree(lora.with_suffix(".training"), out.with_suffix(".training"))
-    assert "go on with --resume" in refused(*words)
-    assert "another seed;" in refused(*words, "--resume", "--seed", 1)
-    done(*words, "--resume")
-    first, again = load_file(lora), load_file(out)
-    assert all(torch.equal(first[name], again[name]) for name in first)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("diffumask.lora.training.write_new", interrupt)
+        stopped = call(*words)
+    state = out.with_suffix(".training")
+    assert stopped.exit_code == 130
+    assert stopped.stderr.endswith(f"stopped; the last state is in {state}; run again to go on\n")
+    assert "another seed (0, now 1);" in refused(*words, "--seed", 1)
+    again = done(*words)
+    assert again.startswith("trained on 2 images")
+    assert not (state / "state.safetensors").exists()
+    assert out.read_bytes() == lora.read_bytes()
+    first, resumed = load_file(lora), load_file(out)
+    assert all(torch.equal(first[name], resumed[name]) for name in first)
+
+
+def interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_kill_after_the_lora_was_written_keeps_it_and_no_state(
+    images: Path, tiny_random_folder: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "lora.safetensors"
+    words = train(images, tiny_random_folder, out)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("diffumask.training.folder.TrainingFolder.finish", interrupt)
+        assert call(*words).exit_code == 130
+    content = out.read_bytes()
+    done(*words)
+    assert out.read_bytes() == content
+    assert not (out.with_suffix(".training") / "state.safetensors").exists()
+    out.write_bytes(b"thesis")
+    assert "expected a free name for the LoRA" in refused(*words)
+    assert out.read_bytes() == b"thesis"
 
 
 def test_what_cannot_be_trained_on_is_refused_in_one_line(
@@ -74,9 +99,11 @@ def test_what_cannot_be_trained_on_is_refused_in_one_line(
 ) -> None:
     out = tmp_path / "lora.safetensors"
     words = train(images, tiny_random_folder, out)
-    assert "-o FILE.safetensors" in refused(*train(images, tiny_random_folder, tmp_path / "a.bin"))
+    assert "the LoRA named *.safetensors" in refused(
+        *train(images, tiny_random_folder, tmp_path / "a.bin")
+    )
     assert "rank of 1 or more" in refused(*words, "--rank", 0)
-    assert "--resolution such as" in refused(*words, "--resolution", "big")
+    assert "a resolution such as" in refused(*words, "--resolution", "big")
     assert "height divisible by 8" in refused(*words, "--resolution", "20x24")
     assert "a file of captions" in refused(*words, "--captions", tmp_path / "none.txt")
     assert "folder of images" in refused(*train(tmp_path / "no", tiny_random_folder, out))
@@ -112,7 +139,7 @@ def test_generate_refuses_what_is_no_lora_in_one_line(
     words = ("generate", "--model", tiny_random_folder, "--class", "bird", "--n", 1, "--out", out)
     assert "may run code" in refused(*words, "--lora", tmp_path / "lora.bin")
     assert "a LoRA file" in refused(*words, "--lora", tmp_path / "none.safetensors")
-    assert "finite --lora-scale" in refused(*words, "--lora", lora, "--lora-scale", "nan")
+    assert "a finite scale of the LoRA" in refused(*words, "--lora", lora, "--lora-scale", "nan")
     wide = tmp_path / "wide.safetensors"
     save_file({name: value.repeat(2, 2) for name, value in load_file(lora).items()}, wide)
     assert "made for this StableDiffusionPipeline" in refused(*words, "--lora", wide)

@@ -226,12 +226,14 @@ def test_resumed_training_gives_the_same_file(
     with pytest.raises(PowerCutError):
         train_lora(pipe, captioned, SETTINGS, one, tmp_path / "state", on_step=cut)
     assert not one.exists()
+    with safe_open(tmp_path / "state" / "state.safetensors", "pt") as state:
+        assert not any("conv" in name for name in state.keys())  # noqa: SIM118
     train_lora(pipe, captioned, SETTINGS, one, tmp_path / "state")
+    left = {path.name for path in (tmp_path / "state").iterdir()}
+    assert left == {"train.json", ".lock"}
     whole, resumed = load_file(tmp_path / "whole.safetensors"), load_file(one)
     assert set(whole) == set(resumed)
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
-    with safe_open(tmp_path / "state" / "state.safetensors", "pt") as state:
-        assert not any("conv" in name for name in state.keys())  # noqa: SIM118
 
 
 def test_training_stops_at_a_loss_that_is_not_finite(

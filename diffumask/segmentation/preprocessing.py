@@ -30,11 +30,13 @@ class Preprocessing:
         """Read a preprocessor_config.json; an empty one resizes nothing, and gives [-1, 1]."""
         size = config.get("size") if config.get("do_resize", True) else None
         size = {"height": size, "width": size} if isinstance(size, int) else size or {}
-        colours = (tuple(config.get(key, UNIT_RANGE)) for key in ("image_mean", "image_std"))
+        mean, deviation = (
+            tuple(map(float, config.get(key, UNIT_RANGE))) for key in ("image_mean", "image_std")
+        )
         return cls(
             size.get(SHORTEST_EDGE),
             (size["height"], size["width"]) if {"height", "width"} <= set(size) else None,
-            (next(colours), next(colours)) if config.get("do_normalize", True) else None,
+            (mean, deviation) if config.get("do_normalize", True) else None,
         )
 
     def to_json(self) -> dict[str, Any]:
