@@ -14,6 +14,10 @@ from diffumask.api.generate import generate
 from diffumask.api.list_prompts import list_prompts
 from diffumask.api.lora_train import lora_train
 from diffumask.api.remask import remask
+from diffumask.api.segmentator_evaluate import segmentator_evaluate
+from diffumask.api.segmentator_predict import segmentator_predict
+from diffumask.api.segmentator_train import segmentator_train
+from diffumask.api.train import train
 from diffumask.api.use_case import UseCase
 
 from .adapt import as_command as as_command_of
@@ -23,9 +27,7 @@ from .commands.export import export
 from .commands.filter import filter_items
 from .commands.import_masks import import_masks
 from .commands.merge import merge
-from .commands.segmentator import segmentator_evaluate, segmentator_predict, segmentator_train
 from .commands.show import show
-from .commands.train import train
 from .commands.upload import upload
 from .commands.verify import verify
 
@@ -37,10 +39,13 @@ COMMANDS: dict[str, UseCase[..., Any, Any]] = {
     "evaluate": evaluate,
     "affinity train": affinity_train,
     "lora train": lora_train,
+    "train": train,
+    "segmentator train": segmentator_train,
+    "segmentator predict": segmentator_predict,
+    "segmentator evaluate": segmentator_evaluate,
 }
 OLD_COMMANDS = {
     "augment": augment,
-    "train": train,
     "show": show,
     "export": export,
     "verify": verify,
@@ -48,9 +53,6 @@ OLD_COMMANDS = {
     "upload": upload,
     "filter": filter_items,
     "import": import_masks,
-    "segmentator train": segmentator_train,
-    "segmentator predict": segmentator_predict,
-    "segmentator evaluate": segmentator_evaluate,
 }
 GROUPS = {
     "affinity": "Train what tells alike pixels from others.",

@@ -1,9 +1,9 @@
 """`diffumask augment`: made-up scenes from the items of a dataset."""
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from diffumask.api.image_size import read_size
 from diffumask.errors import InputError
 
 from .progress import progress
@@ -52,13 +52,3 @@ def run(
         total = len(store.records)
     text = f"{total} items in {out}; look at {out / PREVIEW_FILE}"
     return Result(text, {"folder": out, "items": total}, folder=out)
-
-
-def read_size(size: str | None) -> tuple[int, int] | None:
-    """Read --size; raises InputError for anything but two numbers."""
-    if size is None:
-        return None
-    match = re.fullmatch(r"(\d{1,6})x(\d{1,6})", size)
-    if not match:
-        raise InputError(f"expected --size as HEIGHTxWIDTH in pixels, such as 384x512, got {size}")
-    return int(match[1]), int(match[2])

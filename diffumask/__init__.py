@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from .api.list_prompts import list_prompts as list_prompts
     from .api.lora_train import lora_train as lora_train
     from .api.remask import remask as remask
+    from .api.segmentator_evaluate import segmentator_evaluate as segmentator_evaluate
+    from .api.segmentator_predict import segmentator_predict as segmentator_predict
+    from .api.segmentator_train import segmentator_train as segmentator_train
+    from .api.train import train as train
     from .attention.capture import capture as capture
     from .errors import InputError as InputError
     from .sampling.observe import observe as observe
@@ -46,6 +50,10 @@ _MODULES = {
     "observe": "sampling.observe",
     "open_dataset": "api.dataset",
     "remask": "api.remask",
+    "segmentator_evaluate": "api.segmentator_evaluate",
+    "segmentator_predict": "api.segmentator_predict",
+    "segmentator_train": "api.segmentator_train",
+    "train": "api.train",
 }
 
 

@@ -46,7 +46,7 @@ def affinity_train(options: AffinityTrainOptions) -> "Result[AffinityNet]":
     Returns the network. Raises InputError for what the user can mend, before the training where
     that can be known.
     """
-    from diffumask.dataset.store import read_run
+    from diffumask.dataset.run import read_run
 
     data, out = Path(options.data), Path(options.out)
     run = read_run(data)
@@ -86,7 +86,8 @@ def _read_items(
     folder: Path, class_names: Sequence[str]
 ) -> "Iterator[tuple[Image, Mapping[str, GridHeat]]]":
     """Read each item of some classes: its image, and the heat maps of its words by class."""
-    from diffumask.dataset.items import read_image, read_records
+    from diffumask.dataset.decode import read_image
+    from diffumask.dataset.listing import read_records
     from diffumask.dataset.maps import read_maps
 
     for record in read_records(folder):

@@ -44,7 +44,7 @@ class LoraTrainOptions(Options):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_trained_file(WHAT, Path(self.out))
+        check_trained_file(WHAT, [Path(self.out)])
         if self.resolution is not None and not SIZE.fullmatch(self.resolution):
             raise InputError(
                 f"expected a resolution such as 512 or 384x512, got {self.resolution!r}"
@@ -72,7 +72,7 @@ def lora_train(options: LoraTrainOptions) -> Result[Path]:
     from diffumask.models import fingerprint, load, resolve
 
     require_peft()
-    check_unfinished(WHAT, out, [out], options.steps)
+    check_unfinished(WHAT, [out], options.steps)
     spec = resolve(options.model)
     settings = _settings(options, spec)
     identity = {"model": spec.name, "checkpoint": fingerprint(spec)}

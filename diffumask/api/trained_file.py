@@ -8,12 +8,16 @@ from diffumask.errors import InputError
 SUFFIX = ".safetensors"
 
 
-def check_trained_file(what: str, out: Path) -> None:
-    """Raise InputError for another kind of file, and for a name that is taken by no training."""
+def check_trained_file(what: str, files: Sequence[Path]) -> None:
+    """Raise InputError for another kind of file, and for names that are taken by no training.
+
+    The first of the files is what is trained, the others go with it.
+    """
+    out = files[0]
     if out.suffix != SUFFIX:
         raise InputError(f"expected {what} named *{SUFFIX}, got {out}")
     if not training_beside(out).exists():
-        refuse_taken(what, [out])
+        refuse_taken(what, files)
 
 
 def training_beside(out: Path) -> Path:
@@ -21,11 +25,11 @@ def training_beside(out: Path) -> Path:
     return out.with_suffix(".training")
 
 
-def check_unfinished(what: str, out: Path, files: Sequence[Path], num_steps: int) -> None:
+def check_unfinished(what: str, files: Sequence[Path], num_steps: int) -> None:
     """Raise InputError for files that are there already, unless a kill came after they were."""
     from diffumask.training.state import step_reached
 
-    if step_reached(training_beside(out)) < num_steps:
+    if step_reached(training_beside(files[0])) < num_steps:
         refuse_taken(what, files)
 
 

@@ -1,0 +1,31 @@
+"""Which Segmentator is asked: the options that `segmentator_predict` and `_evaluate` share."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from .option import Option, Options, StrPath
+
+if TYPE_CHECKING:  # it loads torch
+    from diffumask.segmentator import Predictor
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentatorOptions(Options):
+    """A head, and the model whose VAE it reads."""
+
+    segmentator: Annotated[StrPath, Option("Head (.safetensors).")]
+    model: Annotated[str | None, Option("Whose VAE it reads.", default="that of its training")] = (
+        None
+    )
+    device: Annotated[str, Option("As for generate.")] = "auto"
+
+    def load_predictor(self) -> "Predictor":
+        """Load the VAE and the head. Raises InputError for those that do not fit each other."""
+        from diffumask.models import load_autoencoder, resolve, vae_fingerprint
+        from diffumask.segmentator import Predictor, load, read_facts
+
+        path = Path(self.segmentator)
+        spec = resolve(self.model or read_facts(path).model)
+        vae = load_autoencoder(spec, self.device)
+        return Predictor(load(path, vae, vae_fingerprint(spec)), vae)

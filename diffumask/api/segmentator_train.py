@@ -1,0 +1,119 @@
+"""A head on the VAE decoder of a model, from images with masks."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from diffumask.errors import InputError
+
+from .labelled_options import LabelledOptions
+from .option import Option, StrPath
+from .progress import step_progress
+from .result import Result
+from .trained_file import check_trained_file, check_unfinished, training_beside
+from .use_case import use_case
+
+if TYPE_CHECKING:  # they load torch
+    from diffumask.models import ModelSpec
+    from diffumask.segmentator import Segmentator, TrainSettings
+    from diffumask.segmentator.training import Trained
+
+WHAT = "the head"
+UNSEEN_LISTED = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentatorTrainOptions(LabelledOptions):
+    """The options of `segmentator_train`."""
+
+    data: Annotated[StrPath, Option("Folder of images with masks.")]
+    out: Annotated[StrPath, Option("The head (.safetensors).", short="o")]
+    model: Annotated[str, Option("tiny, sd15, sd21, sdxl, a model folder or a hub id.")] = "tiny"
+    head: Annotated[str, Option("Design: pyramid, linear, decoder-copy or mlp.")] = "pyramid"
+    steps: Annotated[int, Option("Training steps.")] = 1000
+    batch_size: Annotated[int, Option("Images of a step.")] = 8
+    learning_rate: Annotated[float, Option("Highest learning rate.")] = 3e-3
+    views: Annotated[int, Option("Changed versions of an image to encode.")] = 6
+    held_out: Annotated[float, Option("Share of the images that validate.")] = 0.15
+    size: Annotated[int | None, Option("Pixels of the shorter side.", default="the model's")] = None
+    seed: Annotated[int, Option("Seed of the training.")] = 0
+    device: Annotated[str, Option("As for generate.")] = "auto"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_trained_file(WHAT, self.files)
+
+    @property
+    def files(self) -> list[Path]:
+        """The head and its card."""
+        return [Path(self.out), Path(self.out).with_suffix(".md")]
+
+
+@use_case(SegmentatorTrainOptions)
+def segmentator_train(options: SegmentatorTrainOptions) -> "Result[Segmentator]":
+    """Train a light head on the VAE decoder of a model from images with masks.
+
+    The same command goes on where an earlier one stopped; what it needs for that is in a folder
+    beside the head until it is done.
+
+    Returns the head. Raises InputError for what the user can mend.
+    """
+    from diffumask.labelled.folder import open_labelled
+
+    data, out = Path(options.data), Path(options.out)
+    labelled = open_labelled(data, options.layout, options.split, options.class_selection())
+
+    from diffumask.models import load_autoencoder, resolve, vae_fingerprint
+    from diffumask.segmentator import train_segmentator
+    from diffumask.segmentator.file import save_new
+    from diffumask.segmentator.training import training_folder
+
+    check_unfinished(WHAT, options.files, options.steps)
+    spec = resolve(options.model)
+    settings = _settings(options, spec)
+    vae = load_autoencoder(spec, options.device)
+    of_vae = (spec.name, vae_fingerprint(spec))
+    training = training_beside(out)
+    with step_progress(settings.num_steps) as on_step:
+        trained = train_segmentator(vae, labelled, settings, of_vae, training, on_step=on_step)
+    save_new(trained.segmentator, vae, out)
+    training_folder(training).finish()
+    head = trained.segmentator
+    facts = {
+        "file": out,
+        "labels": list(head.facts.labels.names),
+        "miou": None if trained.report is None else trained.report.miou,
+        "unseen": list(trained.unseen),
+        **head.facts.training,
+    }
+    return Result(head, "\n".join([*_notes(trained), f"the head is in {out}"]), facts)
+
+
+def _settings(options: SegmentatorTrainOptions, spec: "ModelSpec") -> "TrainSettings":
+    from diffumask.segmentator import TrainSettings
+    from diffumask.segmentator.heads import HEADS
+
+    if options.head not in HEADS:
+        raise InputError(f"expected one of the heads {', '.join(HEADS)}, got {options.head!r}")
+    return TrainSettings(
+        side=options.size or min(spec.height, spec.width),
+        design=options.head,
+        num_steps=options.steps,
+        batch_size=options.batch_size,
+        learning_rate=options.learning_rate,
+        n_views=options.views,
+        held_out=options.held_out,
+        seed=options.seed,
+        classes=tuple(options.classes),
+    )
+
+
+def _notes(trained: "Trained") -> list[str]:
+    facts = trained.segmentator.facts
+    lines = [f"trained on {facts.training['images']} images of {len(facts.labels)} labels"]
+    if trained.report is not None:
+        held_out = facts.training["validation_images"]
+        lines.append(f"mIoU {trained.report.miou:.3f} on {held_out} held-out images")
+    if trained.unseen and len(trained.unseen) <= UNSEEN_LISTED:
+        lines.append(f"no mask shows {', '.join(trained.unseen)}: the head does not know them")
+    return lines

@@ -1,0 +1,252 @@
+"""A segmentation network from images with masks."""
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from diffumask.errors import InputError
+
+from .image_size import read_size
+from .labelled_options import AUTO, LabelledFolderOptions, check_place, read_mapping
+from .option import Option, Options, StrPath
+from .progress import step_progress
+from .result import Result
+from .use_case import use_case
+
+if TYPE_CHECKING:  # they load torch
+    from diffumask.dataset.left_out import LeftOut
+    from diffumask.labelled.folder import Labelled
+    from diffumask.labelled.labels import Labels
+    from diffumask.segmentation import FitSettings
+    from diffumask.segmentation.batches import Pairs
+    from diffumask.segmentation.training_pairs import InMemory
+
+# By whether weights are random (of a small network, or another) or loaded.
+SMALL_RATE, LARGE_RATE, LOADED_RATE = 3e-3, 3e-4, 6e-5
+SMALL = ("upernet-tiny", "segformer-tiny")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidationOptions(Options):
+    """What the checkpoints are validated on."""
+
+    val: Annotated[
+        StrPath | None,
+        Option(
+            "Images with masks that choose the best checkpoint.",
+            default="the data with val-split, else none",
+        ),
+    ] = None
+    val_split: Annotated[str | None, Option("Split of val.", default="all")] = None
+    val_images: Annotated[StrPath | None, Option("As images, for val.", default="none")] = None
+    val_masks: Annotated[StrPath | None, Option("As masks, for val.", default="none")] = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.val_images is not None or self.val_masks is not None:
+            check_place(self.val, self.val_images, self.val_masks, AUTO)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PaceOptions(Options):
+    """How long, how fast and where a network is trained."""
+
+    steps: Annotated[int, Option("Steps of the optimizer.")] = 1000
+    batch_size: Annotated[int, Option("Images a device sees at once.")] = 16
+    gradient_accumulation: Annotated[int, Option("Batches a step.")] = 1
+    learning_rate: Annotated[
+        float | None,
+        Option("Of AdamW.", default="3e-3 upernet-tiny, segformer-tiny; 3e-4 others; 6e-5 loaded"),
+    ] = None
+    size: Annotated[
+        str | None,
+        Option("HEIGHTxWIDTH of the crops in pixels.", default="the first image's"),
+    ] = None
+    checkpoint_every: Annotated[
+        int | None, Option("Steps between checkpoints.", default="a tenth of all")
+    ] = None
+    seed: Annotated[int, Option("Seed of the run.")] = 0
+    workers: Annotated[int, Option("Threads that make batches.")] = 2
+    device: Annotated[str, Option("As for generate.")] = "auto"
+    precision: Annotated[str, Option("auto, float32 or bfloat16.")] = "auto"
+
+    def settings(self, default_rate: float) -> "FitSettings":
+        """Return the settings of the training. Raises InputError for those out of range."""
+        from diffumask.segmentation import FitSettings
+
+        tenth = max(1, self.steps // 10)
+        return FitSettings(
+            num_steps=self.steps,
+            batch_size=self.batch_size,
+            learning_rate=default_rate if self.learning_rate is None else self.learning_rate,
+            gradient_accumulation_steps=self.gradient_accumulation,
+            precision=self.precision,
+            size_hw=read_size(self.size),
+            seed=self.seed,
+            checkpoint_every=tenth if self.checkpoint_every is None else self.checkpoint_every,
+            num_workers=self.workers,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions(LabelledFolderOptions, ValidationOptions, PaceOptions):
+    """The options of `train`."""
+
+    model: Annotated[
+        str,
+        Option(
+            "upernet-tiny, segformer-tiny, segformer-b0, mask2former-tiny, mask2former with "
+            "random weights, or a network or encoder of transformers, folder or hub id."
+        ),
+    ]
+    out: Annotated[StrPath, Option("Folder of the network.", short="o")]
+    data: Annotated[
+        StrPath | None,
+        Option("Images with masks; as for evaluate.", default="images", positional=True),
+    ] = None
+    also: Annotated[
+        Sequence[StrPath], Option("Further images with masks; repeat.", default="none")
+    ] = ()
+    also_split: Annotated[str | None, Option("Split of also.", default="all")] = None
+    use_all: Annotated[bool, Option("Also what `diffumask filter` dropped.", name="all")] = False
+    augment: Annotated[bool, Option("New scenes at each step, as augment.")] = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        places = self.data, self.images, self.masks, self.val, self.val_images, self.val_masks
+        for folder in (*self.also, *filter(None, places)):
+            if Path(self.out).resolve().is_relative_to(Path(folder).resolve()):
+                raise InputError(f"expected a network outside of {folder}, got {self.out}")
+
+
+@use_case(TrainOptions)
+def train(options: TrainOptions) -> Result[Path]:
+    """Train a segmentation network on images with masks, made or real, for evaluate --checkpoint.
+
+    The same command goes on where an earlier one stopped. `accelerate launch -m diffumask.cli
+    train ...` shares the work among several devices.
+
+    Returns the folder. Raises InputError for what the user can mend; every image and mask is read
+    and checked before anything is written.
+    """
+    from diffumask.segmentation import new_network
+    from diffumask.segmentation.training import train_in_folder
+    from diffumask.segmentation.training_pairs import InMemory, make_labels
+    from diffumask.training.distributed import is_first_process
+
+    out = Path(options.out)
+    settings = options.settings(_default_rate(options.model))
+    opened = _open(options)
+    images = InMemory(opened)
+    labels = make_labels(opened, images.values())
+    validation = _validation(options, opened, labels)
+    network = new_network(options.model, labels, options.seed, options.device)
+    pairs = _augmented(options, images, settings) if options.augment else images
+    facts = _identity(options, images, labels, validation)
+    first = is_first_process()
+    with step_progress(settings.num_steps) if first else nullcontext(_silent) as on_step:
+        result = train_in_folder(network, pairs, settings, out, facts, validation, on_step)
+    reached = "" if result.best_miou is None else f", mIoU {result.best_miou:.3f} on validation"
+    named_by = opened[0].named_by
+    names = f" named by {named_by}" if named_by else ""
+    text = (
+        f"trained on {len(images)} images, {len(labels)} labels{names}; the network of step "
+        f"{result.best_step}{reached} is in {out}, for evaluate --checkpoint {out}"
+    )
+    missing = _left_out(options, opened, validation)
+    facts = {
+        "folder": out,
+        "images": len(images),
+        "labels": list(labels.names),
+        "class_names": named_by or None,
+        "step": result.best_step,
+        "miou": result.best_miou,
+        "left_out": [each.facts() for each in missing],
+    }
+    return Result(out, "\n".join([text, *map(str, missing)]), facts, out if first else None)
+
+
+def _left_out(
+    options: TrainOptions, opened: "Sequence[Labelled]", validation: "Labelled | None"
+) -> "list[LeftOut]":
+    """List what is left out of those that are datasets of ours, where that is anything."""
+    from diffumask.dataset.left_out import left_out
+    from diffumask.labelled.layouts import NATIVE
+
+    found = [left_out(each.folder, options.use_all) for each in opened if each.layout == NATIVE]
+    if validation is not None and validation.layout == NATIVE:
+        found.append(left_out(validation.folder, with_dropped=True))
+    return [each for each in found if each]
+
+
+def _silent(step: int) -> None:
+    """Take no notice of a step."""
+
+
+def _default_rate(model: str) -> float:
+    from diffumask.segmentation import NETWORKS
+
+    return (SMALL_RATE if model in SMALL else LARGE_RATE) if model in NETWORKS else LOADED_RATE
+
+
+def _open(options: TrainOptions) -> "list[Labelled]":
+    from diffumask.segmentation.training_pairs import Where, open_sources
+
+    places = [Where(options.folder, options.layout, options.split, options.masks_path)]
+    places += [Where(Path(folder), split=options.also_split) for folder in options.also]
+    return open_sources(places, options.class_selection(), options.use_all)
+
+
+def _validation(
+    options: TrainOptions, opened: "Sequence[Labelled]", labels: "Labels"
+) -> "Labelled | None":
+    """Open what the checkpoints are validated on, and read all of its masks."""
+    from diffumask.labelled.folder import open_labelled
+    from diffumask.segmentation.training_pairs import InMemory, selection_of
+
+    other = options.val or options.val_images
+    if other is None and options.val_split is None:
+        return None
+    layout = options.layout if other is None else AUTO
+    masks = options.masks if other is None else options.val_masks
+    ignored = frozenset(options.ignore_values)
+    found = open_labelled(
+        Path(other or opened[0].folder),
+        layout,
+        options.val_split,
+        selection_of(opened[0], labels, ignored, read_mapping(options.mapped)),
+        None if masks is None else Path(masks),
+    )
+    InMemory([found]).values()
+    return found
+
+
+def _identity(
+    options: TrainOptions, images: "InMemory", labels: "Labels", validation: "Labelled | None"
+) -> dict[str, Any]:
+    """Name what a network depends on beside the settings of the training."""
+    from diffumask.segmentation.training_pairs import InMemory
+
+    return {
+        "model": options.model,
+        "images": images.digest(),
+        "classes": dict(labels.ids),
+        "background": labels.has_background,
+        "ignore_values": sorted(options.ignore_values),
+        "mapped": sorted(options.mapped),
+        "augment": options.augment,
+        "validation": InMemory([validation]).digest() if validation else None,
+    }
+
+
+def _augmented(options: TrainOptions, images: "InMemory", settings: "FitSettings") -> "Pairs":
+    """Return new scenes, as many as the training sees."""
+    from diffumask.augment.compose import AugmentSettings
+    from diffumask.segmentation.training_pairs import AugmentedPairs
+
+    size_hw = settings.size_hw or images[0].size_hw
+    n_seen = settings.num_steps * settings.batch_size * settings.gradient_accumulation_steps
+    shares = AugmentSettings(size_hw=size_hw)
+    return AugmentedPairs(images, shares, options.seed, max(n_seen, len(images)))
