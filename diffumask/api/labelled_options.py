@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from diffumask.errors import InputError
-from diffumask.prompts.vocabulary import load_vocabulary
-from diffumask.types import IGNORE_ID, ClassIds
 
 from .option import Option, Options, StrPath
 
 if TYPE_CHECKING:  # it loads OpenCV
     from diffumask.labelled.mapping import ClassSelection
+    from diffumask.types import ClassIds
 
 AUTO = "auto"
+MAX_VALUE = 255  # of a mask
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +104,7 @@ class LabelledFolderOptions(LabelledOptions):
 
 def check_ignore_values(values: Sequence[int]) -> None:
     """Raise InputError for a value that no mask can have."""
-    wrong = [value for value in values if not 0 <= value <= IGNORE_ID]
+    wrong = [value for value in values if not 0 <= value <= MAX_VALUE]
     if wrong:
         raise InputError(f"expected values to ignore in 0..255, got {wrong[0]}")
 
@@ -132,7 +132,7 @@ def read_mapping(pairs: Sequence[str]) -> dict[int, int]:
     for pair in pairs:
         value, _, other = pair.partition("=")
         numbers = [int(text) for text in (value, other) if re.fullmatch("[0-9]{1,3}", text)]
-        if len(numbers) != 2 or max(numbers) > IGNORE_ID or numbers[0] in mapping:
+        if len(numbers) != 2 or max(numbers) > MAX_VALUE or numbers[0] in mapping:
             raise InputError(
                 f"expected a mapping VALUE=ID in 0..255, a value once, such as 255=1, got {pair!r}"
             )
@@ -140,12 +140,14 @@ def read_mapping(pairs: Sequence[str]) -> dict[int, int]:
     return mapping
 
 
-def read_classes(vocabulary: str) -> ClassIds:
+def read_classes(vocabulary: str) -> "ClassIds":
     """Read class ids from a vocabulary (name or .toml), or from JSON such as {"bird": 3}.
 
     Raises InputError for anything else.
     """
     from diffumask.labelled.names import read_class_ids
+    from diffumask.prompts.vocabulary import load_vocabulary
+    from diffumask.types import ClassIds
 
     if vocabulary.endswith(".json"):
         return ClassIds(read_class_ids(Path(vocabulary)))
