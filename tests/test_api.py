@@ -19,7 +19,7 @@ from diffumask.api.option import Option, Options, StrPath, option_fields
 from diffumask.api.result import Result
 from diffumask.api.use_case import UseCase, use_case
 from diffumask.cli.app import COMMANDS
-from diffumask.dataset.store import read_run
+from diffumask.dataset.run import read_run
 from diffumask.errors import InputError
 
 ROOT = Path(__file__).parent.parent
