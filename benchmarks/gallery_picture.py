@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from PIL import Image as PillowImage
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from diffumask.cli.show import Request, run
+from diffumask.api.show import show
 
 HEIGHT_PX = 740
 DESK_PX, PHONE_PX, MARGIN_PX = 1260, 370, 24
@@ -32,7 +32,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with TemporaryDirectory() as folder, sync_playwright() as driver:
         page_file = Path(folder) / "page.html"
-        print(run(Request(arguments.data, page_file)))
+        show(folder=arguments.data, out=page_file)
         browser = driver.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox"]
         )

@@ -6,54 +6,34 @@ from typing import Annotated, Any
 
 import typer
 
-from diffumask import __version__
-from diffumask.api.affinity_train import affinity_train
-from diffumask.api.calibrate import calibrate
-from diffumask.api.evaluate import evaluate
-from diffumask.api.generate import generate
-from diffumask.api.list_prompts import list_prompts
-from diffumask.api.lora_train import lora_train
-from diffumask.api.remask import remask
-from diffumask.api.segmentator_evaluate import segmentator_evaluate
-from diffumask.api.segmentator_predict import segmentator_predict
-from diffumask.api.segmentator_train import segmentator_train
-from diffumask.api.train import train
+import diffumask
 from diffumask.api.use_case import UseCase
 
 from .adapt import as_command as as_command_of
 from .command import as_command
-from .commands.augment import augment
 from .commands.export import export
-from .commands.filter import filter_items
 from .commands.import_masks import import_masks
-from .commands.merge import merge
-from .commands.show import show
-from .commands.upload import upload
-from .commands.verify import verify
 
 COMMANDS: dict[str, UseCase[..., Any, Any]] = {
-    "generate": generate,
-    "prompts": list_prompts,
-    "remask": remask,
-    "calibrate": calibrate,
-    "evaluate": evaluate,
-    "affinity train": affinity_train,
-    "lora train": lora_train,
-    "train": train,
-    "segmentator train": segmentator_train,
-    "segmentator predict": segmentator_predict,
-    "segmentator evaluate": segmentator_evaluate,
+    "generate": diffumask.generate,
+    "prompts": diffumask.list_prompts,
+    "remask": diffumask.remask,
+    "calibrate": diffumask.calibrate,
+    "augment": diffumask.augment_dataset,
+    "filter": diffumask.filter,
+    "train": diffumask.train,
+    "evaluate": diffumask.evaluate,
+    "show": diffumask.show,
+    "verify": diffumask.verify,
+    "merge": diffumask.merge,
+    "upload": diffumask.upload,
+    "affinity train": diffumask.affinity_train,
+    "lora train": diffumask.lora_train,
+    "segmentator train": diffumask.segmentator_train,
+    "segmentator predict": diffumask.segmentator_predict,
+    "segmentator evaluate": diffumask.segmentator_evaluate,
 }
-OLD_COMMANDS = {
-    "augment": augment,
-    "show": show,
-    "export": export,
-    "verify": verify,
-    "merge": merge,
-    "upload": upload,
-    "filter": filter_items,
-    "import": import_masks,
-}
+OLD_COMMANDS = {"export": export, "import": import_masks}
 GROUPS = {
     "affinity": "Train what tells alike pixels from others.",
     "lora": "Teach a model a domain from images with captions.",
@@ -80,13 +60,13 @@ for name, help_text in GROUPS.items():
 
 def _show_version(wanted: bool) -> bool:
     if wanted:
-        typer.echo(f"diffumask {__version__}")
+        typer.echo(f"diffumask {diffumask.__version__}")
         raise typer.Exit
     return wanted
 
 
 @app.callback()
-def diffumask(
+def root(
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, help="Print the version.")
     ] = False,

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import typer
 
+from diffumask.api.result import printable
 from diffumask.errors import InputError
 
 EXIT_INPUT_ERROR = 2
@@ -22,8 +23,3 @@ def errors_in_one_line() -> Iterator[None]:
     except KeyboardInterrupt as interrupt:
         typer.echo(f"diffumask: stopped; {interrupt}".rstrip("; "), err=True)
         raise typer.Exit(EXIT_INTERRUPTED) from None
-
-
-def printable(text: str) -> str:
-    """Replace what ends a line or steers a terminal, as names in files of others may."""
-    return "".join(one if one.isprintable() else " " for one in text)

@@ -17,18 +17,24 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from .api.affinity_train import affinity_train as affinity_train
+    from .api.augment_dataset import augment_dataset as augment_dataset
     from .api.calibrate import calibrate as calibrate
     from .api.dataset import Dataset as Dataset
     from .api.dataset import open_dataset as open_dataset
     from .api.evaluate import evaluate as evaluate
+    from .api.filter import filter as filter  # noqa: A004
     from .api.generate import generate as generate
     from .api.list_prompts import list_prompts as list_prompts
     from .api.lora_train import lora_train as lora_train
+    from .api.merge import merge as merge
     from .api.remask import remask as remask
     from .api.segmentator_evaluate import segmentator_evaluate as segmentator_evaluate
     from .api.segmentator_predict import segmentator_predict as segmentator_predict
     from .api.segmentator_train import segmentator_train as segmentator_train
+    from .api.show import show as show
     from .api.train import train as train
+    from .api.upload import upload as upload
+    from .api.verify import verify as verify
     from .attention.capture import capture as capture
     from .errors import InputError as InputError
     from .sampling.observe import observe as observe
@@ -41,19 +47,25 @@ _MODULES = {
     "Prompt": "types",
     "Target": "types",
     "affinity_train": "api.affinity_train",
+    "augment_dataset": "api.augment_dataset",
     "calibrate": "api.calibrate",
     "capture": "attention.capture",
     "evaluate": "api.evaluate",
+    "filter": "api.filter",
     "generate": "api.generate",
     "list_prompts": "api.list_prompts",
     "lora_train": "api.lora_train",
+    "merge": "api.merge",
     "observe": "sampling.observe",
     "open_dataset": "api.dataset",
     "remask": "api.remask",
     "segmentator_evaluate": "api.segmentator_evaluate",
     "segmentator_predict": "api.segmentator_predict",
     "segmentator_train": "api.segmentator_train",
+    "show": "api.show",
     "train": "api.train",
+    "upload": "api.upload",
+    "verify": "api.verify",
 }
 
 

@@ -23,9 +23,9 @@ from PIL import Image
 from diffumask.affinity_net.checkpoint import AffinityNet, Facts, load, save
 from diffumask.affinity_net.network import AffinityNetwork, NetworkConfig
 from diffumask.api.labelled_options import read_classes
+from diffumask.api.show import show
 from diffumask.calibration.file import read_thresholds
 from diffumask.cli.config_file import Option, read_config
-from diffumask.cli.show import Request, run
 from diffumask.dataset.annotate import annotate
 from diffumask.dataset.dataset import Dataset
 from diffumask.dataset.decode import read_image
@@ -49,7 +49,7 @@ from diffumask.labelled.pixels import read_indices
 from diffumask.lora.captioned import read_captioned
 from diffumask.lora.file import read_lora
 from diffumask.noise.cutoffs import read_cut_offs
-from diffumask.noise.items import read_items
+from diffumask.noise.items import summarize_masks
 from diffumask.prompts.captions import read_captions
 from diffumask.prompts.classes import Classes
 from diffumask.prompts.file import read_prompts
@@ -95,13 +95,13 @@ def read_dataset(folder: Path) -> None:
         source = Dataset.open(folder, with_dropped=True).require_items()
         source.check()
     with suppress(InputError):
-        read_items(source or Dataset.open(folder).require_items())
+        summarize_masks(source or Dataset.open(folder).require_items())
     verdicts = {one.name: {"verdict": "kept"} for one in records}
     steps: list[Callable[[], object]] = [
         lambda: verify(folder),
         lambda: [read_image(folder, one) for one in records],
         lambda: annotate(folder, verdicts),
-        lambda: run(Request(folder, folder.with_name("page.html"))),
+        lambda: show(folder=folder, out=folder.with_name("page.html")),
         lambda: missing_shards([folder]),
         lambda: merged_run([folder, folder]),
         lambda: repair(folder),

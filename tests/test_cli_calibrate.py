@@ -136,7 +136,7 @@ def test_what_a_dataset_cannot_do_is_one_line(dataset, masks, tmp_path):
     assert "got none with and 2 without it" in line
     maps = dataset / "maps" / "Bird_000001.safetensors"
     maps.unlink()
-    assert "generate with --keep-maps" in refused("--class", "bird", *words)
+    assert "generate with keep_maps" in refused("--class", "bird", *words)
     run = dataset / "run.json"
     run.write_text(run.read_text().replace('"keep_maps": true', '"keep_maps": false'))
     assert "expected a dataset made with keep_maps" in refused("--class", "bird", *words)

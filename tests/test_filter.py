@@ -272,18 +272,18 @@ def test_names_are_escaped_in_a_report(tmp_path: Path, networks: Networks) -> No
     ("words", "message"),
     [
         (("--alpha", 1), "alpha in [0, 1), got 1"),
-        (("--alpha", 0.3, "--min-iou", 0.5), "either --alpha or cut-offs"),
+        (("--alpha", 0.3, "--min-iou", 0.5), "either alpha or cut-offs"),
         (("--min-iou", 2), "cut-off in [0, 1], got 2.0"),
-        (("--min-iou", 0.5, "--method", "confident-learning"), "--min-iou with --method iou"),
+        (("--min-iou", 0.5, "--method", "confident-learning"), "a lowest IoU with the method iou"),
         (("--method", "dice"), "method iou or confident-learning"),
-        (("--min-score", "stability"), "--min-score NAME=VALUE"),
+        (("--min-score", "stability"), "a score NAME=VALUE"),
         (("--min-score", "beauty=0.5"), "expected the score 'beauty' of Bird_000000"),
         (("--min-score", "stability=2"), "expected items of"),
-        (("--area", "0.1"), "--area LOW..HIGH"),
+        (("--area", "0.1"), "an area LOW..HIGH"),
         (("--area", "0.9..0.1"), "area range in 0..1"),
         (("--folds", 1), "expected 2 folds or more, got 1"),
         (("--folds", 7), "expected 7 items or more of bird for 7 folds, got 6"),
-        (("--report-items", 0), "--report-items of 1 or more"),
+        (("--report-items", 0), "1 item or more of each part"),
     ],
 )
 def test_bad_options_are_refused(
@@ -381,9 +381,9 @@ def test_marks_alone_train_nothing(data: Path, tmp_path: Path, networks: Network
     assert networks.trained == []
     verdicts = {one.name: one.verdict for one in read_records(data)}
     assert verdicts == {**dict.fromkeys(items()), "Bird_000000": "dropped"}
-    assert "--marks FILE" in refused(data, "--marks-only")
+    assert "a file of marks" in refused(data, "--marks-only")
     more = ("--marks", marks, "--marks-only", "--apply", tmp_path / "kept")
-    assert "no --apply" in refused(data, *more)
+    assert "neither a new dataset nor a report" in refused(data, *more)
 
 
 def test_marks_of_another_dataset_change_nothing(

@@ -195,9 +195,9 @@ def test_show_picks_items_evenly(tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--items", "0"], "--items of 1 or more"),
-        (["--thumbnail-px", "5"], "--thumbnail-px in 16..2048"),
-        (["-o", "page.txt"], "-o FILE.html"),
+        (["--items", "0"], "items of 1 or more"),
+        (["--thumbnail-px", "5"], "thumbnails of 16..2048 px"),
+        (["-o", "page.txt"], "a page named *.html"),
     ],
 )
 def test_wrong_options_are_one_line(folder, words, message):

@@ -16,7 +16,7 @@ from diffumask.dataset.listing import read_records
 from diffumask.dataset.merge import merge, merged_run
 from diffumask.dataset.names import item_name
 from diffumask.dataset.parts import FILES, FOLDERS
-from diffumask.dataset.quarantine import set_aside
+from diffumask.dataset.quarantine import quarantine
 from diffumask.dataset.run import read_run
 from diffumask.dataset.store import open_store
 from diffumask.dataset.verify import repair, verify
@@ -145,11 +145,11 @@ def test_a_link_within_broken_is_not_followed(data, outside):
     (data / ".broken").mkdir()
     (data / ".broken/0001").symlink_to(outside / "0001")
     (data / "images/Stray_000000.png").write_bytes(b"x")
-    assert repair(data).aside == data / ".broken/0002"
+    assert repair(data).quarantine == data / ".broken/0002"
     (data / ".broken").rename(data / "was")
     (data / ".broken").symlink_to(outside / ".broken")
     with pytest.raises(OSError):  # noqa: PT011 - of which kind, systems differ
-        set_aside(data, ["images/Bird_000001.png"])
+        quarantine(data, ["images/Bird_000001.png"])
     assert contents(outside) == before
 
 

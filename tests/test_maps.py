@@ -47,7 +47,7 @@ def test_a_map_of_stable_diffusion_takes_few_bytes():
 
 
 def test_maps_that_were_not_kept_are_one_line(tmp_path):
-    with pytest.raises(InputError, match="generate with --keep-maps"):
+    with pytest.raises(InputError, match="generate with keep_maps"):
         read_maps(tmp_path, RECORD)
 
 

@@ -14,16 +14,16 @@ from diffumask.labelled.labels import Labels
 from diffumask.noise.admission import Outcome, admission, warnings
 from diffumask.noise.cutoffs import read_cut_offs
 from diffumask.noise.folds import assign_folds
-from diffumask.noise.gates import Gates, stopped
-from diffumask.noise.items import Item
+from diffumask.noise.gates import Gates, apply_gates
+from diffumask.noise.items import MaskSummary
 from diffumask.noise.quality import METHODS, HeldOut, check_method, confident_learning, iou
-from diffumask.noise.verdicts import CutOffs, Judged, Proportion, prune
+from diffumask.noise.verdicts import CutOffs, ItemQuality, Proportion, prune
 
 LABELS = Labels({"bird": 3, "cat": 8})
 
 
-def item(name: str, class_name: str = "bird", scores=None, **areas: float) -> Item:
-    return Item(name, class_name, areas or {class_name: 0.5}, scores or {}, "0")
+def item(name: str, class_name: str = "bird", scores=None, **areas: float) -> MaskSummary:
+    return MaskSummary(name, class_name, areas or {class_name: 0.5}, scores or {}, "0")
 
 
 def held_out(class_map: list[list[int]], predicted: list[list[int]], sure: float) -> HeldOut:
@@ -117,27 +117,28 @@ def test_gates_stop_by_the_first_reason():
         item("small", scores={"stability": 0.9}, bird=0.3, cat=0.01),
         item("fine", scores={"stability": 0.5}),
     ]
-    items[0] = Item("empty", "bird", {"bird": 0.0}, {"stability": 0.0}, "0")
-    found = stopped(items, Gates({"stability": 0.5}, (0.02, 0.9)))
+    items[0] = MaskSummary("empty", "bird", {"bird": 0.0}, {"stability": 0.0}, "0")
+    found = apply_gates(items, Gates({"stability": 0.5}, (0.02, 0.9)))
     assert {name: (one.is_kept, one.reason, one.cause) for name, one in found.items()} == {
         "empty": (False, "empty mask", "empty mask"),
         "shaky": (False, "score stability 0.2 below 0.5", "score stability"),
         "small": (False, "area 0.01 of cat outside 0.02..0.9", "area"),
     }
     assert found["shaky"].quality is None
-    assert set(stopped(items, Gates())) == {"empty"}
+    assert set(apply_gates(items, Gates())) == {"empty"}
 
 
 def test_gates_that_cannot_hold_are_refused():
     with pytest.raises(InputError, match="score 'contrast' of a, got an item with stability"):
-        stopped([item("a", scores={"stability": 1.0})], Gates({"contrast": 0.5}))
+        apply_gates([item("a", scores={"stability": 1.0})], Gates({"contrast": 0.5}))
     with pytest.raises(InputError, match=r"area range in 0..1, got 0.9..0.1"):
         Gates(area=(0.9, 0.1))
 
 
-def judged(class_name: str, *qualities: float) -> list[Judged]:
+def judged(class_name: str, *qualities: float) -> list[ItemQuality]:
     return [
-        Judged(f"{class_name}{i}", class_name, {class_name: q}) for i, q in enumerate(qualities)
+        ItemQuality(f"{class_name}{i}", class_name, {class_name: q})
+        for i, q in enumerate(qualities)
     ]
 
 
@@ -161,7 +162,7 @@ def test_a_proportion_is_rounded_down_and_keeps_the_best(qualities, percent):
 
 
 def test_the_worst_class_of_an_item_decides():
-    one = Judged("x", "a", {"a": 0.95, "b": 0.4})
+    one = ItemQuality("x", "a", {"a": 0.95, "b": 0.4})
     assert one.quality == 0.4
     verdict = prune([one], CutOffs({"a": 0.9, "b": 0.5}), "iou")["x"]
     assert (verdict.is_kept, verdict.reason) == (False, "iou 0.400 of b below 0.5")
@@ -214,7 +215,7 @@ def test_bad_cut_offs_are_refused(tmp_path: Path, name: str, text: str | None, m
 
 def test_the_admission_report_counts_by_class():
     items = [item("a0", "a"), item("a1", "a"), item("b0", "b"), item("b1", "b", b=0.0)]
-    gated = stopped(items, Gates())
+    gated = apply_gates(items, Gates())
     verdicts = gated | prune(judged("a", 0.9, 0.3) + judged("b", 0.05), Proportion(0.5), "iou")
     outcome = Outcome(items, verdicts, "iou")
     assert admission(outcome).splitlines() == [

@@ -104,7 +104,7 @@ BROKEN = {
     "changed image": (
         draw(IMAGE, encode_image(example(77).image)),
         IMAGE,
-        "expected the file as it was written, got other content; --accept takes it",
+        "expected the file as it was written, got other content; accept it if it is yours",
     ),
     "grey image": (draw(IMAGE, png([[1, 2, 3]])), IMAGE, "expected a PNG of RGB, got L"),
     "mask in colour": (draw(MASK, encode_image(example(0).image)), MASK, "P or L, got RGB"),
@@ -239,10 +239,10 @@ def test_files_without_a_line_and_lines_twice(data):
     report = repair(data)
     assert len(report.whole) == 3
     assert verify(data).problems == ()
-    assert report.aside == data / ".broken/0001"
-    assert report.aside
-    assert (report.aside / "images/holiday.png").read_bytes() == b"x"
-    assert len((report.aside / "metadata.jsonl").read_text().splitlines()) == 4
+    assert report.quarantine == data / ".broken/0001"
+    assert report.quarantine
+    assert (report.quarantine / "images/holiday.png").read_bytes() == b"x"
+    assert len((report.quarantine / "metadata.jsonl").read_text().splitlines()) == 4
 
 
 def test_each_repair_has_a_folder_of_its_own(data):
@@ -312,7 +312,7 @@ def test_the_command_tells_by_its_exit_code(data, tmp_path):
     broken = call("verify", data)
     assert broken.exit_code == 1
     assert len(broken.stdout.splitlines()) == 3
-    assert broken.stdout.endswith("2 problems; --repair sets aside what is broken\n")
+    assert broken.stdout.endswith("2 problems; a repair sets aside what is broken\n")
     assert call("verify", data, "--repair").exit_code == 0
     assert call("verify", data).exit_code == 0
     nothing = call("verify", tmp_path)

@@ -27,3 +27,8 @@ class Result(Generic[Value]):
     def to_json(self, command: str) -> str:
         """Return the facts as one JSON object on a line."""
         return json.dumps({"command": command, **self.facts}, default=os.fspath, ensure_ascii=False)
+
+
+def printable(text: str) -> str:
+    """Replace what ends a line or steers a terminal, as names in files of others may."""
+    return "".join(one if one.isprintable() else " " for one in text)

@@ -9,7 +9,7 @@ from diffumask.errors import InputError
 
 from .option import Option, Options, StrPath
 from .progress import progress
-from .result import Result
+from .result import Result, printable
 from .use_case import use_case
 
 if TYPE_CHECKING:  # it loads numpy
@@ -75,7 +75,7 @@ def show(options: ShowOptions) -> Result[Path]:
     )
     size = out.stat().st_size
     missing = left_out(given, with_dropped=True, broken=wrong)
-    remarks = [*map(_on_one_line, wrong.values()), *([str(missing)] if missing else [])]
+    remarks = [*map(printable, wrong.values()), *([str(missing)] if missing else [])]
     facts = {"page": out, "items": len(items), "of": len(records), "bytes": size}
     text = "\n".join([f"{count} in {out} ({size / 1e6:.1f} MB); open it in a browser", *remarks])
     return Result(out, text, facts | {"left_out": missing.facts()})
@@ -101,7 +101,3 @@ def _read(
                     raise
             advance(1)
     return items, wrong
-
-
-def _on_one_line(message: str) -> str:
-    return "".join(one if one.isprintable() else " " for one in message)

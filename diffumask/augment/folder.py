@@ -39,7 +39,7 @@ def sized(settings: AugmentSettings, source: Dataset) -> AugmentSettings:
     return replace(settings, size_hw=settings.size_hw or source.size_hw)
 
 
-def augment(
+def write_scenes(
     source: Dataset, store: Store, n: int, settings: AugmentSettings, seed: int
 ) -> Iterator[Example]:
     """Make and write those of `n` items that the folder lacks, and yield each once it is written.

@@ -18,7 +18,7 @@ from .record import Record
 
 MODES = {IMAGE: ("RGB",), MASK: ("P", "L")}  # of Pillow
 MISSING = "expected a file, got none"
-CHANGED = "expected the file as it was written, got other content; --accept takes it"
+CHANGED = "expected the file as it was written, got other content; accept it if it is yours"
 
 
 @dataclass(frozen=True, slots=True)

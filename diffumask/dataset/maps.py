@@ -50,7 +50,7 @@ def read_maps(
         tensors = load(read_inside(folder, name))
     except OSError as error:
         raise InputError(
-            f"expected kept heat maps in {path}, got {error.strerror}; generate with --keep-maps"
+            f"expected kept heat maps in {path}, got {error.strerror}; generate with keep_maps"
         ) from error
     except SafetensorError as error:
         raise InputError(f"expected heat maps in {path}, got a damaged file") from error

@@ -10,7 +10,7 @@ from diffumask.files.inside import make_folder, rename
 BROKEN_FOLDER = ".broken"
 
 
-def set_aside(folder: Path, paths: Iterable[str], copies: Iterable[str] = ()) -> Path | None:
+def quarantine(folder: Path, paths: Iterable[str], copies: Iterable[str] = ()) -> Path | None:
     """Move files of a dataset to a new folder in .broken, and copy others to it.
 
     Returns that folder, None if no file is there. Raises OSError.
@@ -22,12 +22,12 @@ def set_aside(folder: Path, paths: Iterable[str], copies: Iterable[str] = ()) ->
     broken = folder / BROKEN_FOLDER
     make_folder(folder, BROKEN_FOLDER)
     taken = [int(path.name) for path in broken.iterdir() if path.name.isdecimal()]
-    aside = f"{BROKEN_FOLDER}/{max(taken, default=0) + 1:04d}"
-    make_folder(folder, aside)
+    place = f"{BROKEN_FOLDER}/{max(taken, default=0) + 1:04d}"
+    make_folder(folder, place)
     for path in copied:
-        link_or_copy(folder, path, folder, f"{aside}/{path}", copy=True)
+        link_or_copy(folder, path, folder, f"{place}/{path}", copy=True)
     for path in there:
         if "/" in path:
-            make_folder(folder, f"{aside}/{path.partition('/')[0]}")
-        rename(folder, path, f"{aside}/{path}")
-    return folder / aside
+            make_folder(folder, f"{place}/{path.partition('/')[0]}")
+        rename(folder, path, f"{place}/{path}")
+    return folder / place

@@ -40,5 +40,5 @@ def parse_shard(text: str) -> Shard:
     """Read "i/k", i from 1 to k. Raises InputError for anything else."""
     match = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
     if not match or int(match[2]) < 1:
-        raise InputError(f"expected --shard i/k, such as 2/8, got {text!r}")
+        raise InputError(f"expected a shard i/k, such as 2/8, got {text!r}")
     return Shard(int(match[1]), int(match[2]))

@@ -33,7 +33,7 @@ from .encode import EncodedItem, encode_item, to_line
 from .listing import present_files, scan_records
 from .names import IMAGES_FOLDER, MASKS_FOLDER
 from .parts import JOURNAL_FILE, METADATA_FILE, PARTIAL_FOLDER, PREVIEW_FILE, RUN_FILE, check_parts
-from .quarantine import set_aside
+from .quarantine import quarantine
 from .record import Record
 from .run import Run, continued_run, new_run, read_run
 
@@ -188,7 +188,7 @@ def prepared(
     try:
         store._begin(run)
         with writing(store.folder):
-            set_aside(store.folder, torn)
+            quarantine(store.folder, torn)
         if not in_order:
             store._sort_metadata()
         yield

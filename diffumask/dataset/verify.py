@@ -22,7 +22,7 @@ from .check import Checked, Problem, check_files
 from .listing import parse_line
 from .names import IMAGES_FOLDER, ITEM_NAME, MAPS_FOLDER, MASKS_FOLDER, file_paths, item_paths
 from .parts import JOURNAL_FILE, METADATA_FILE
-from .quarantine import set_aside
+from .quarantine import quarantine
 from .record import Record
 from .run import read_run
 
@@ -33,12 +33,12 @@ CHECKED_AHEAD = 256
 class Report:
     """What a check found: all problems, and the records of the items that are whole.
 
-    `aside` is the folder that a repair moved files to, None where it moved none.
+    `quarantine` is the folder that a repair moved files to, None where it moved none.
     """
 
     problems: tuple[Problem, ...]
     whole: tuple[Record, ...]
-    aside: Path | None = None
+    quarantine: Path | None = None
 
 
 def verify(
@@ -80,9 +80,9 @@ def repair(
         moved = sorted({path for one in report.problems for path in one.paths} - kept)
         with writing(folder):
             copies = [METADATA_FILE] if report.problems else []
-            aside = set_aside(folder, moved, copies)
+            moved_to = quarantine(folder, moved, copies)
         replace_records(folder, report.whole)
-    return Report(report.problems, report.whole, aside)
+    return Report(report.problems, report.whole, moved_to)
 
 
 def count_listed(folder: Path) -> int:

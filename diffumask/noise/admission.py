@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .items import Item
+from .items import MaskSummary
 from .verdicts import Verdict
 
 ALL = "all"
@@ -16,7 +16,7 @@ LITTLE = 0.1  # mean quality of a class from which on its ranking is worth nothi
 class Outcome:
     """Items and the verdict on each, by name; `measure` is what their quality is."""
 
-    items: Sequence[Item]
+    items: Sequence[MaskSummary]
     verdicts: Mapping[str, Verdict]
     measure: str
 
@@ -42,9 +42,9 @@ def counts(outcome: Outcome) -> dict[str, Any]:
     verdicts = outcome.verdicts.values()
     return {
         "items": len(verdicts),
-        "eligible": sum(bool(one.qualities) for one in verdicts),
-        "kept": sum(one.is_kept for one in verdicts),
-        "dropped": Counter(one.cause for one in verdicts if not one.is_kept),
+        "eligible": sum(bool(verdict.qualities) for verdict in verdicts),
+        "kept": sum(verdict.is_kept for verdict in verdicts),
+        "dropped": Counter(verdict.cause for verdict in verdicts if not verdict.is_kept),
     }
 
 
@@ -60,24 +60,26 @@ def warnings(outcome: Outcome) -> list[str]:
         return []
     return [
         f"the networks found next to nothing of {', '.join(poor)} (mean {outcome.measure} below "
-        f"{LITTLE}): train longer with --steps, or take more items"
+        f"{LITTLE}): train for more steps, or take more items"
     ]
 
 
-def _summary(told: Mapping[str, Any]) -> list[str]:
-    dropped = told["dropped"].most_common()
+def _summary(figures: Mapping[str, Any]) -> list[str]:
+    dropped = figures["dropped"].most_common()
     causes = ", ".join(f"{cause} {count}" for cause, count in dropped) or "none"
     return [
-        f"{told['items']} items, {told['eligible']} eligible, {told['kept']} kept",
+        f"{figures['items']} items, {figures['eligible']} eligible, {figures['kept']} kept",
         f"dropped: {causes}",
     ]
 
 
 def _row(verdicts: Sequence[Verdict]) -> list[str]:
     """Count input, eligible, dropped among these, kept; mean quality and the lowest one kept."""
-    eligible = [one for one in verdicts if one.qualities]
-    qualities = [one.quality for one in eligible if one.quality is not None]
-    kept = [one.quality for one in eligible if one.is_kept and one.quality is not None]
+    eligible = [verdict for verdict in verdicts if verdict.qualities]
+    qualities = [verdict.quality for verdict in eligible if verdict.quality is not None]
+    kept = [
+        verdict.quality for verdict in eligible if verdict.is_kept and verdict.quality is not None
+    ]
     counts = [len(verdicts), len(eligible), len(eligible) - len(kept), len(kept)]
     mean = f"{sum(qualities) / len(qualities):.3f}" if qualities else "-"
     return [*map(str, counts), mean, f"{min(kept):.3f}" if kept else "-"]

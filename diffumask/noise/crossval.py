@@ -30,7 +30,7 @@ from diffumask.segmentation import (
     save_network,
 )
 
-from .items import Item
+from .items import MaskSummary
 from .quality import METHODS, HeldOut
 from .trial import Qualities, Trial
 
@@ -64,7 +64,7 @@ def cross_validate(
                     on_step(before + step)
 
                 network = _network(trial, fold, on_own_step, device)
-                write_file(path, json.dumps(_judge(trial, fold, network, method)).encode())
+                write_file(path, json.dumps(_predict_fold(trial, fold, network, method)).encode())
             on_step((fold + 1) * num_steps)
 
 
@@ -116,7 +116,7 @@ def _network(trial: Trial, fold: int, on_step: Callable[[int], None], device: st
     return network
 
 
-def _judge(trial: Trial, fold: int, network: Network, method: str) -> Qualities:
+def _predict_fold(trial: Trial, fold: int, network: Network, method: str) -> Qualities:
     """Predict the items of a fold, keep the predictions, and compare."""
     items = {item.name: item for item in trial.items}
     qualities: Qualities = {}
@@ -127,11 +127,11 @@ def _judge(trial: Trial, fold: int, network: Network, method: str) -> Qualities:
             predicted = class_probabilities(network, [pair.image for pair in pairs])
             for position, pair, probabilities in zip(positions, pairs, predicted, strict=True):
                 name = trial.source.records[position].name
-                one = _held_out(network.labels, pair, probabilities)
-                qualities[name] = _qualities(trial, items[name], one, method)
-                made = partial / f"{name}.png"
-                made.write_bytes(encode_class_map(one.predicted))
-                take_over(made, trial.predictions / made.name)
+                held_out = _held_out(network.labels, pair, probabilities)
+                qualities[name] = _qualities(trial, items[name], held_out, method)
+                path = partial / f"{name}.png"
+                path.write_bytes(encode_class_map(held_out.predicted))
+                take_over(path, trial.predictions / path.name)
     return qualities
 
 
@@ -140,9 +140,9 @@ def _held_out(labels: Labels, pair: Pair, probabilities: Float32[np.ndarray, "c 
     return HeldOut(pair.class_map, labels.encode(pair.class_map), predicted, probabilities)
 
 
-def _qualities(trial: Trial, item: Item, one: HeldOut, method: str) -> dict[str, float]:
+def _qualities(trial: Trial, item: MaskSummary, held_out: HeldOut, method: str) -> dict[str, float]:
     ids = trial.source.run.classes
-    found = METHODS[method](one, [ids[name] for name in item.areas])
+    found = METHODS[method](held_out, [ids[name] for name in item.areas])
     return {name: round(found[ids[name]], 6) for name in item.areas}
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from diffumask.errors import InputError
 
-from .items import Item
+from .items import MaskSummary
 from .verdicts import Verdict
 
 EMPTY_MASK = "empty mask"
@@ -24,7 +24,7 @@ class Gates:
             raise InputError(f"expected an area range in 0..1, got {low}..{high}")
 
 
-def stopped(items: Sequence[Item], gates: Gates) -> dict[str, Verdict]:
+def apply_gates(items: Sequence[MaskSummary], gates: Gates) -> dict[str, Verdict]:
     """Return the verdict on every item that a gate stops, by name; the first gate counts.
 
     An item without any class in its mask is stopped always. Raises InputError for a score that an
@@ -42,7 +42,7 @@ def stopped(items: Sequence[Item], gates: Gates) -> dict[str, Verdict]:
     return {name: verdict for name, verdict in verdicts.items() if verdict}
 
 
-def _verdict(item: Item, gates: Gates) -> Verdict | None:
+def _verdict(item: MaskSummary, gates: Gates) -> Verdict | None:
     if item.is_empty:
         return Verdict(False, EMPTY_MASK, EMPTY_MASK)
     for name, lowest in gates.min_scores.items():

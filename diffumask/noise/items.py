@@ -18,7 +18,7 @@ DIGEST_BYTES = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class MaskSummary:
     """An item of a dataset, without its pixels.
 
     `class_name` is the class it was made for, among whose items it is ranked. `areas` has the
@@ -38,14 +38,16 @@ class Item:
         return not any(self.areas.values())
 
 
-def read_items(source: Dataset) -> list[Item]:
+def summarize_masks(source: Dataset) -> list[MaskSummary]:
     """Read the masks of all items; their images are not read.
 
     Raises InputError for a bad mask.
     """
     names = {class_id: name for name, class_id in source.run.classes.items()}
     with ThreadPoolExecutor() as pool:
-        return list(pool.map(lambda position: _item(source, position, names), range(len(source))))
+        return list(
+            pool.map(lambda position: _summary(source, position, names), range(len(source)))
+        )
 
 
 def digest(*parts: object) -> str:
@@ -58,7 +60,7 @@ def names_digest(names: Sequence[str]) -> str:
     return digest(sorted(names))
 
 
-def _item(source: Dataset, position: int, names: Mapping[int, str]) -> Item:
+def _summary(source: Dataset, position: int, names: Mapping[int, str]) -> MaskSummary:
     record = source.records[position]
     mask = read_class_map(source.folder, record)
     found = {target.class_id for target in record.prompt.targets} | set(class_ids(mask))
@@ -70,4 +72,4 @@ def _item(source: Dataset, position: int, names: Mapping[int, str]) -> Item:
     }
     content = read_inside(source.folder, file_paths(record.name)[MASK])
     file_digest = hashlib.blake2b(content, digest_size=DIGEST_BYTES).hexdigest()
-    return Item(record.name, record.class_name, areas, record.scores, file_digest)
+    return MaskSummary(record.name, record.class_name, areas, record.scores, file_digest)

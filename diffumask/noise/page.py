@@ -90,9 +90,12 @@ def _parts(outcome: Outcome, source: Dataset, predictions: Path, max_items: int)
         return Part(title, len(names), [entry(name) for name in names[:max_items]])
 
     return [
-        part(f"Dropped by {outcome.measure}", lambda one: not one.is_kept and bool(one.qualities)),
-        part("Stopped by a gate", lambda one: not one.is_kept and not one.qualities),
-        part("Kept, next to the cut", lambda one: one.is_kept),
+        part(
+            f"Dropped by {outcome.measure}",
+            lambda verdict: not verdict.is_kept and bool(verdict.qualities),
+        ),
+        part("Stopped by a gate", lambda verdict: not verdict.is_kept and not verdict.qualities),
+        part("Kept, next to the cut", lambda verdict: verdict.is_kept),
     ]
 
 

@@ -29,19 +29,19 @@ class HeldOut:
 Method = Callable[[HeldOut, Sequence[int]], Mapping[int, float]]
 
 
-def iou(one: HeldOut, class_ids: Sequence[int]) -> dict[int, float]:
+def iou(held_out: HeldOut, class_ids: Sequence[int]) -> dict[int, float]:
     """Return the IoU of mask and prediction for each class (Q of Wu et al. 2023).
 
     Pixels of 255 do not count. A class that neither has agrees fully (1.0).
     """
-    counted = one.class_map != IGNORE_ID
-    mask, predicted = one.class_map[counted][None], one.predicted[counted][None]
+    counted = held_out.class_map != IGNORE_ID
+    mask, predicted = held_out.class_map[counted][None], held_out.predicted[counted][None]
     return {
         class_id: iou_of_masks(mask == class_id, predicted == class_id) for class_id in class_ids
     }
 
 
-def confident_learning(one: HeldOut, class_ids: Sequence[int]) -> dict[int, float]:
+def confident_learning(held_out: HeldOut, class_ids: Sequence[int]) -> dict[int, float]:
     """Return cleanlab's label quality of the image, the same for each of its classes.
 
     The soft minimum over pixels of the probability of their own label (Lad & Mueller 2023).
@@ -49,11 +49,11 @@ def confident_learning(one: HeldOut, class_ids: Sequence[int]) -> dict[int, floa
     image without any has quality 0.
     """
     rank = _cleanlab_rank()
-    counted = one.labels != IGNORE_ID
+    counted = held_out.labels != IGNORE_ID
     if not counted.any():
         return dict.fromkeys(class_ids, 0.0)
-    labels = one.labels[counted].astype(np.int64)[None, None]
-    probabilities = one.probabilities[:, counted][None, :, None]
+    labels = held_out.labels[counted].astype(np.int64)[None, None]
+    probabilities = held_out.probabilities[:, counted][None, :, None]
     (score,), _ = rank.get_label_quality_scores(labels, probabilities, verbose=False)
     return dict.fromkeys(class_ids, float(score))
 

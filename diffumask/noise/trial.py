@@ -17,7 +17,7 @@ from diffumask.dataset.parts import FILTER_FOLDER
 from diffumask.errors import InputError
 from diffumask.files.inside import refuse_links
 
-from .items import Item, digest
+from .items import MaskSummary, digest
 
 FORMAT = 1
 
@@ -41,7 +41,7 @@ class Trial:
     """A cross-validation of some items of a dataset, each in its fold; `folder` is its own."""
 
     source: Dataset
-    items: Sequence[Item]
+    items: Sequence[MaskSummary]
     folds: Mapping[str, int]
     settings: CrossValidation
 

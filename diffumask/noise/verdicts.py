@@ -41,7 +41,7 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class ItemQuality:
     """An item with the quality of each of its classes; it is ranked among `class_name`.
 
     Its own quality is the lowest: a network learns from the whole image, and one wrong object
@@ -93,39 +93,41 @@ class CutOffs:
 Rule = Proportion | CutOffs
 
 
-def prune(judged: Sequence[Judged], rule: Rule, measure: str) -> dict[str, Verdict]:
+def prune(items: Sequence[ItemQuality], rule: Rule, measure: str) -> dict[str, Verdict]:
     """Return the verdict on every item by name; `measure` is what a reason calls the quality.
 
     Of equal qualities the first name goes first. Raises InputError for a class without a cut-off.
     """
     if isinstance(rule, Proportion):
-        return _by_proportion(judged, rule, measure)
-    return {one.name: _by_cut_off(one, rule, measure) for one in judged}
+        return _by_proportion(items, rule, measure)
+    return {item.name: _by_cut_off(item, rule, measure) for item in items}
 
 
-def _by_proportion(judged: Sequence[Judged], rule: Proportion, measure: str) -> dict[str, Verdict]:
-    by_class: dict[str, list[Judged]] = defaultdict(list)
-    for one in sorted(judged, key=lambda one: (one.quality, one.name)):
-        by_class[one.class_name].append(one)
+def _by_proportion(
+    items: Sequence[ItemQuality], rule: Proportion, measure: str
+) -> dict[str, Verdict]:
+    by_class: dict[str, list[ItemQuality]] = defaultdict(list)
+    for item in sorted(items, key=lambda item: (item.quality, item.name)):
+        by_class[item.class_name].append(item)
     verdicts = {}
     for class_name, ranked in by_class.items():
         n_dropped = math.floor(rule.alpha * len(ranked) + 1e-9)  # 0.7 * 10 is 7, as one reads it
-        for rank, one in enumerate(ranked):
-            reason = f"{measure} {one.quality:.3f}"
+        for rank, item in enumerate(ranked):
+            reason = f"{measure} {item.quality:.3f}"
             if rank < n_dropped:
                 reason += f" is in the lowest {rule.alpha * 100:g} % of {class_name}"
-            verdicts[one.name] = _verdict(one, rank >= n_dropped, reason, measure)
+            verdicts[item.name] = _verdict(item, rank >= n_dropped, reason, measure)
     return verdicts
 
 
-def _by_cut_off(one: Judged, rule: CutOffs, measure: str) -> Verdict:
-    rule.check(one.qualities)
-    for name, value in one.qualities.items():
+def _by_cut_off(item: ItemQuality, rule: CutOffs, measure: str) -> Verdict:
+    rule.check(item.qualities)
+    for name, value in item.qualities.items():
         if value < rule.lowest[name]:
             reason = f"{measure} {value:.3f} of {name} below {rule.lowest[name]:g}"
-            return _verdict(one, False, reason, measure)
-    return _verdict(one, True, f"{measure} {one.quality:.3f}", measure)
+            return _verdict(item, False, reason, measure)
+    return _verdict(item, True, f"{measure} {item.quality:.3f}", measure)
 
 
-def _verdict(one: Judged, is_kept: bool, reason: str, measure: str) -> Verdict:
-    return Verdict(is_kept, reason, "" if is_kept else measure, one.qualities)
+def _verdict(item: ItemQuality, is_kept: bool, reason: str, measure: str) -> Verdict:
+    return Verdict(is_kept, reason, "" if is_kept else measure, item.qualities)
