@@ -6,8 +6,9 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 TYPES := build/types/diffumask
 READERS := build/readers
+PAGES := build/pages
 
-.PHONY: demo test readers check format lint types
+.PHONY: demo test readers docs check format lint types
 
 demo: $(INSTALLED)
 	$(BIN)/diffumask generate --class bird --n 12 --out demo
@@ -22,6 +23,19 @@ readers: $(READERS)/.installed
 
 $(READERS)/.installed: tests/readers/requirements.txt $(INSTALLED)
 	$(BIN)/python -m pip install --no-deps --upgrade --target $(READERS) -r tests/readers/requirements.txt
+	touch $@
+
+# The pages lie as in the repository, so that their links to each other hold there and on the site.
+docs: $(VENV)/.docs
+	rm -rf $(PAGES)
+	mkdir -p $(PAGES)/benchmarks $(PAGES)/diffumask/tiny
+	ln -s $(addprefix $(CURDIR)/,README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md LICENSE docs) $(PAGES)
+	ln -s $(CURDIR)/benchmarks/results $(PAGES)/benchmarks
+	ln -s $(CURDIR)/diffumask/tiny/checkpoint $(PAGES)/diffumask/tiny
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+$(VENV)/.docs: $(INSTALLED)
+	$(BIN)/python -m pip install -c constraints.txt -e '.[docs]'
 	touch $@
 
 check: lint types test
