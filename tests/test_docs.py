@@ -3,6 +3,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from diffusers import StableDiffusionPipeline
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -41,3 +42,29 @@ def test_the_code_on_segmentator_runs(pipe: StableDiffusionPipeline) -> None:
     names = run_code("segmentator.md", pipe)
     assert names["planes"].shape == (1, 3, 64, 48)
     assert names["doubt"].shape == (1, 64, 48)
+
+
+PAGES = [*DOCS.rglob("*.md"), *(DOCS.parent / f"{name}.md" for name in ("README", "CONTRIBUTING"))]
+PAGES += [DOCS.parent / "SECURITY.md"]
+OWN = re.compile(r"`((?:benchmarks|cli|diffumask|docs|prompts|tests)/[\w./-]*\w)`")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_that_a_page_names_are_there(page: Path) -> None:
+    named = {name for name in OWN.findall(page.read_text("utf-8")) if "NAME" not in name}
+    assert not {name for name in named if not (DOCS.parent / name).exists()}
+
+
+def test_every_page_is_on_the_site() -> None:
+    site = (DOCS.parent / "mkdocs.yml").read_text("utf-8")
+    assert not {page.name for page in DOCS.glob("*.md") if f"docs/{page.name}" not in site}
+    index = (DOCS / "decisions/index.md").read_text("utf-8")
+    records = {page.name for page in (DOCS / "decisions").glob("0*.md")}
+    assert not {name for name in records if f"({name})" not in index}
+
+
+def test_every_room_of_the_table_has_its_paragraph() -> None:
+    page = (DOCS / "architecture.md").read_text("utf-8")
+    rooms = re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)
+    assert len(rooms) > 20
+    assert not {room for room in rooms if f"\n**`{room}`** " not in page}
