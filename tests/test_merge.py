@@ -170,5 +170,5 @@ def test_the_commands_make_of_shards_what_one_run_makes(tmp_path, tiny_random_fo
 
     assert "expected another folder" in refused("merge", *parts, "-o", parts[0])
     line = refused(*words, "--out", single, "--resume", "never")
-    assert f"expected no items in {single} with --resume never, got 6" in line
+    assert f"expected no items in {single} where a run is never resumed, got 6" in line
     assert call(*words, "--out", single, "--resume", "later").exit_code == 2
