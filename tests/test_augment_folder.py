@@ -136,7 +136,7 @@ def test_bad_options_and_folders_are_refused(data: Path, tmp_path: Path) -> None
     assert "new folder outside of" in refused(data, "-o", data)
     assert "new folder outside of" in refused(data, "-o", data / "inside")
     assert "n >= 1, got 0" in refused(data, "-o", out, "--n", 0)
-    assert "a size HEIGHTxWIDTH" in refused(data, "-o", out, "--size", "big")
+    assert "a size as HEIGHTxWIDTH" in refused(data, "-o", out, "--size", "big")
     assert "sides of 1 to 8192 px" in refused(data, "-o", out, "--size", "0x5")
     assert "expected blur in [0, 1], got 2" in refused(data, "-o", out, "--blur", 2)
     assert "expected a dataset with" in refused(tmp_path / "nowhere", "-o", out)

@@ -208,12 +208,12 @@ def test_links_in_a_training_are_refused(tmp_path, outside):
 
 def test_links_in_the_results_of_a_filter_are_refused(data, outside):
     from diffumask.dataset.dataset import Dataset
-    from diffumask.noise.items import read_items
+    from diffumask.noise.items import summarize_masks
     from diffumask.noise.trial import CrossValidation, Trial
 
     before = contents(outside)
     source = Dataset.open(data).require_items()
-    items = read_items(source)
+    items = summarize_masks(source)
     folds = {item.name: i % 2 for i, item in enumerate(items)}
     trial = Trial(source, items, folds, CrossValidation(num_folds=2, num_steps=1))
     trial.folder.mkdir(parents=True)

@@ -248,7 +248,7 @@ def test_images_in_memory_are_those_of_the_files(data, monkeypatch):
         (["--batch-size", 0], "batch_size of 1 or more"),
         (["--gradient-accumulation", 0], "gradient_accumulation_steps of 1 or more"),
         (["--learning-rate", 0], "a learning rate above 0"),
-        (["--size", "32"], "a size HEIGHTxWIDTH"),
+        (["--size", "32"], "a size as HEIGHTxWIDTH"),
         (["--size", "8x8"], "32x32 pixels or more"),
         (["--precision", "int8"], "one of auto, float32"),
         (["--model", "unet"], "one of upernet-tiny"),

@@ -26,13 +26,18 @@ def read_example(folder: Path, record: Record) -> Example:
 def read_pair(folder: Path, record: Record, labels: Collection[int] | None = None) -> Pair:
     """Read the image (h w 3, uint8) and the class map (h w, uint8) of a record.
 
-    `labels` are those that the class map may have, whatever is left out. Raises InputError for a
-    missing or damaged file, an image that is not RGB, a mask that is not one 8-bit index a pixel
-    of it, and other labels.
+    `labels` are those that the class map may have; without them it may have any. Raises InputError
+    for a missing or damaged file, an image that is not RGB, a mask that is not one 8-bit index a
+    pixel of it, and other labels.
     """
-    image, class_map = read_image(folder, record), read_class_map(folder, record, labels)
+    image, class_map = read_image(folder, record), read_class_map(folder, record)
     if class_map.shape != image.shape[:2]:
         raise _not_a_label_a_pixel(folder, record, class_map, f", {_kind(image)}")
+    unknown = [] if labels is None else sorted(set(labels_of(class_map)) - set(labels))
+    if unknown:
+        known = ", ".join(map(str, sorted(labels or ())))
+        path = folder / file_paths(record.name)[MASK]
+        raise InputError(f"expected labels {known} in {path}, got {unknown[0]}; {ADVICE}")
     return Pair(image, class_map)
 
 
@@ -45,16 +50,11 @@ def read_image(folder: Path, record: Record) -> Image:
     return image
 
 
-def read_class_map(folder: Path, record: Record, labels: Collection[int] | None = None) -> ClassMap:
-    """Read the class map of a record, without its image; raises as `read_pair`."""
+def read_class_map(folder: Path, record: Record) -> ClassMap:
+    """Read the class map of a record, whatever its labels and its image; raises as `read_pair`."""
     class_map = _pixels(folder, file_paths(record.name)[MASK])
     if class_map.dtype != np.uint8 or class_map.ndim != 2:
         raise _not_a_label_a_pixel(folder, record, class_map)
-    unknown = [] if labels is None else sorted(set(labels_of(class_map)) - set(labels))
-    if unknown:
-        known = ", ".join(map(str, sorted(labels or ())))
-        path = folder / file_paths(record.name)[MASK]
-        raise InputError(f"expected labels {known} in {path}, got {unknown[0]}; {ADVICE}")
     return class_map
 
 
