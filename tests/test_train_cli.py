@@ -12,8 +12,9 @@ from commands import call
 from formats_data import class_maps, dataset
 from labelled_folders import filled
 
+import diffumask
+from diffumask.api.train import TrainOptions
 from diffumask.augment.compose import AugmentSettings
-from diffumask.cli.train import Request, run
 from diffumask.errors import InputError
 from diffumask.formats.items import select
 from diffumask.formats.registry import writer
@@ -36,9 +37,10 @@ def data(tmp_path):
     return folders.voc(tmp_path / "voc", filled(3), filled(8))
 
 
-def request(data, out, **options):
+def run(data, out, **options):
     quick = {"size": "32x40", "steps": 4, "batch_size": 2, "device": "cpu", "workers": 0}
-    return Request(data=data, model="upernet-tiny", out=out, **(quick | options))
+    chosen = {"data": data, "model": "upernet-tiny", "out": out} | quick | options
+    return diffumask.train.run(TrainOptions(**chosen))
 
 
 def test_a_trained_network_is_read_by_evaluate(data, tmp_path):
@@ -68,10 +70,10 @@ def test_validation_and_evaluate_agree_on_a_network(tmp_path):
     for image in (data / "images").iterdir():
         folders.write_image(image, size_hw)
     words = ["-o", tmp_path / "out", "--model", "segformer-tiny", "--learning-rate", 1e-4, *QUICK]
-    trained = call(data, "--val", data, *words, "--seed", 2, "--json")
+    trained = call("train", data, "--val", data, *words, "--seed", 2, "--json")
     assert trained.exit_code == 0, trained.output
     words = ["--data", data, "--checkpoint", tmp_path / "out", "--device", "cpu", "--json"]
-    evaluated = call(*words, command="evaluate")
+    evaluated = call("evaluate", *words)
     assert evaluated.exit_code == 0, evaluated.output
     miou = json.loads(evaluated.stdout)["miou"]
     assert miou > 0.1
@@ -112,7 +114,7 @@ def test_exports_with_all_masks_in_one_file_are_learned_from(tmp_path, format_na
 
 
 def test_an_interrupted_run_ends_as_an_uninterrupted_one(data, tmp_path, monkeypatch):
-    run(request(data, tmp_path / "whole", checkpoint_every=2, val_split="val"))
+    run(data, tmp_path / "whole", checkpoint_every=2, val_split="val")
     module = importlib.import_module("diffumask.segmentation.fit")  # `fit` is a function too
     made, make = [], module.make_batch
 
@@ -124,8 +126,8 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(data, tmp_path, monkeyp
 
     monkeypatch.setattr(module, "make_batch", cut_power)
     with pytest.raises(KeyboardInterrupt):
-        run(request(data, tmp_path / "cut", checkpoint_every=2, val_split="val"))
-    run(request(data, tmp_path / "cut", checkpoint_every=2, val_split="val"))
+        run(data, tmp_path / "cut", checkpoint_every=2, val_split="val")
+    run(data, tmp_path / "cut", checkpoint_every=2, val_split="val")
     assert len(made) == 6  # steps 0, 1, 2, 3 of which the last failed, and 2, 3 once more
     for name in ("model.safetensors", "config.json", "train.json", "preprocessor_config.json"):
         assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
@@ -133,23 +135,23 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(data, tmp_path, monkeyp
 
 def test_a_finished_training_is_left_as_it_is(data, tmp_path):
     out = tmp_path / "out"
-    first = run(request(data, out))
+    first = run(data, out)
     before = folders.files(out)
-    assert run(request(data, out)) == first
+    assert run(data, out) == first
     assert folders.files(out) == before
 
 
 def test_other_settings_are_refused_by_name(data, tmp_path):
     out = tmp_path / "out"
-    run(request(data, out))
+    run(data, out)
     before = folders.files(out)
     with pytest.raises(InputError, match=r"another num_steps \(4, now 5\), seed \(0, now 1\)"):
-        run(request(data, out, steps=5, seed=1, checkpoint_every=1))
+        run(data, out, steps=5, seed=1, checkpoint_every=1)
     with pytest.raises(InputError, match="another classes"):
-        run(request(data, out, classes=["bird"]))
+        run(data, out, classes=["bird"])
     with pytest.raises(InputError, match="another images"):
-        run(request(data, out, split="train"))
-    run(request(data, out, workers=1))  # on which nothing depends
+        run(data, out, split="train")
+    run(data, out, workers=1)  # on which nothing depends
     assert folders.files(out) == before
 
 
@@ -162,7 +164,7 @@ def test_a_folder_of_something_else_is_refused(data, tmp_path):
     assert "train.json of diffumask train, got another" in refused(data, "-o", tmp_path / "other")
     (tmp_path / "file").write_text("mine")
     assert "got the file" in refused(data, "-o", tmp_path / "file")
-    assert "outside of" in refused(data, "-o", data / "network")
+    assert "a network outside of" in refused(data, "-o", data / "network")
 
 
 def test_folders_are_mixed_by_the_names_of_classes(data, tmp_path):
