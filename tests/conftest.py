@@ -7,12 +7,16 @@ what the loading code really gives. The images are noise; the attention is not u
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from string import printable
 from typing import Any
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before huggingface_hub reads it: no test reaches the network
+sys.path.append(
+    str(Path(__file__).parent.parent)
+)  # for benchmarks; last, as diffumask is installed
 
 import pytest
 import torch

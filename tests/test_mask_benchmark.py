@@ -1,45 +1,20 @@
-"""The parts of benchmarks/masks.py that are plain arithmetic, on small arrays."""
+"""The parts of `python -m benchmarks masks` that are plain arithmetic, on small arrays."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from benchmarks import estimates
+from benchmarks.masks import methods, peers, samples, tables
 from diffumask.types import Prompt, Target
-
-FOLDER = Path(__file__).parent.parent / "benchmarks"
-
-
-@pytest.fixture(autouse=True)
-def on_path(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(FOLDER))
-
-
-@pytest.fixture
-def statistics() -> Any:
-    return pytest.importorskip("mask_statistics")
-
-
-@pytest.fixture
-def peers() -> Any:
-    return pytest.importorskip("mask_peers")
-
-
-@pytest.fixture
-def methods() -> Any:
-    return pytest.importorskip("mask_methods")
-
-
-@pytest.fixture
-def report() -> Any:
-    return pytest.importorskip("mask_report")
 
 
 @pytest.fixture
 def item() -> Any:
-    samples = pytest.importorskip("mask_samples")
     rng = np.random.default_rng(0)
     image = np.full((24, 32, 3), 30, np.uint8)
     truth = np.zeros((24, 32), bool)
@@ -61,11 +36,11 @@ def item() -> Any:
     )
 
 
-def test_the_mean_is_that_of_the_class_means(statistics: Any) -> None:
+def test_the_mean_is_that_of_the_class_means() -> None:
     values, classes = np.array([1.0, 0.0, 0.5]), ("bird", "bird", "cat")
-    got = statistics.estimate(values, classes, seed=0)
+    got = estimates.estimate(values, classes, seed=0)
     assert got.mean == pytest.approx((0.5 + 0.5) / 2)
-    assert statistics.by_class(values, classes) == {"bird": 0.5, "cat": 0.5}
+    assert estimates.by_class(values, classes) == {"bird": 0.5, "cat": 0.5}
 
 
 def slow_means(
@@ -80,62 +55,60 @@ def slow_means(
         yield float(np.mean([of_class.mean() for of_class in drawn.values()]))
 
 
-def test_a_draw_resamples_the_items_of_each_class(statistics: Any) -> None:
+def test_a_draw_resamples_the_items_of_each_class() -> None:
     classes = ("bird", "bird", "cat", "cat")
     values = np.array([0.1, 0.9, 0.3, 0.4])
-    weights = statistics.resampled_weights(classes, seed=0, count=50)
+    weights = estimates.resampled_weights(classes, seed=0, count=50)
     assert weights[:, :2].sum(1).tolist() == pytest.approx([0.5] * 50)
     assert (weights @ values).tolist() == pytest.approx(list(slow_means(values, classes, weights)))
 
 
-def test_the_interval_is_that_of_the_mean(statistics: Any) -> None:
+def test_the_interval_is_that_of_the_mean() -> None:
     values, classes = np.random.default_rng(0).normal(0.6, 0.1, 400), ("bird",) * 400
-    got = statistics.estimate(values, classes, seed=0)
+    got = estimates.estimate(values, classes, seed=0)
     assert got.low < got.mean < got.high
     assert got.high - got.low == pytest.approx(2 * 1.96 * 0.1 / 20, rel=0.15)
     assert got.is_above_zero
 
 
-def test_paired_differences_have_narrow_intervals(statistics: Any) -> None:
+def test_paired_differences_have_narrow_intervals() -> None:
     hard = np.random.default_rng(0).random(60)
     classes = ("bird",) * 30 + ("cat",) * 30
-    better = statistics.estimate(hard + 0.01 - hard, classes, seed=0)
+    better = estimates.estimate(hard + 0.01 - hard, classes, seed=0)
     assert better.is_above_zero
     assert better.high - better.low < 1e-9
     assert better.signed == "+0.010 (+0.010 to +0.010)"
 
 
-def test_items_that_were_not_tried_are_left_out(statistics: Any) -> None:
+def test_items_that_were_not_tried_are_left_out() -> None:
     values, classes = np.array([0.5, np.nan, 0.7, np.nan]), ("bird", "bird", "cat", "dog")
-    assert statistics.estimate(values, classes, seed=0).mean == pytest.approx(0.6)
-    assert statistics.worst_class(values, classes) == ("bird", 0.5)
-    assert np.isnan(statistics.estimate(np.array([np.nan]), ("bird",), seed=0).mean)
+    assert estimates.estimate(values, classes, seed=0).mean == pytest.approx(0.6)
+    assert estimates.worst_class(values, classes) == ("bird", 0.5)
+    assert np.isnan(estimates.estimate(np.array([np.nan]), ("bird",), seed=0).mean)
 
 
-def test_calibration_chooses_on_the_other_half_of_the_class(statistics: Any) -> None:
+def test_calibration_chooses_on_the_other_half_of_the_class() -> None:
     curves = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.9, 0.0], [0.0, 0.6]])
     classes = ["bird", "bird", "bird", "bird", "cat"]
     # The even birds learn from the odd ones and the other way round; the only cat from all birds.
-    assert statistics.calibrated_columns(curves, classes) == [1, 0, 1, 0, 0]
-    assert statistics.best_column(curves, classes) == 1  # by class means, not by items
+    assert estimates.calibrated_columns(curves, classes) == [1, 0, 1, 0, 0]
+    assert estimates.best_column(curves, classes) == 1  # by class means, not by items
 
 
-def seen_of(peers: Any, item: Any) -> Any:
+def seen_of(item: Any) -> Any:
     return peers.Seen(item.image, item.grids, item.n_heads, item.matrix, item.truth)
 
 
-def test_daam_sums_by_heads_and_stretches(peers: Any, item: Any) -> None:
-    heat = peers.daam_heat(seen_of(peers, item), leave_out_coarsest=False)
+def test_daam_sums_by_heads_and_stretches(item: Any) -> None:
+    heat = peers.daam_heat(seen_of(item), leave_out_coarsest=False)
     fine, coarse = (peers.resize(item.grids[factor], item.image).clip(min=0) for factor in (1, 2))
     expected = 4 * fine + 2 * coarse
     expected = (expected - expected.min()) / (expected.max() - expected.min())
     np.testing.assert_allclose(heat, expected, atol=1e-6)
-    np.testing.assert_allclose(
-        peers.daam_heat(seen_of(peers, item)), peers.stretched(fine), atol=1e-6
-    )
+    np.testing.assert_allclose(peers.daam_heat(seen_of(item)), peers.stretched(fine), atol=1e-6)
 
 
-def test_the_official_map_is_the_mean_of_maps_by_their_peak(peers: Any, item: Any) -> None:
+def test_the_official_map_is_the_mean_of_maps_by_their_peak(item: Any) -> None:
     grids = {factor: np.roll(item.grids[1], factor, axis=1) for factor in (1, 2, 4)}
     seen = peers.Seen(item.image, grids, item.n_heads, item.matrix, item.truth)
     maps = [peers.resize(grids[factor], item.image) for factor in (1, 2)]
@@ -143,17 +116,17 @@ def test_the_official_map_is_the_mean_of_maps_by_their_peak(peers: Any, item: An
     np.testing.assert_allclose(peers.official_heat(seen), expected, atol=1e-6)
 
 
-def test_the_official_code_leaves_nothing_far_from_the_affinity_mask(peers: Any, item: Any) -> None:
-    seen = seen_of(peers, item)
+def test_the_official_code_leaves_nothing_far_from_the_affinity_mask(item: Any) -> None:
+    seen = seen_of(item)
     assert (peers.official(seen) == 1)[item.truth].mean() > 0.7
-    elsewhere = peers.Seen(
-        *(getattr(seen, name) for name in seen.__slots__[:-1]), item.truth & False
-    )
+    elsewhere = replace(seen, affinity=item.truth & False)
     assert not peers.official(elsewhere).any()
 
 
-def test_dataset_diffusion_doubts_what_is_between_its_thresholds(peers: Any, item: Any) -> None:
-    still = peers.Seen(item.image, item.grids, item.n_heads, np.eye(48, dtype=np.float32), None)
+def test_dataset_diffusion_doubts_what_is_between_its_thresholds(item: Any) -> None:
+    still = peers.Seen(
+        item.image, item.grids, item.n_heads, np.eye(48, dtype=np.float32), item.truth
+    )
     heat = peers.stretched(peers.resize(peers.stretched(item.grids[1]), item.image).clip(0, 1))
     class_map = peers.dataset_diffusion(still)
     assert np.array_equal(class_map == 1, heat >= 0.6)
@@ -161,14 +134,14 @@ def test_dataset_diffusion_doubts_what_is_between_its_thresholds(peers: Any, ite
 
 
 @pytest.mark.parametrize("name", ["DAAM, threshold 0.5", "Dataset Diffusion", "SeeDiff-like"])
-def test_flat_attention_gives_peers_an_empty_mask(peers: Any, item: Any, name: str) -> None:
+def test_flat_attention_gives_peers_an_empty_mask(item: Any, name: str) -> None:
     flat = {factor: np.full_like(grid, 0.2) for factor, grid in item.grids.items()}
     matrix = np.full_like(item.matrix, 1 / 48)
     seen = peers.Seen(item.image, flat, item.n_heads, matrix, item.truth)
     assert not peers.PEERS[name](seen).any()
 
 
-def test_small_boxes_are_dropped_by_their_box_not_their_area(peers: Any) -> None:
+def test_small_boxes_are_dropped_by_their_box_not_their_area() -> None:
     mask = np.zeros((10, 20), bool)
     mask[np.arange(5), np.arange(5)] = True  # a diagonal of 5 pixels in a box of 25
     mask[8:10, 10:14] = True
@@ -177,7 +150,7 @@ def test_small_boxes_are_dropped_by_their_box_not_their_area(peers: Any) -> None
     assert np.array_equal(peers.without_small_boxes(mask, 0.1), expected)
 
 
-def test_a_curve_is_the_masks_one_by_one(methods: Any, item: Any) -> None:
+def test_a_curve_is_the_masks_one_by_one(item: Any) -> None:
     heat = methods.enlarge(item.heat, (24, 32))
     got = methods.curves_of(item.image, heat, item.truth, {"same": item.truth}, "none")
     assert len(got.iou) == len(methods.THRESHOLDS) + 1
@@ -190,7 +163,7 @@ def test_a_curve_is_the_masks_one_by_one(methods: Any, item: Any) -> None:
     np.testing.assert_allclose(got.agreement["same"], got.iou)
 
 
-def test_what_is_left_out_counts_in_neither(methods: Any) -> None:
+def test_what_is_left_out_counts_in_neither() -> None:
     truth = np.array([[1, 1, 1, 0, 0]], bool)
     mask = np.array([[1, 0, 0, 0, 1]], bool)
     left_out = np.array([[0, 0, 1, 0, 1]], bool)
@@ -198,27 +171,26 @@ def test_what_is_left_out_counts_in_neither(methods: Any) -> None:
     assert (got.iou, got.left_out) == (pytest.approx(1 / 2), pytest.approx(2 / 5))
 
 
-def test_adaptive_takes_the_best_gamma_and_else_otsu(methods: Any, report: Any) -> None:
+def test_adaptive_takes_the_best_gamma_and_else_otsu() -> None:
     agreement = np.zeros((3, len(methods.THRESHOLDS) + 1))
     agreement[0, methods.THRESHOLDS.index(0.41)] = 0.5
     agreement[1, methods.THRESHOLDS.index(0.31)] = 0.9  # not a gamma
-    agreement[2, report.GAMMA_COLUMNS] = np.linspace(0.1, 0.2, 20)
+    agreement[2, tables.GAMMA_COLUMNS] = np.linspace(0.1, 0.2, 20)
     expected = [methods.THRESHOLDS.index(0.41), methods.OTSU, methods.THRESHOLDS.index(0.54)]
-    assert report.adaptive_columns(agreement) == expected
+    assert tables.adaptive_columns(agreement) == expected
 
 
-def test_an_item_is_judged_and_reported(methods: Any, report: Any, item: Any) -> None:
+def test_an_item_is_judged_and_reported(item: Any) -> None:
     judged = [methods.judge(methods.Job(item, every, None)) for every in (True, False)]
     assert set(judged[1].curves) < set(judged[0].curves)
     assert ("none", "pamr") in judged[0].curves
-    rows = report.peers_table(judged)
+    rows = tables.peers_table(judged)
     assert [row.count("|") for row in rows] == [7] * len(rows)
-    assert len(report.goals_table(judged)) == 6
-    assert any("Refiner: guided" in line for line in report.ablation_tables(judged))
+    assert len(tables.goals_table(judged)) == 6
+    assert any("Refiner: guided" in line for line in tables.ablation_tables(judged))
 
 
 def test_items_are_read_as_written(item: Any, tmp_path: Path) -> None:
-    samples = pytest.importorskip("mask_samples")
     samples._write(tmp_path / "batch.npz", [item, item])
     first, second = samples.read(tmp_path / "batch.npz")
     for got in (first, second):

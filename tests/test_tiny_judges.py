@@ -1,23 +1,13 @@
 """The second judge of `tiny` cuts out and names what a render shows."""
 
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import pytest
 
+from benchmarks.judges import classifier
 from diffumask.scenes import load_catalog, render_scene, sprites
 
-FOLDER = Path(__file__).parent.parent / "benchmarks"
 
-
-@pytest.fixture
-def classifier(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.syspath_prepend(str(FOLDER))
-    return pytest.importorskip("classifier")
-
-
-def test_a_crop_is_a_square_around_the_mask_with_a_margin(classifier: Any) -> None:
+def test_a_crop_is_a_square_around_the_mask_with_a_margin() -> None:
     image = np.zeros((40, 60, 3), np.uint8)
     mask = np.zeros((40, 60), bool)
     mask[10:20, 30:50] = True
@@ -34,7 +24,7 @@ def test_a_crop_is_a_square_around_the_mask_with_a_margin(classifier: Any) -> No
 
 
 @pytest.mark.skipif(sprites.find_font() is None, reason="the font is not installed")
-def test_rendered_sprites_are_named(classifier: Any) -> None:
+def test_rendered_sprites_are_named() -> None:
     names = ["car", "elephant", "mushroom", "house", "bird", "bicycle"]
     scenes = [render_scene(5, class_names=[name]) for name in names]
     crops = [classifier.crop_around(one.image, one.objects[0].mask) for one in scenes]

@@ -1,0 +1,24 @@
+"""Folders of photographs with images/, masks/ and labels.csv, whose column `split` divides them."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class PhotographSet:
+    """A folder of photographs, the split that is held out, and its classes; () stands for all."""
+
+    folder: str
+    held_out: str
+    vocabulary: str | None = None
+    classes: tuple[str, ...] = ()
+    ignored: frozenset[int] = frozenset()
+
+
+SETS = {
+    one.folder: one
+    for one in (
+        PhotographSet("oxford_pets_subset", "test"),
+        PhotographSet("voc2012_animals", "val", "voc", ("cat", "cow", "dog", "horse", "sheep")),
+        PhotographSet("camvid", "val", ignored=frozenset({11})),
+    )
+}

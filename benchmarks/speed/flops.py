@@ -1,0 +1,88 @@
+"""How much arithmetic and how many weights do models of photographs have?
+
+Counted on networks without memory (torch's meta device) by torch.utils.flop_counter, for one
+image of the model's size; a multiplication and an addition are two operations. `diffumask
+generate --dry-run` estimates times from these (diffumask/generation/cost.py).
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from diffusers import UNet2DConditionModel
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import CLIPTextConfig, CLIPTextModel
+
+from benchmarks.report import Report, table
+
+from .architectures import ARCHITECTURES, real_vae
+
+TOKENS = 77
+TEXT = {  # of the text encoders: width, layers, heads, and whether it is one of OpenCLIP
+    "sd15": [(768, 12, 12)],
+    "sd21": [(1024, 23, 16)],
+    "sdxl": [(768, 12, 12), (1280, 32, 20)],
+}
+SIZES_PX = {"sd15": 512, "sd21": 768, "sdxl": 1024}
+
+
+def unet_of(name: str) -> UNet2DConditionModel:
+    """Build the network that denoises, on the default device."""
+    if name == "sd21":
+        config: dict[str, Any] = {
+            "sample_size": 96,
+            "cross_attention_dim": 1024,
+            "attention_head_dim": (5, 10, 20, 20),
+            "use_linear_projection": True,
+        }
+        return UNet2DConditionModel(**config)
+    return ARCHITECTURES[name].build().unet
+
+
+def counted(work: Callable[[], object]) -> float:
+    """Count the operations of a call, in units of 10^12."""
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        work()
+    return counter.get_total_flops() / 1e12
+
+
+def parameters(module: torch.nn.Module) -> float:
+    """Count weights, in units of 10^9."""
+    return sum(one.numel() for one in module.parameters()) / 1e9
+
+
+def measure(name: str) -> tuple[object, ...]:
+    """Count for one model, and write a row."""
+    cells = SIZES_PX[name] // 8
+    with torch.device("meta"):
+        unet = unet_of(name)
+        vae: Any = real_vae()
+        texts = [
+            CLIPTextModel(
+                CLIPTextConfig(
+                    hidden_size=width,
+                    intermediate_size=4 * width,
+                    num_hidden_layers=layers,
+                    num_attention_heads=heads,
+                )
+            )
+            for width, layers, heads in TEXT[name]
+        ]
+        latents = torch.empty(1, 4, cells, cells)
+        text = torch.empty(1, TOKENS, int(unet.config["cross_attention_dim"]))
+        more: dict[str, Any] = {}
+        if name == "sdxl":
+            conditions = {"text_embeds": torch.empty(1, 1280), "time_ids": torch.empty(1, 6)}
+            more = {"added_cond_kwargs": conditions}
+        step = counted(lambda: unet(latents, torch.ones(()), text, **more))
+        decode = counted(lambda: vae.decode(latents))
+    weights = parameters(unet) + parameters(vae) + sum(map(parameters, texts))
+    return name, SIZES_PX[name], f"{step:.3f}", f"{decode:.2f}", f"{weights:.2f}"
+
+
+def main() -> Report:
+    """Count for all."""
+    facts = ["Of one image; with guidance a step has twice the operations."]
+    head = ("model", "px", "a step, 10^12", "VAE decoder, 10^12", "weights, 10^9")
+    title = "Arithmetic and weights of models of photographs"
+    return Report(title, facts, table(head, map(measure, SIZES_PX)))
