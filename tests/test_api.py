@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import pytest
 from commands import call, refused
@@ -23,7 +23,7 @@ from diffumask.dataset.run import read_run
 from diffumask.errors import InputError
 
 ROOT = Path(__file__).parent.parent
-SMALL = {"num_inference_steps": 1, "height": 16, "width": 24, "batch_size": 2}
+SMALL: dict[str, Any] = {"num_inference_steps": 1, "height": 16, "width": 24, "batch_size": 2}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +152,7 @@ def test_a_folder_of_another_model_is_found_before_that_model_is_looked_for(
     tmp_path, tiny_random_folder
 ):
     out = tmp_path / "out"
-    words = {"classes": ["bird"], "n": 1, "out": out, **SMALL}
+    words: dict[str, Any] = {"classes": ["bird"], "n": 1, "out": out, **SMALL}
     diffumask.generate(model=str(tiny_random_folder), **words)
     with pytest.raises(InputError, match=r"got another model \('.*', now 'nobody/nothing'\)"):
         diffumask.generate(model="nobody/nothing", **words)

@@ -21,6 +21,7 @@ from diffumask.evaluation.compare import compare_network
 from diffumask.evaluation.report import make_report
 from diffumask.labelled.folder import Labelled
 from diffumask.models import ModelSpec, load_autoencoder, resolve, vae_fingerprint
+from diffumask.scenes.catalog import Split
 from diffumask.segmentator.features import decoded_states
 from diffumask.segmentator.file import save
 from diffumask.segmentator.heads import HEADS, n_parameters, new_head
@@ -105,7 +106,7 @@ def main(
     """Train what is missing, and judge."""
     spec = resolve("tiny")
     vae = load_autoencoder(spec)
-    kinds = {
+    kinds: dict[str, tuple[int, Split, int]] = {
         "train": (images, "train", 0),
         "seen": (held_out, "train", HELD_OUT_SEED),
         "other": (held_out, "test", HELD_OUT_SEED),

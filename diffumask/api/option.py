@@ -62,18 +62,23 @@ class OptionField:
         """Raise InputError for a value of another kind, and for text that is not UTF-8."""
         if value is None and not self.is_required and self.default is None:
             return
-        if self.is_list and (isinstance(value, str) or not isinstance(value, Sequence)):
-            raise InputError(f"expected a list of {KINDS[self.kind]} as {self.name}, got {value!r}")
-        listed = "a list of " if self.is_list else ""
-        values: Sequence[Any] = value if self.is_list else [value]
-        for item in values:
-            if not isinstance(item, self._fitting) or (
-                isinstance(item, bool) != (self.kind is bool)
-            ):
-                raise InputError(
-                    f"expected {listed}{KINDS[self.kind]} as {self.name}, got {item!r}"
-                )
-            _check_unicode(item)
+        if not self.is_list:
+            self._check_one(value)
+        elif isinstance(value, str) or not isinstance(value, Sequence):
+            raise self._refusal(value)
+        else:
+            for item in value:
+                self._check_one(item)
+
+    def _check_one(self, value: Any) -> None:
+        is_truth = isinstance(value, bool)
+        if not isinstance(value, self._fitting) or is_truth != (self.kind is bool):
+            raise self._refusal(value)
+        _check_unicode(value)
+
+    def _refusal(self, value: Any) -> InputError:
+        kind = f"a list of {KINDS[self.kind]}" if self.is_list else KINDS[self.kind]
+        return InputError(f"expected {kind} as {self.name}, got {value!r}")
 
     @property
     def _fitting(self) -> Any:

@@ -117,12 +117,10 @@ class TrainingFolder:
             begun = parse(path.read_bytes())
         except (OSError, ValueError):
             begun = None
-        is_own = isinstance(begun, dict) and begun.get("made_by") == self.made_by
-        if not is_own or not isinstance(begun.get("settings"), dict):
-            raise InputError(
-                f"expected {path} of {self.made_by}, got another; choose another folder"
-            )
-        return begun
+        own = isinstance(begun, dict) and begun.get("made_by") == self.made_by and begun
+        if own and isinstance(own.get("settings"), dict):
+            return own
+        raise InputError(f"expected {path} of {self.made_by}, got another; choose another folder")
 
 
 def _as_read(settings: Mapping[str, Any]) -> dict[str, Any]:
