@@ -9,10 +9,7 @@ import typer
 import diffumask
 from diffumask.api.use_case import UseCase
 
-from .adapt import as_command as as_command_of
-from .command import as_command
-from .commands.export import export
-from .commands.import_masks import import_masks
+from .adapt import as_command
 
 COMMANDS: dict[str, UseCase[..., Any, Any]] = {
     "generate": diffumask.generate,
@@ -24,6 +21,8 @@ COMMANDS: dict[str, UseCase[..., Any, Any]] = {
     "train": diffumask.train,
     "evaluate": diffumask.evaluate,
     "show": diffumask.show,
+    "export": diffumask.export,
+    "import": diffumask.import_masks,
     "verify": diffumask.verify,
     "merge": diffumask.merge,
     "upload": diffumask.upload,
@@ -33,7 +32,6 @@ COMMANDS: dict[str, UseCase[..., Any, Any]] = {
     "segmentator predict": diffumask.segmentator_predict,
     "segmentator evaluate": diffumask.segmentator_evaluate,
 }
-OLD_COMMANDS = {"export": export, "import": import_masks}
 GROUPS = {
     "affinity": "Train what tells alike pixels from others.",
     "lora": "Teach a model a domain from images with captions.",
@@ -50,10 +48,7 @@ for name in GROUPS:
     groups[name] = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 for name, use_case in COMMANDS.items():
     group, _, last = name.rpartition(" ")
-    groups[group].command(last)(as_command_of(use_case))
-for name, old in OLD_COMMANDS.items():
-    group, _, last = name.rpartition(" ")
-    groups[group].command(last)(as_command(old))
+    groups[group].command(last)(as_command(use_case))
 for name, help_text in GROUPS.items():
     app.add_typer(groups[name], name=name, help=help_text)
 

@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from .api.dataset import Dataset as Dataset
     from .api.dataset import open_dataset as open_dataset
     from .api.evaluate import evaluate as evaluate
+    from .api.export import export as export
     from .api.filter import filter as filter  # noqa: A004
     from .api.generate import generate as generate
+    from .api.import_masks import import_masks as import_masks
     from .api.list_prompts import list_prompts as list_prompts
     from .api.lora_train import lora_train as lora_train
     from .api.merge import merge as merge
@@ -51,8 +53,10 @@ _MODULES = {
     "calibrate": "api.calibrate",
     "capture": "attention.capture",
     "evaluate": "api.evaluate",
+    "export": "api.export",
     "filter": "api.filter",
     "generate": "api.generate",
+    "import_masks": "api.import_masks",
     "list_prompts": "api.list_prompts",
     "lora_train": "api.lora_train",
     "merge": "api.merge",

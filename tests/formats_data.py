@@ -6,7 +6,7 @@ from PIL import Image as PillowImage
 from diffumask.dataset.store import open_store
 from diffumask.formats.folder import new_folder
 from diffumask.formats.items import select
-from diffumask.formats.registry import writer
+from diffumask.formats.registry import FORMATS
 from diffumask.types import Example, Prompt, Target
 
 CLASSES = {"bird": 3, "cat": 8, "Eiffel Tower": 254}
@@ -41,7 +41,7 @@ def dataset(folder, maps, classes=CLASSES, dropped=()):
 def export(data, out, name, *, instances=False, share=0.9, with_dropped=False, **ids_and_splits):
     """Write a dataset in a format to a new folder, and return that."""
     with new_folder(out) as folder:
-        writer(name)(select(data, share, with_dropped, **ids_and_splits), folder, instances)
+        FORMATS[name].write(select(data, share, with_dropped, **ids_and_splits), folder, instances)
     return out
 
 

@@ -23,7 +23,7 @@ from diffumask.errors import InputError
 from diffumask.formats.folder import new_folder
 from diffumask.formats.instances import instance_map
 from diffumask.formats.items import select
-from diffumask.formats.registry import WRITERS, writer
+from diffumask.formats.registry import FORMATS
 from diffumask.labelled.folder import open_labelled
 from diffumask.labelled.mapping import ClassSelection
 from diffumask.types import ClassIds
@@ -202,7 +202,7 @@ def test_yolo_quotes_names_and_tells_what_has_no_polygon(tmp_path):
     labels = np.zeros((4, 7), np.uint8)
     labels[0, 0] = labels[2, 2:6] = 1
     data = dataset(tmp_path / "data", {"Bird_000000": labels}, {'no: "yes" #1\\': 1})
-    (note,) = writer("yolo")(select(data, 1.0), tmp_path, False)
+    (note,) = FORMATS["yolo"].write(select(data, 1.0), tmp_path, False)
     assert note.startswith("2 components ")
     assert yaml.safe_load((tmp_path / "data.yaml").read_text())["names"] == {0: 'no: "yes" #1\\'}
     assert (tmp_path / "labels/train/Bird_000000.txt").read_text() == ""
@@ -281,7 +281,7 @@ def test_png_keeps_everything(tmp_path_factory, labels):
 # all
 
 
-@pytest.mark.parametrize("name", [name for name in WRITERS if name != "cityscapes"])
+@pytest.mark.parametrize("name", [name for name in FORMATS if name != "cityscapes"])
 def test_dropped_items_are_left_out_of_every_format(tmp_path, name):
     data = dataset(tmp_path / "data", class_maps(4), dropped=["Bird_000001"])
     before = {path: path.read_bytes() for path in data.rglob("*") if path.is_file()}

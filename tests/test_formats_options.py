@@ -121,10 +121,13 @@ def test_grey_masks_are_read_by_opencv_as_ids(data, tmp_path):
     ("words", "message"),
     [
         (("--format", "png", "--png-mode", "RGB"), "expected P or L, got 'RGB'"),
-        (("--format", "voc", "--png-mode", "L"), "expected --png-mode L with one of png, got voc"),
+        (("--format", "voc", "--png-mode", "L"), "expected grey masks with one of png, got voc"),
         (("--format", "png", "--ids", "new"), "expected keep or contiguous, got 'new'"),
-        (("--format", "coco", "--ids", "keep"), "--ids with one of hf, png, voc, webdataset"),
-        (("--format", "cvat", "--stratified"), "expected no --split, --split-seed or --stratified"),
+        (
+            ("--format", "coco", "--ids", "keep"),
+            "a choice of ids with one of hf, png, voc, webdataset",
+        ),
+        (("--format", "cvat", "--stratified"), "expected no options of splits for cvat"),
         (
             ("--format", "png", "--split-seed", "-1"),
             "expected a split seed in 0..18446744073709551",
@@ -144,7 +147,9 @@ def test_an_empty_split_is_told_and_can_be_helped(data, tmp_path):
     unlucky = next(seed for seed in range(99) if not select(data, 0.9, seed=seed).positions["val"])
     lone = export(data, "-o", tmp_path / "lone", *alike, "--split-seed", unlucky)
     assert json.loads(lone.stdout)["val"] == 0
-    assert f"no item of {data} is in val; take --stratified or another --split-seed" in lone.stderr
+    assert (
+        f"no item of {data} is in val; make it stratified or take another split seed" in lone.stderr
+    )
     helped = export(
         data, "-o", tmp_path / "helped", *alike, "--split-seed", unlucky, "--stratified"
     )

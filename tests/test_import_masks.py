@@ -27,7 +27,7 @@ from diffumask.formats.brush import encode_mask
 from diffumask.formats.corrected import Originals
 from diffumask.formats.folder import new_folder
 from diffumask.formats.items import select
-from diffumask.formats.registry import READERS, writer
+from diffumask.formats.registry import FORMATS, reader
 from diffumask.labelled.folder import open_labelled
 
 NAME = "Bird_000001"
@@ -45,7 +45,7 @@ def read(name, path, data):
     """What an importer yields, by item."""
     with open_archive(path) as archive:
         originals = Originals(Dataset.open(data, with_dropped=True).require_items())
-        found = list(READERS[name](archive, originals))
+        found = list(reader(name)(archive, originals))
     assert len(found) == len(dict(found))
     return dict(found)
 
@@ -71,7 +71,7 @@ def test_an_export_comes_back_as_it_was(tmp_path_factory, labels, name, instance
     folder = tmp_path_factory.mktemp("round")
     data = dataset(folder / "data", {NAME: labels} | {"Bird_000000": class_maps(1)["Bird_000000"]})
     with new_folder(folder / "out") as out:
-        writer(name)(select(data, 0.9), out, instances)
+        FORMATS[name].write(select(data, 0.9), out, instances)
     if name == "label-studio":
         accept(folder / "out" / "tasks.json")
     archive = {"cvat": "annotations.zip", "label-studio": "tasks.json"}.get(name, "")
@@ -403,17 +403,19 @@ def test_bad_options_change_nothing(data, tmp_path):
     assert known in refused("export", data, "--format", "tfds", "-o", out)
     assert "got 1.5" in refused("export", data, "--format", "voc", "-o", out, "--split", "1.5")
     assert "got nan" in refused("export", data, "--format", "voc", "-o", out, "--split", "nan")
-    assert "--instances with" in refused(
+    assert "expected instances with" in refused(
         "export", data, "--format", "png", "-o", out, "--instances"
     )
-    assert "no --split" in refused("export", data, "--format", "cvat", "-o", out, "--split", "0.5")
+    assert "no options of splits" in refused(
+        "export", data, "--format", "cvat", "-o", out, "--split", "0.5"
+    )
     assert "outside of" in refused("export", data, "--format", "png", "-o", data / "exported")
     assert "with 'mine.txt' in it" in refused(
         "export", data, "--format", "png", "-o", tmp_path / "taken"
     )
     assert "run.json" in refused("export", tmp_path / "nothing", "--format", "png", "-o", out)
     words = ("--data", data, "-o", out)
-    assert "cvat, label-studio, coco, png, got 'voc'" in refused(
+    assert "coco, png, cvat, label-studio, got 'voc'" in refused(
         "import", masks, "--format", "voc", *words
     )
     assert "export the task as" in refused("import", masks, "--format", "cvat", *words)

@@ -13,7 +13,7 @@ from diffumask.errors import InputError
 from diffumask.formats.archive import open_archive
 from diffumask.formats.brush import encode_mask
 from diffumask.formats.corrected import Originals
-from diffumask.formats.registry import READERS
+from diffumask.formats.registry import reader
 
 NAME, OTHER = "Bird_000001", "Bird_000002"
 SIZE_HW = (6, 9)
@@ -30,7 +30,7 @@ def read(name, path, data):
     """What an importer yields, by item, and what it left out and kept."""
     with open_archive(path) as archive:
         originals = Originals(Dataset.open(data, with_dropped=True).require_items())
-        return dict(READERS[name](archive, originals)), originals
+        return dict(reader(name)(archive, originals)), originals
 
 
 def imported(name, path, data, out):

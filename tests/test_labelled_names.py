@@ -10,7 +10,7 @@ from labelled_folders import filled
 
 from diffumask.errors import InputError
 from diffumask.formats.items import select
-from diffumask.formats.registry import writer
+from diffumask.formats.registry import FORMATS
 from diffumask.labelled.folder import open_labelled
 from diffumask.labelled.mapping import ClassSelection
 from diffumask.types import ClassIds
@@ -40,7 +40,7 @@ def test_an_own_export_is_read_back_under_its_own_names(tmp_path, maps, format_n
     data = dataset(tmp_path / "data", maps, FEW_CLASSES)
     out = tmp_path / "out"
     out.mkdir()
-    writer(format_name)(select(data, 0.5), out, False)
+    FORMATS[format_name].write(select(data, 0.5), out, False)
     there = open_labelled(out)
     assert there.mapping.names == {0: "background", 1: "cat", 30: "Eiffel Tower", 254: "cow"}
     assert there.named_by == names

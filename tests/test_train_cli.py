@@ -17,7 +17,7 @@ from diffumask.api.train import TrainOptions
 from diffumask.augment.compose import AugmentSettings
 from diffumask.errors import InputError
 from diffumask.formats.items import select
-from diffumask.formats.registry import writer
+from diffumask.formats.registry import FORMATS
 from diffumask.labelled.mapping import ClassSelection
 from diffumask.labelled.values import CAMVID_NAMES
 from diffumask.models import load_segmenter
@@ -103,7 +103,7 @@ def test_named_folders_of_black_and_white_masks_are_learned_from(tmp_path):
 def test_exports_with_all_masks_in_one_file_are_learned_from(tmp_path, format_name):
     data = dataset(tmp_path / "data", class_maps(6, (32, 40)))
     (tmp_path / "out").mkdir()
-    writer(format_name)(select(data, 0.5), tmp_path / "out", False)
+    FORMATS[format_name].write(select(data, 0.5), tmp_path / "out", False)
     (opened,) = open_sources([Where(tmp_path / "out", split="train")], ClassSelection())
     kept = InMemory([opened])
     assert 0 < len(kept) < 6

@@ -1,6 +1,7 @@
-"""The formats by name."""
+"""The formats by name: how each is written and read, and what it can hold."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -25,50 +26,51 @@ from .yolo import write_yolo, write_yolo_boxes
 Write = Callable[[Selection, Path, bool], list[str]]
 Read = Callable[[Archive, Originals], Iterator[tuple[str, ClassMap]]]
 
-WRITERS: dict[str, Write] = {
-    "voc": write_voc,
-    "coco": write_coco,
-    "yolo": write_yolo,
-    "yolo-detect": write_yolo_boxes,
-    "cityscapes": write_cityscapes,
-    "hf": write_hub,
-    "webdataset": write_webdataset,
-    "png": write_plain,
-    "cvat": write_cvat,
-    "label-studio": write_label_studio,
-}
-GREY_WRITERS: dict[str, Write] = {"png": partial(write_plain, grey=True)}
-WITH_INSTANCES = frozenset(
-    {"voc", "coco", "yolo", "yolo-detect", "cityscapes", "cvat", "label-studio"}
-)
-WITHOUT_SPLITS = frozenset({"cvat", "label-studio"})
-# Whether class ids are contiguous by default, where there is a choice. Those who load the first
-# two train with as many outputs as id2label.json has names, while ids of VOC mean its classes, and
-# plain masks go back into the dataset.
-CONTIGUOUS_IDS = {"hf": True, "webdataset": True, "png": False, "voc": False}
-READERS: dict[str, Read] = {
-    "cvat": read_cvat,
-    "label-studio": read_label_studio,
-    "coco": read_coco,
-    "png": read_plain,
-}
 
+@dataclass(frozen=True, slots=True)
+class Format:
+    """A format that datasets are exported to and, if it has `read`, corrected masks come back in.
 
-def writer(name: str, grey: bool = False) -> Write:
-    """Return the function that writes a format, with `grey` masks in place of palettes.
-
-    Raises InputError for an unknown one, and for one whose masks cannot be grey.
+    `write_grey` writes grey masks in place of palettes. `contiguous_ids` says whether class ids
+    are 1, 2, 3 ... by default, and is None where there is no choice: those who load hf and
+    webdataset train with as many outputs as id2label.json has names, while ids of VOC mean its
+    classes, and plain masks go back into the dataset.
     """
-    writers = GREY_WRITERS if grey else WRITERS
-    return writers[_known(name, list(writers))]
+
+    write: Write
+    read: Read | None = None
+    write_grey: Write | None = None
+    has_instances: bool = False
+    has_splits: bool = True
+    contiguous_ids: bool | None = None
+
+
+FORMATS = {
+    "voc": Format(write_voc, has_instances=True, contiguous_ids=False),
+    "coco": Format(write_coco, read_coco, has_instances=True),
+    "yolo": Format(write_yolo, has_instances=True),
+    "yolo-detect": Format(write_yolo_boxes, has_instances=True),
+    "cityscapes": Format(write_cityscapes, has_instances=True),
+    "hf": Format(write_hub, contiguous_ids=True),
+    "webdataset": Format(write_webdataset, contiguous_ids=True),
+    "png": Format(write_plain, read_plain, partial(write_plain, grey=True), contiguous_ids=False),
+    "cvat": Format(write_cvat, read_cvat, has_instances=True, has_splits=False),
+    "label-studio": Format(
+        write_label_studio, read_label_studio, has_instances=True, has_splits=False
+    ),
+}
+
+
+def find_format(name: str) -> Format:
+    """Return a format. Raises InputError for an unknown one."""
+    if name not in FORMATS:
+        raise InputError(f"expected the format {', '.join(FORMATS)}, got {name!r}")
+    return FORMATS[name]
 
 
 def reader(name: str) -> Read:
     """Return the function that reads corrected masks. Raises InputError for an unknown format."""
-    return READERS[_known(name, list(READERS))]
-
-
-def _known(name: str, names: list[str]) -> str:
-    if name not in names:
-        raise InputError(f"expected the format {', '.join(names)}, got {name!r}")
-    return name
+    readers = {known: one.read for known, one in FORMATS.items() if one.read is not None}
+    if name not in readers:
+        raise InputError(f"expected the format {', '.join(readers)}, got {name!r}")
+    return readers[name]
