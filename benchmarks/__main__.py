@@ -1,5 +1,6 @@
 """Run a benchmark: `python -m benchmarks NAME [options]`. Without a name, list them all."""
 
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from .options import REPORT_OUT, parser_of
 from .report import Report, command, write
 
 README = Path(__file__).parent / "README.md"
+LINK, FOLDER = r"\[[^]]*\]\((results/[^)]*)\)", r"benchmarks/\1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,7 @@ def overview() -> str:
     """List all benchmarks with what they prove, take and need."""
     lines = ["python -m benchmarks NAME [options], or NAME --help", ""]
     for one in entries().values():
-        lines.append(f"{one.name}: {one.proves}")
+        lines.append(f"{one.name}: {re.sub(LINK, FOLDER, one.proves)}")
         lines.append(f"    takes {one.takes}; needs {one.needs or 'nothing'}")
     return "\n".join(lines)
 
