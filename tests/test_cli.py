@@ -99,7 +99,7 @@ def test_a_full_disk_is_one_line(make, monkeypatch, tmp_path):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("diffumask.dataset.store.append", full)
+    monkeypatch.setattr("diffumask.dataset.writer.append", full)
     result = make("--n", 3)
     assert result.exit_code == 2
     assert result.stderr.splitlines()[-1].endswith("run again, finished items are kept")
@@ -158,7 +158,7 @@ def test_an_unwritable_folder_is_one_line(make, monkeypatch):
     def refuse(*_, **__):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("diffumask.dataset.store.replace", refuse)
+    monkeypatch.setattr("diffumask.dataset.writer.replace", refuse)
     result = make("--n", 1)
     assert result.exit_code == 2
     assert result.stderr.splitlines()[-1].endswith("Permission denied; choose another folder")

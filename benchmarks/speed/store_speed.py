@@ -21,8 +21,9 @@ from diffumask.dataset.encode import EncodedItem, encode_item, to_line
 from diffumask.dataset.listing import read_records
 from diffumask.dataset.merge import merge, merged_run
 from diffumask.dataset.names import item_name, item_paths
-from diffumask.dataset.store import Store, open_store
+from diffumask.dataset.store import open_store
 from diffumask.dataset.verify import verify
+from diffumask.dataset.writer import Store
 from diffumask.seeds import item_seed
 from diffumask.types import Example, Prompt, Target
 

@@ -23,7 +23,7 @@ from .use_case import use_case
 
 if TYPE_CHECKING:  # torch takes seconds to import, and a mistyped class should not
     from diffumask.api.dataset import Dataset
-    from diffumask.dataset.store import Store
+    from diffumask.dataset.writer import Store
     from diffumask.generation.backend import Backend
     from diffumask.generation.pipeline import GenerateSettings
     from diffumask.generation.plan import Item

@@ -11,7 +11,7 @@ from typing import Any
 from diffumask.dataset.dataset import Dataset
 from diffumask.dataset.names import item_name
 from diffumask.dataset.pair import class_ids
-from diffumask.dataset.store import Store
+from diffumask.dataset.writer import Store
 from diffumask.types import BACKGROUND_ID, IGNORE_ID, ClassMap, Example, Prompt
 
 from .compose import Augmented, AugmentSettings, augment_item

@@ -9,7 +9,8 @@ from diffumask.files.lock import locked
 from .listing import scan_records
 from .record import Record
 from .run import read_run
-from .store import Store, prepared
+from .store import prepared
+from .writer import Store
 
 
 def annotate(folder: Path, facts: Mapping[str, Mapping[str, Any]]) -> None:

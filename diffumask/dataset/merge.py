@@ -11,7 +11,7 @@ from .listing import read_records
 from .record import Record
 from .run import SHARD, read_run
 from .shards import Shard, parse_shard
-from .store import Store
+from .writer import Store
 
 LISTED_AT_ONCE = 1024
 

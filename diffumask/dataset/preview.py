@@ -16,7 +16,7 @@ from diffumask.types import Image
 from .decode import read_example
 from .pair import Pair
 from .record import Record
-from .store import Store
+from .writer import Store
 
 PREVIEW_ITEMS = 24
 PREVIEW_COLUMNS = 4

@@ -14,7 +14,7 @@ from diffumask.dataset.encode import make_record
 from diffumask.dataset.listing import has_maps
 from diffumask.dataset.maps import maps_path
 from diffumask.dataset.names import item_paths
-from diffumask.dataset.store import Store
+from diffumask.dataset.writer import Store
 from diffumask.errors import InputError
 from diffumask.files.inside import read_inside
 from diffumask.labelled.pixels import size_hw

@@ -17,7 +17,7 @@ from typing import Any
 from diffusers import DiffusionPipeline
 
 from diffumask.dataset.encode import EncodedItem
-from diffumask.dataset.store import Store
+from diffumask.dataset.writer import Store
 from diffumask.errors import InputError
 from diffumask.models import fingerprint
 from diffumask.types import Prompt

@@ -14,7 +14,7 @@ from diffumask.dataset.encode import EncodedItem, encode_item
 from diffumask.dataset.listing import read_records
 from diffumask.dataset.maps import encode_maps, read_maps
 from diffumask.dataset.record import Record
-from diffumask.dataset.store import Store
+from diffumask.dataset.writer import Store
 from diffumask.errors import InputError
 from diffumask.masks.class_map import MaskSettings, make_class_map
 from diffumask.masks.sources import watching

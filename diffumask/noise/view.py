@@ -5,7 +5,7 @@ from typing import Any
 
 from diffumask.dataset.dataset import Dataset
 from diffumask.dataset.record import Record
-from diffumask.dataset.store import Store
+from diffumask.dataset.writer import Store
 
 from .items import names_digest
 
