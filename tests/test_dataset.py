@@ -1,6 +1,7 @@
 """A dataset as Python sees it: a sequence of items, a torch dataset, a picture in a notebook."""
 
 import io
+import json
 import pickle
 import re
 from html.parser import HTMLParser
@@ -11,12 +12,14 @@ import pytest
 import torch
 from PIL import Image as PillowImage
 
+import diffumask
 from diffumask.api.dataset import Dataset, open_dataset
 from diffumask.augment.compose import AugmentSettings
 from diffumask.dataset.annotate import annotate
 from diffumask.dataset.maps import encode_maps
 from diffumask.dataset.store import open_store
 from diffumask.errors import InputError
+from diffumask.gallery.marks import dataset_fingerprint
 from diffumask.types import Example, Prompt, Sample, Target
 
 HOSTILE = 'a <script>alert("bird")</script> & a bird'
@@ -199,3 +202,41 @@ def test_a_part_is_neither_shown_as_a_page_nor_exported(birds: Dataset, tmp_path
     for make in (birds[:2].show, lambda: birds[:2].export("coco", tmp_path / "coco")):
         with pytest.raises(InputError, match="expected a whole dataset, got 2 items of"):
             make()
+
+
+def test_a_dataset_shows_itself_as_a_page(birds: Dataset, tmp_path: Path) -> None:
+    assert birds.show() == tmp_path / "birds.html"
+    page = birds.show(out=tmp_path / "small.html", items=2)
+    assert page.read_text().count("Bird_00000") == 2
+
+
+def test_use_cases_take_and_return_datasets(birds: Dataset, tmp_path: Path) -> None:
+    merged = diffumask.merge(shards=[birds.folder], out=tmp_path / "merged")
+    scenes = diffumask.augment_dataset(folder=str(merged.folder), out=tmp_path / "scenes", n=3)
+    assert isinstance(merged, Dataset)
+    assert isinstance(scenes, Dataset)
+    assert [item.name for item in merged] == [item.name for item in birds]
+    assert scenes[2].image.shape == birds[0].image.shape
+    report = diffumask.verify(folder=merged.folder)
+    assert (report.problems, len(report.whole)) == ((), 5)
+    (merged.folder / "images/Bird_000003.png").unlink()
+    (problem,) = diffumask.verify(folder=merged.folder).problems
+    assert problem.where == "images/Bird_000003.png"
+
+
+def test_a_filter_returns_verdicts_by_name(birds: Dataset, tmp_path: Path) -> None:
+    marks = {
+        "format": 1,
+        "made_by": "diffumask show",
+        "dataset": dataset_fingerprint(birds.settings),
+        "marks": {"Bird_000001": "rejected", "Bird_000002": "accepted"},
+    }
+    path = tmp_path / "marks.json"
+    path.write_text(json.dumps(marks))
+    verdicts = diffumask.filter(folder=birds.folder, marks=path, marks_only=True)
+    assert {name: verdict.is_kept for name, verdict in verdicts.items()} == {
+        "Bird_000001": False,
+        "Bird_000002": True,
+    }
+    assert verdicts["Bird_000001"].reason == "rejected by hand"
+    assert len(open_dataset(birds.folder)) == 4

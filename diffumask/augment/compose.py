@@ -1,7 +1,7 @@
 """The composition: which operations make an item, in what order, from which other items."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -56,7 +56,7 @@ class AugmentSettings:
 
     def shares(self) -> dict[str, float]:
         """Return the share of each operation by name."""
-        return {one.name: getattr(self, one.name) for one in fields(self) if one.name in OPERATIONS}
+        return {name: getattr(self, name) for name in OPERATIONS}
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,7 +50,7 @@ class AugmentedDataset(TorchDataset[tuple[Tensor, Tensor]]):
     def __getitem__(self, index: int) -> tuple[Float32[Tensor, "3 h w"], Int64[Tensor, "h w"]]:
         if not 0 <= index < self.length:
             raise IndexError(f"expected an index below {self.length}, got {index}")
-        made = augment_item(
+        augmented = augment_item(
             index,
             self.source.read,
             len(self.source),
@@ -58,5 +58,5 @@ class AugmentedDataset(TorchDataset[tuple[Tensor, Tensor]]):
             self.seed,
             int(self._epoch),
         )
-        image = torch.tensor(made.pair.image).permute(2, 0, 1).contiguous().float() / 255
-        return image, torch.tensor(made.pair.class_map, dtype=torch.int64)
+        image = torch.tensor(augmented.pair.image).permute(2, 0, 1).contiguous().float() / 255
+        return image, torch.tensor(augmented.pair.class_map, dtype=torch.int64)

@@ -55,8 +55,8 @@ def write_scenes(
 
         ahead = deque(map(submit, islice(missing, 2 * workers)))
         while ahead:
-            index, made = ahead.popleft()
-            augmented = made.result()
+            index, future = ahead.popleft()
+            augmented = future.result()
             ahead.extend(map(submit, islice(missing, 1)))
             example = Example(
                 scene_prompt(
@@ -72,15 +72,17 @@ def write_scenes(
 
 
 def scene_prompt(prompts: Sequence[Prompt], class_map: ClassMap) -> Prompt:
-    """Tell of a scene in the words of its sources, each prompt once, joined by " | ".
+    """Describe a scene in the words of its sources, each prompt once, joined by " | ".
 
     Its targets are one of each class that the map shows and a source names, in the order of the
     sources; if it shows none, those of the first source. Sub-class and context stay where all
     sources have the same.
     """
     texts = dict.fromkeys(prompt.text for prompt in prompts)
-    named = {one.class_id: one for prompt in reversed(prompts) for one in prompt.targets[::-1]}
-    order = dict.fromkeys(one.class_id for prompt in prompts for one in prompt.targets)
+    named = {
+        target.class_id: target for prompt in reversed(prompts) for target in prompt.targets[::-1]
+    }
+    order = dict.fromkeys(target.class_id for prompt in prompts for target in prompt.targets)
     visible = set(class_ids(class_map))
     targets = tuple(named[class_id] for class_id in order if class_id in visible)
     sub_classes = {prompt.sub_class for prompt in prompts}

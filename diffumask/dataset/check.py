@@ -34,14 +34,14 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
+class CheckedItem:
     """What is wrong with an item, and its record, None if the item is broken."""
 
     problems: tuple[Problem, ...]
     record: Record | None
 
 
-def check_files(folder: Path, labels: Collection[int], accept: bool, record: Record) -> Checked:
+def check_files(folder: Path, labels: Collection[int], accept: bool, record: Record) -> CheckedItem:
     """Read all files of an item; `labels` are those that its mask may have.
 
     With `accept` files that were changed but fit are taken, and the record gets their checksums.
@@ -68,16 +68,18 @@ def check_files(folder: Path, labels: Collection[int], accept: bool, record: Rec
 
 def _result(
     record: Record, wrong: Mapping[str, str], stamps: Mapping[str, Stamp] | None
-) -> Checked:
+) -> CheckedItem:
     paths = file_paths(record.name)
     if wrong == {MAPS: MISSING}:
-        rest = {kind: one for kind, one in record.files.items() if kind != MAPS}
-        return Checked((Problem(paths[MAPS], MISSING),), record.changed({FILES: stamps or rest}))
+        rest = {kind: kept for kind, kept in record.files.items() if kind != MAPS}
+        return CheckedItem(
+            (Problem(paths[MAPS], MISSING),), record.changed({FILES: stamps or rest})
+        )
     if wrong:
-        aside = tuple(paths.values())
-        problems = (Problem(paths[kind], message, aside) for kind, message in wrong.items())
-        return Checked(tuple(problems), None)
-    return Checked((), record if stamps is None else record.changed({FILES: stamps}))
+        files = tuple(paths.values())
+        problems = (Problem(paths[kind], message, files) for kind, message in wrong.items())
+        return CheckedItem(tuple(problems), None)
+    return CheckedItem((), record if stamps is None else record.changed({FILES: stamps}))
 
 
 def _read(folder: Path, path: str, expected: Stamp | None) -> bytes:

@@ -126,7 +126,7 @@ class Dataset(Sequence[Item]):
         return lru_cache(max(1, CACHE_BYTES // pair_bytes))(self.decode)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), tuple(getattr(self, one.name) for one in fields(self))
+        return type(self), tuple(getattr(self, each.name) for each in fields(self))
 
     def __repr__(self) -> str:
         classes = ", ".join(self.classes) or "no class"

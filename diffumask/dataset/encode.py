@@ -47,7 +47,8 @@ def prompt_facts(prompt: Prompt) -> dict[str, Any]:
         "class": first.class_name,
         "class_id": first.class_id,
         "targets": [
-            {"word": one.word, "class": one.class_name, "class_id": one.class_id} for one in targets
+            {"word": target.word, "class": target.class_name, "class_id": target.class_id}
+            for target in targets
         ],
         "sub_class": prompt.sub_class,
         "context": prompt.context,

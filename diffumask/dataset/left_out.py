@@ -36,8 +36,8 @@ class LeftOut:
             f"{self.lines} lines that are no record" if self.lines else "",
         ]
         advice = f"; see what diffumask verify {self.folder} says"
-        told = f"left out of {self.folder}: {', '.join(filter(None, parts))}"
-        return told + (advice if self.broken or self.lines else "")
+        text = f"left out of {self.folder}: {', '.join(filter(None, parts))}"
+        return text + (advice if self.broken or self.lines else "")
 
     def facts(self) -> dict[str, Any]:
         """Return it as JSON."""

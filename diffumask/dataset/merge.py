@@ -34,8 +34,8 @@ def merged_run(folders: Sequence[Path]) -> tuple[dict[str, Any], dict[str, int],
         classes |= run.classes
     notes: list[Any] = []
     for run in runs:
-        told = ({k: v for k, v in one.items() if k != SHARD} for one in run.runs)
-        notes += [one for one in told if one not in notes]
+        unsharded = ({k: v for k, v in note.items() if k != SHARD} for note in run.runs)
+        notes += [note for note in unsharded if note not in notes]
     return dict(settings), classes, notes
 
 
@@ -66,16 +66,16 @@ def merge(folders: Sequence[Path], store: Store, copy: bool = False) -> Iterator
 
 def missing_shards(folders: Sequence[Path]) -> list[Shard]:
     """List the shards that the runs of some folders leave open."""
-    notes = [one for folder in folders for one in read_run(folder).runs]
-    there = {parse_shard(one[SHARD]) for one in notes if SHARD in one}
-    whole = {Shard(i + 1, k) for k in {one.count for one in there} for i in range(k)}
-    return sorted(whole - there, key=lambda one: (one.count, one.index))
+    notes = [note for folder in folders for note in read_run(folder).runs]
+    there = {parse_shard(note[SHARD]) for note in notes if SHARD in note}
+    whole = {Shard(i + 1, k) for k in {shard.count for shard in there} for i in range(k)}
+    return sorted(whole - there, key=lambda shard: (shard.count, shard.index))
 
 
-def _same(one: Record, other: Record) -> bool:
-    if one.files and other.files:
-        return one.files == other.files
-    return one == other
+def _same(record: Record, other: Record) -> bool:
+    if record.files and other.files:
+        return record.files == other.files
+    return record == other
 
 
 def _refuse_others(

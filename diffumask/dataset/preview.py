@@ -35,7 +35,7 @@ def write_preview(store: Store) -> None:
     if not picked:
         return
     examples = (read_example(store.folder, record) for record in picked)
-    pairs = (Pair(one.image, one.class_map) for one in examples)
+    pairs = (Pair(example.image, example.class_map) for example in examples)
     sheet = [_side_by_side(pair, PREVIEW_SIDE_PX) for pair in pairs]
     store.write_preview(contact_sheet(sheet, PREVIEW_COLUMNS))
 

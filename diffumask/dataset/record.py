@@ -119,8 +119,8 @@ def _parsed(tree: Mapping[str, Any]) -> dict[str, Any]:
 
 def _prompt(tree: Mapping[str, Any]) -> Prompt:
     targets = tuple(
-        Target(text(one, "word"), text(one, "class"), whole(one, "class_id", CLASS_IDS))
-        for one in objects(tree, "targets")
+        Target(text(target, "word"), text(target, "class"), whole(target, "class_id", CLASS_IDS))
+        for target in objects(tree, "targets")
     )
     if not targets:
         raise wrong("one target or more", tree, "targets")

@@ -40,12 +40,14 @@ def upload(folder: Path, url: str, sent: Callable[[int], None] = lambda _: None)
         there = _listing(files, root)
         _refuse_others(files, root, there, run, url)
         with ThreadPoolExecutor() as pool:
-            are_there = pool.map(lambda one: _is_there(folder, one, files, root, there), records)
+            are_there = pool.map(
+                lambda record: _is_there(folder, record, files, root, there), records
+            )
             missing = [
-                one for one, is_there in zip(records, are_there, strict=True) if not is_there
+                record for record, is_there in zip(records, are_there, strict=True) if not is_there
             ]
         for batch in _batches(missing):
-            paths = [path for one in batch for path in present_files(folder, one)]
+            paths = [path for record in batch for path in present_files(folder, record)]
             for part in {path.partition("/")[0] for path in paths}:
                 files.makedirs(f"{root}/{part}", exist_ok=True)
             files.put([str(folder / path) for path in paths], [f"{root}/{path}" for path in paths])
@@ -87,7 +89,7 @@ def _listing(files: Any, root: str) -> dict[str, Info]:
     """Return what the place tells of each of its files, by its path there."""
     files.invalidate_cache()
     found = files.find(root, detail=True)
-    return {name[len(root) :].lstrip("/"): one for name, one in found.items()}
+    return {name[len(root) :].lstrip("/"): info for name, info in found.items()}
 
 
 def _refuse_others(files: Any, root: str, there: Mapping[str, Info], run: Run, url: str) -> None:

@@ -18,7 +18,7 @@ from diffumask.files.lock import locked
 from diffumask.types import BACKGROUND_ID, IGNORE_ID
 
 from .annotate import replace_records
-from .check import Checked, Problem, check_files
+from .check import CheckedItem, Problem, check_files
 from .listing import parse_line
 from .names import IMAGES_FOLDER, ITEM_NAME, MAPS_FOLDER, MASKS_FOLDER, file_paths, item_paths
 from .parts import JOURNAL_FILE, METADATA_FILE
@@ -76,8 +76,8 @@ def repair(
     read_run(folder)
     with locked(folder):
         report = verify(folder, accept, checked)
-        kept = {path for one in report.whole for path in file_paths(one.name).values()}
-        moved = sorted({path for one in report.problems for path in one.paths} - kept)
+        kept = {path for record in report.whole for path in file_paths(record.name).values()}
+        moved = sorted({path for problem in report.problems for path in problem.paths} - kept)
         with writing(folder):
             copies = [METADATA_FILE] if report.problems else []
             moved_to = quarantine(folder, moved, copies)
@@ -90,7 +90,9 @@ def count_listed(folder: Path) -> int:
     return read_text(folder, METADATA_FILE).count("\n")
 
 
-def _in_threads(check: Callable[[Record], Checked], records: Iterable[Record]) -> Iterator[Checked]:
+def _in_threads(
+    check: Callable[[Record], CheckedItem], records: Iterable[Record]
+) -> Iterator[CheckedItem]:
     rest = iter(records)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         while ahead := list(islice(rest, CHECKED_AHEAD)):
@@ -140,10 +142,10 @@ def _read_line(line: str, classes: Mapping[str, int]) -> tuple[Record | None, li
         return None, [str(error)]
     if record is None:
         return None, [_why_no_record(line)]
-    told = {one.class_name: one.class_id for one in record.prompt.targets}
-    known = {name: classes.get(name) for name in told}
-    if known != told:
-        return None, [f"expected the class ids of run.json, {known}, got {told}"]
+    ids = {target.class_name: target.class_id for target in record.prompt.targets}
+    known = {name: classes.get(name) for name in ids}
+    if known != ids:
+        return None, [f"expected the class ids of run.json, {known}, got {ids}"]
     return record, []
 
 

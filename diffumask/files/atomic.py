@@ -23,12 +23,12 @@ def replace(folder: Path, name: str, content: bytes, partial: str) -> None:
 
     No link in the folder is followed. Raises OSError, after which the old file is unchanged.
     """
-    made = f"{partial}/{PurePosixPath(name).name}"
-    with create(folder, made) as file:
+    place = f"{partial}/{PurePosixPath(name).name}"
+    with create(folder, place) as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-    rename(folder, made, name)
+    rename(folder, place, name)
 
 
 def write_file(path: Path, content: bytes) -> None:

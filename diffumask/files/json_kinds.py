@@ -46,7 +46,7 @@ def is_shallow(tree: Any) -> bool:
     """Tell whether lists and objects lie in each other at most `MAX_DEPTH` deep."""
     level = [tree]
     for _ in range(MAX_DEPTH):
-        level = [inner for one in level for inner in _inner(one)]
+        level = [inner for value in level for inner in _inner(value)]
         if not level:
             return True
     return False
@@ -88,7 +88,7 @@ def numbers(tree: Mapping[str, Any], key: str) -> Mapping[str, float]:
     value = mapping(tree, key)
     if not all(map(is_number, value.values())):
         raise wrong("numbers by name", tree, key)
-    return {name: float(one) for name, one in value.items()}
+    return {name: float(item) for name, item in value.items()}
 
 
 def mapping(tree: Mapping[str, Any], key: str) -> Mapping[str, Any]:
@@ -102,7 +102,7 @@ def mapping(tree: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 def objects(tree: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
     """Return the list of objects at a key."""
     value = tree.get(key)
-    if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
         raise wrong("a list of objects", tree, key)
     return value
 
@@ -123,4 +123,4 @@ def wrong(kind: str, tree: Mapping[str, Any], key: str) -> InputError:
 
 def _inner(tree: Any) -> list[Any]:
     below = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ()
-    return [one for one in below if isinstance(one, dict | list)]
+    return [inner for inner in below if isinstance(inner, dict | list)]

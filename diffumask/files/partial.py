@@ -24,14 +24,14 @@ def partial_folder(folder: Path) -> Iterator[Path]:
     What earlier runs left is removed too, if no run holds it. Raises OSError.
     """
     remove_left(folder)
-    made, lock = _begin(folder)
+    place, lock = _begin(folder)
     try:
-        inner = made / INNER
+        inner = place / INNER
         inner.mkdir()
         yield inner
     finally:
         lock.release()
-        shutil.rmtree(made, ignore_errors=True)
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def is_partial(name: str) -> bool:
@@ -42,19 +42,19 @@ def is_partial(name: str) -> bool:
 def _begin(folder: Path) -> tuple[Path, FileLock]:
     """Make a folder and hold it; until it is held, another run may take it for one left over."""
     for _ in range(TRIES):
-        made = Path(mkdtemp(prefix=PREFIX, dir=folder))
-        lock = FileLock(made / LOCK, timeout=0)
+        place = Path(mkdtemp(prefix=PREFIX, dir=folder))
+        lock = FileLock(place / LOCK, timeout=0)
         try:
             lock.acquire()
         except (FileNotFoundError, Timeout):
             continue
         except NotImplementedError:  # no locks on this file system, so nothing is removed either
-            return made, lock
+            return place, lock
         except OSError:
-            shutil.rmtree(made, ignore_errors=True)
+            shutil.rmtree(place, ignore_errors=True)
             raise
-        if (made / LOCK).exists():
-            return made, lock
+        if (place / LOCK).exists():
+            return place, lock
         lock.release()
     raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
@@ -62,11 +62,11 @@ def _begin(folder: Path) -> tuple[Path, FileLock]:
 def remove_left(folder: Path) -> None:
     """Remove what earlier runs left in a folder that is there, if no run holds it."""
     with os.scandir(folder) as entries:
-        left = [one for one in entries if is_partial(one.name)]
-    for one in left:
-        if not one.is_dir(follow_symlinks=False):
+        left = [entry for entry in entries if is_partial(entry.name)]
+    for entry in left:
+        if not entry.is_dir(follow_symlinks=False):
             continue
-        path = Path(one.path)
+        path = Path(entry.path)
         with suppress(OSError, NotImplementedError):  # held, or gone
             path.rmdir()  # if the kill came before the lock
         if (path / LOCK).is_file():

@@ -39,7 +39,7 @@ def opened(
         raise
     except BROKEN as error:
         unknown = isinstance(error, PillowImage.UnidentifiedImageError)
-        said = "another format, or damaged" if unknown else " ".join(str(error).split())
-        what = getattr(error, "strerror", None) or said
+        reason = "another format, or damaged" if unknown else " ".join(str(error).split())
+        what = getattr(error, "strerror", None) or reason
         kind = "PNG" if formats == PNG else "image"
         raise InputError(f"expected a whole {kind} file, got {shown}: {what}; {advice}") from error

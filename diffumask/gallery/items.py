@@ -38,7 +38,7 @@ def read_item(folder: Path, record: Record, thumbnail_px: int, threshold_on: str
     return {
         "name": record.name,
         "prompt": record.prompt.text,
-        "classes": list(dict.fromkeys(one.class_name for one in record.prompt.targets)),
+        "classes": list(dict.fromkeys(target.class_name for target in record.prompt.targets)),
         "verdict": record.verdict,
         "reason": record.reason or "",
         "scores": _scores(record),

@@ -43,7 +43,7 @@ function prepareThreshold() {
   const heat = document.querySelector('[name="view"][value="heat"]');
   for (const control of [threshold, byId("reset"), heat]) {
     control.disabled = true;
-    control.title = "The dataset was made without --keep-maps";
+    control.title = "The dataset was made without heat maps";
   }
   threshold.parentElement.querySelector("output").textContent = "no maps";
 }
