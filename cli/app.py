@@ -9,7 +9,7 @@ import typer
 import diffumask
 from diffumask.api.use_case import UseCase
 
-from .adapt import as_command
+from .command import as_command
 
 COMMANDS: dict[str, UseCase[..., Any, Any]] = {
     "generate": diffumask.generate,

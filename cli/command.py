@@ -1,84 +1,102 @@
-"""What all commands share: --config, --json, errors in one line, and how they tell a result."""
+"""A use case as a command of Typer: its options, --config, --json, and its result printed."""
 
 import inspect
-import os
+import logging
 import sys
-from collections.abc import Callable, Mapping
-from contextlib import redirect_stdout
-from functools import wraps
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from diffumask.errors import InputError
+from diffumask.api.option import OptionField, option_fields
+from diffumask.api.use_case import UseCase
 
-from .config_file import Option, kept_options, options_of, read_config, write_config
+from .config_file import kept_options, read_config, write_config
 from .one_line import errors_in_one_line
-from .result import Result
 
 JSON_HELP = "Print the result as a JSON object."
 CONFIG_HELP = "TOML file of options; those typed here count first."
 
 
-def as_command(function: Callable[..., Result]) -> Callable[..., None]:
-    """Give a command the options of all, and print its result.
+def as_command(use_case: UseCase[..., Any, Any]) -> Callable[..., None]:
+    """Make the function that Typer takes for the command of a use case.
 
     What the user can mend is one line on stderr. The options are kept in a folder that it makes.
     """
-    own = list(inspect.signature(function, eval_str=True).parameters.values())
-    known = options_of(own)
+    known = {field.name: field for field in option_fields(use_case.options_class)}
 
-    @wraps(function)
     def command(context: Any, config: Path | None, as_json: bool, **typed: Any) -> None:
-        with errors_in_one_line():
-            check_unicode(typed)
+        given = {name: value for name, value in typed.items() if value is not None}
+        with errors_in_one_line(), log_on_stderr():
             with redirect_stdout(sys.stderr):  # whatever a library prints is no result
-                result = function(**typed)
+                result = use_case.run(use_case.options(**given))
             name = _command_name(context)
             if result.folder is not None:
                 out = {"out": result.folder} if typed.get("out", "") is None else {}
                 write_config(result.folder, name, kept_options(known, typed | out))
-        told = result.to_json(name) if as_json else result.text
+        text = result.to_json(name) if as_json else result.text
         # Files in folders of others may be called what no terminal can show.
-        typer.echo(told.encode("utf-8", "backslashreplace").decode())
+        typer.echo(text.encode("utf-8", "backslashreplace").decode())
         if result.exit_code:
             raise typer.Exit(result.exit_code)
 
+    command.__signature__ = inspect.Signature(_parameters(known))  # type: ignore[attr-defined]
+    command.__annotations__ = {one.name: one.annotation for one in _parameters(known)}
+    command.__name__ = use_case.__name__
+    command.__doc__ = use_case.summary
+    return command
+
+
+@contextmanager
+def log_on_stderr() -> Iterator[None]:
+    """Show what the library logs as plain lines."""
+    log, handler = logging.getLogger("diffumask"), logging.StreamHandler(sys.stderr)
+    level = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)
+
+
+def _parameters(known: Mapping[str, OptionField]) -> list[inspect.Parameter]:
     file = typer.Option("--config", help=CONFIG_HELP, callback=_reader(known), is_eager=True)
+    keyword = inspect.Parameter.KEYWORD_ONLY
     shared = {
         "context": (typer.Context, inspect.Parameter.empty),
         "config": (Annotated[Path | None, file], None),
         "as_json": (Annotated[bool, typer.Option("--json", help=JSON_HELP)], False),
     }
-    keyword = inspect.Parameter.KEYWORD_ONLY
-    parameters = [one.replace(kind=keyword) for one in own] + [
+    return [*map(_parameter, known.values())] + [
         inspect.Parameter(name, keyword, annotation=annotation, default=default)
         for name, (annotation, default) in shared.items()
     ]
-    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    command.__annotations__ = {one.name: one.annotation for one in parameters}
-    return command
 
 
-def check_unicode(typed: Mapping[str, Any]) -> None:
-    """Raise InputError for a text or path that is not UTF-8: what is made could not name it."""
-    for one in typed.values():
-        for value in one if isinstance(one, list | tuple) else [one]:
-            text = os.path.abspath(value) if isinstance(value, Path) else value
-            if isinstance(text, str) and not text.isascii() and not _is_utf8(text):
-                raise InputError(f"expected names in UTF-8, got {value!r}; rename or move it")
+def _parameter(field: OptionField) -> inspect.Parameter:
+    option, kind = field.option, field.kind
+    if option.positional:
+        info = typer.Argument(help=option.help, show_default=option.default or False)
+    else:
+        names = [f"--{field.name}", *([f"-{option.short}"] if option.short else [])]
+        show = True if option.default is None else option.default
+        info = typer.Option(*names, help=option.help, show_default=show)
+    is_none = not field.is_required and (field.is_list or field.default is None)
+    annotation: Any = list[kind] if field.is_list else kind
+    default = None if is_none else field.default
+    return inspect.Parameter(
+        field.field,
+        inspect.Parameter.KEYWORD_ONLY,
+        annotation=Annotated[annotation | None if is_none else annotation, info],
+        default=inspect.Parameter.empty if field.is_required else default,
+    )
 
 
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _reader(known: Mapping[str, Option]) -> Callable[..., Path | None]:
+def _reader(known: Mapping[str, OptionField]) -> Callable[..., Path | None]:
     """Make what lets the values of a file be the defaults of the options that are not typed."""
 
     def read(context: Any, path: Path | None) -> Path | None:

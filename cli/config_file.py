@@ -1,42 +1,21 @@
 """Options of a command in a TOML file: read for --config, and kept in the folders it makes."""
 
 import difflib
-import inspect
 import json
 import tomllib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path, PurePath
-from types import NoneType, UnionType
-from typing import Any, get_args, get_origin
+from typing import Any
 
-from diffumask.api.option import OptionField
+from diffumask.api.option import KINDS, OptionField
 from diffumask.errors import InputError
 
 CONFIG_FILE = "config.toml"
 MARK = "# Options of diffumask "
 MAX_BYTES = 2**20
-KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 
 
-@dataclass(frozen=True, slots=True)
-class Option:
-    """What a command takes: the parameter of its function, the type, and whether many of it."""
-
-    field: str
-    kind: type
-    is_list: bool
-
-
-Known = Mapping[str, Option] | Mapping[str, OptionField]
-
-
-def options_of(parameters: Iterable[inspect.Parameter]) -> dict[str, Option]:
-    """List the options and arguments of a command by what a file calls them: `class`, `n`."""
-    return dict(map(_option, parameters))
-
-
-def read_config(path: Path, known: Known) -> dict[str, Any]:
+def read_config(path: Path, known: Mapping[str, OptionField]) -> dict[str, Any]:
     """Read the values of a command's parameters, by the names of these.
 
     Raises InputError for a file that is no TOML, for unknown names, of which it names the nearest
@@ -81,7 +60,7 @@ def write_config(folder: Path, command: str, options: Mapping[str, Any]) -> None
     write_file(path, content)
 
 
-def kept_options(known: Known, values: Mapping[str, Any]) -> dict[str, Any]:
+def kept_options(known: Mapping[str, OptionField], values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options of a call that have a value, by what a file calls them."""
     named = {name: values[one.field] for name, one in known.items()}
     return {name: value for name, value in named.items() if value not in (None, (), [])}
@@ -113,21 +92,8 @@ def _is_ours(path: Path) -> bool:
         return file.read(len(MARK)) == MARK.encode()
 
 
-def _option(parameter: inspect.Parameter) -> tuple[str, Option]:
-    """Read a parameter such as `classes: Annotated[list[str] | None, typer.Option("--class")]`."""
-    kind, info = get_args(parameter.annotation)
-    if get_origin(kind) is UnionType:
-        (kind,) = set(get_args(kind)) - {NoneType}
-    is_list = get_origin(kind) is list
-    (element,) = get_args(kind) if is_list else (kind,)
-    declared = [info.default, *(info.param_decls or ())]
-    typed = [one for one in declared if isinstance(one, str) and one.startswith("--")]
-    name = typed[0].partition("/")[0] if typed else parameter.name
-    return name.lstrip("-").replace("_", "-"), Option(parameter.name, element, is_list)
-
-
-def _checked(option: Option | OptionField, value: Any, where: str) -> Any:
-    kind = option.kind if option.kind in KINDS else str  # a path is text
+def _checked(option: OptionField, value: Any, where: str) -> Any:
+    kind = str if option.kind is Path else option.kind
     if option.is_list:
         listed = value if isinstance(value, list) else [value]
         return [_one(kind, item, where, "a list of ") for item in listed]

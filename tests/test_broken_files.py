@@ -23,9 +23,11 @@ from PIL import Image
 from diffumask.affinity_net.checkpoint import AffinityNet, Facts, load, save
 from diffumask.affinity_net.network import AffinityNetwork, NetworkConfig
 from diffumask.api.labelled_options import read_classes
+from diffumask.api.list_prompts import PromptsOptions
+from diffumask.api.option import option_fields
 from diffumask.api.show import show
 from diffumask.calibration.file import read_thresholds
-from diffumask.cli.config_file import Option, read_config
+from diffumask.cli.config_file import read_config
 from diffumask.dataset.annotate import annotate
 from diffumask.dataset.dataset import Dataset
 from diffumask.dataset.decode import read_image
@@ -168,7 +170,7 @@ CVAT_XML = f"""<annotations><meta><labels><label><name>bird</name></label></labe
 VOCABULARY = """[classes.bird]\nid = 3\nsynonyms = ["fowl"]\ncontexts = ["on sand"]\n"""
 PROMPT = {"prompt": "a bird", "targets": [{"word": "bird", "class": "bird", "class_id": 3}]}
 CAPTION = {"file_name": f"images/{BIRD}.png", "text": "a bird"}
-OPTIONS = {"class": Option("classes", str, True), "n": Option("n", int, False)}
+OPTIONS = {field.name: field for field in option_fields(PromptsOptions)}
 
 
 def read_own_prompts(ending: str) -> Callable[[Path], object]:
