@@ -45,7 +45,7 @@ def test_the_code_on_segmentator_runs(pipe: StableDiffusionPipeline) -> None:
 
 
 PAGES = [*DOCS.rglob("*.md"), *(DOCS.parent / f"{name}.md" for name in ("README", "CONTRIBUTING"))]
-PAGES += [DOCS.parent / "SECURITY.md"]
+PAGES += [DOCS.parent / "SECURITY.md", *(DOCS.parent / "benchmarks").rglob("README.md")]
 OWN = re.compile(r"`((?:benchmarks|cli|diffumask|docs|prompts|tests)/[\w./-]*\w)`")
 
 
