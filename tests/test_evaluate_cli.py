@@ -12,7 +12,7 @@ import pytest
 from labelled_folders import filled
 
 from diffumask.api.labelled_options import read_classes
-from diffumask.labelled.values import CITYSCAPES_LABEL_IDS, VOC
+from diffumask.labelled.class_tables import known_values
 
 call = partial(commands.call, "evaluate")
 refused = partial(commands.refused, "evaluate")
@@ -175,7 +175,10 @@ def test_the_code_on_evaluation_runs(tmp_path, monkeypatch):
 
 
 def test_the_vocabularies_know_the_classes_of_the_data(tmp_path):
-    for vocabulary, values in (("voc", VOC), ("cityscapes", CITYSCAPES_LABEL_IDS)):
+    for vocabulary, values in (
+        ("voc", known_values("voc")),
+        ("cityscapes", known_values("cityscapes")),
+    ):
         classes = read_classes(vocabulary)
         names = values.names or {}
         found = {classes.ids[classes.find(name) or ""]: name for name in names.values()}

@@ -7,9 +7,9 @@ import pytest
 from formats_data import class_maps, dataset, export, values_of
 
 from diffumask.errors import InputError
-from diffumask.formats.cityscapes_labels import match_classes
+from diffumask.formats.cityscapes import match_classes
+from diffumask.labelled.class_tables import known_values
 from diffumask.labelled.folder import open_labelled
-from diffumask.labelled.values import CITYSCAPES_NAMES
 from diffumask.prompts.vocabulary import load_vocabulary, vocabulary_names
 from diffumask.types import name_key
 
@@ -48,7 +48,7 @@ def test_a_class_that_cityscapes_does_not_know_is_refused_where_it_is_shown(tmp_
 
 
 def test_classes_of_our_vocabularies_go_by_every_name_of_cityscapes():
-    official = {name_key(name): name for name in CITYSCAPES_NAMES.values()}
+    official = {name_key(name): name for name in (known_values("cityscapes").names or {}).values()}
     for vocabulary in map(load_vocabulary, vocabulary_names()):
         for entry in vocabulary.classes:
             names = {

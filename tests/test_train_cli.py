@@ -18,8 +18,8 @@ from diffumask.augment.compose import AugmentSettings
 from diffumask.errors import InputError
 from diffumask.formats.items import select
 from diffumask.formats.registry import FORMATS
+from diffumask.labelled.class_tables import known_values
 from diffumask.labelled.mapping import ClassSelection
-from diffumask.labelled.values import CAMVID_NAMES
 from diffumask.models import load_segmenter
 from diffumask.segmentation.training_pairs import AugmentedPairs, InMemory, Where, open_sources
 
@@ -192,7 +192,7 @@ def test_a_class_with_id_0_is_learned_without_background(tmp_path):
     assert result.exit_code == 0, result.output
     network, _ = load_segmenter(str(tmp_path / "out"), "cpu")
     names = network.config.id2label or {}
-    assert list(names.values()) == list(CAMVID_NAMES)
+    assert list(names.values()) == list((known_values("camvid").names or {}).values())
 
 
 def test_dropped_items_are_left_out_unless_all_are_wanted(tmp_path):

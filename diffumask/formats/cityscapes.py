@@ -10,6 +10,7 @@ import json
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,9 @@ import numpy as np
 
 from diffumask.dataset.pair import class_ids
 from diffumask.errors import InputError
-from diffumask.labelled.values import CITYSCAPES_NAMES
-from diffumask.types import IGNORE_ID, ClassMap, Mask
+from diffumask.labelled.class_tables import read_class_tables
+from diffumask.types import IGNORE_ID, ClassIds, ClassMap, Mask
 
-from .cityscapes_labels import Label, match_classes
 from .encode import encode_png
 from .items import SPLITS, Item, Selection, masks_of
 from .polygons import MIN_POINTS, polygons
@@ -30,6 +30,17 @@ UNLABELED = 0
 INSTANCES = 1000  # of a class: an instance is 1000 * labelId + its number from 0
 GROUP = "group"  # what ends the name of a label whose objects are not told apart
 OPAQUE = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """A class that Cityscapes evaluates; `colour` is red, green and blue."""
+
+    name: str
+    label_id: int
+    train_id: int
+    colour: tuple[int, int, int]
+    has_instances: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +73,36 @@ def write_cityscapes(selection: Selection, folder: Path, instances: bool) -> lis
     return []
 
 
+def match_classes(class_ids: Mapping[str, int]) -> dict[int, Label]:
+    """Find the label of each class by its name or an alias; other classes are left out."""
+    table = read_class_tables()["cityscapes"]
+    known = ClassIds(table["classes"], table["aliases"])
+    names = {class_id: known.find(name) for name, class_id in class_ids.items()}
+    return {class_id: _labels()[name] for class_id, name in names.items() if name is not None}
+
+
+@cache
+def _labels() -> dict[str, Label]:
+    tables = read_class_tables()
+    table, train_ids = tables["cityscapes"], tables["cityscapes-train-ids"]["classes"]
+    return {
+        name: Label(
+            name,
+            label_id,
+            train_ids[name],
+            tuple(table["colours"][name]),
+            name in table["instances"],
+        )
+        for name, label_id in table["classes"].items()
+    }
+
+
 def _refuse_unknown(item: Item, labels: Mapping[int, Label], named: Mapping[str, int]) -> None:
     found = class_ids(item.class_map)
     unknown = [name for name, value in named.items() if value in found and value not in labels]
     if unknown:
         raise InputError(
-            f"expected classes of Cityscapes ({', '.join(CITYSCAPES_NAMES.values())}), got "
+            f"expected classes of Cityscapes ({', '.join(_labels())}), got "
             f"{', '.join(unknown)} in {item.name}; choose another format"
         )
 

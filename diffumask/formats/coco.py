@@ -1,4 +1,4 @@
-"""COCO: instances_{train,val}.json with compressed RLE, beside images/.
+"""COCO: instances_{train,val}.json with compressed RLE, beside images/; masks of any tool back.
 
 Category ids are the class ids, which may have gaps as those of COCO itself do. A mask of 255 has
 no place in the format: such pixels belong to no annotation.
@@ -6,14 +6,19 @@ no place in the format: such pixels belong to no annotation.
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from diffumask import extra
-from diffumask.types import Mask
+from diffumask.errors import InputError
+from diffumask.labelled.coco import Coco, CocoImage, draw_segmentation, parse_coco
+from diffumask.types import ClassMap, Mask
 
+from .archive import Archive
+from .corrected import Originals, Region
 from .items import SPLITS, Selection, masks_of
 
 ANNOTATIONS = "annotations"
@@ -67,3 +72,34 @@ def _shape(rle: Any, mask: Mask) -> dict[str, Any]:
         "bbox": [float(place) for place in rle.toBbox(encoded)],
         "iscrowd": 0,
     }
+
+
+def read_coco(archive: Archive, originals: Originals) -> Iterator[tuple[str, ClassMap]]:
+    """Yield the class map of each image of the JSON files, whose annotations lie in their order.
+
+    An image without annotations is all background, but for what was 255; one that has boxes alone
+    is passed over. A category "ignore" stands for 255. Raises InputError for another structure,
+    other images or sizes, unknown categories, and broken shapes.
+    """
+    found = archive.ending(".json")
+    if not found:
+        raise InputError(
+            f"expected COCO annotations (.json) in {archive.path}, got none; export COCO with "
+            'masks or polygons: "COCO 1.0" in CVAT, "COCO" in Label Studio, "COCO Segmentation" '
+            "in Roboflow"
+        )
+    for path in found:
+        coco = parse_coco(archive.json(path), path)
+        knows_ignore = originals.knows_ignore(coco.names.values())
+        for image in coco.images:
+            name = originals.item_of(image.file_name)
+            originals.check_size(name, image.size_hw)
+            class_map = originals.draw(name, _regions(coco, image), knows_ignore)
+            if class_map is not None:
+                yield name, class_map
+
+
+def _regions(coco: Coco, image: CocoImage) -> Iterator[Region]:
+    for category, segmentation in image.regions:
+        mask = draw_segmentation(segmentation, image.size_hw)
+        yield Region(coco.names[category], mask, "boxes")

@@ -10,17 +10,15 @@ from diffumask.types import ClassMap
 
 from .archive import Archive
 from .cityscapes import write_cityscapes
-from .coco import write_coco
-from .coco_masks import read_coco
+from .coco import read_coco, write_coco
 from .corrected import Originals
 from .cvat import read_cvat, write_cvat
 from .hub import write_hub
 from .items import Selection
-from .label_studio import write_label_studio
-from .label_studio_regions import read_label_studio
+from .label_studio import read_label_studio, write_label_studio
 from .plain import read_plain, write_plain
-from .shards import write_webdataset
 from .voc import write_voc
+from .webdataset import write_webdataset
 from .yolo import write_yolo, write_yolo_boxes
 
 Write = Callable[[Selection, Path, bool], list[str]]

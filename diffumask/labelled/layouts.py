@@ -11,12 +11,12 @@ from diffumask.dataset.parts import METADATA_FILE, RUN_FILE
 from diffumask.dataset.run import read_run
 from diffumask.errors import InputError
 
+from .class_tables import known_values
 from .listing import Listing, existing, unknown_split
 from .mapping import MaskValues
 from .names import ID2LABEL_FILE, values_beside
 from .packed import coco, coco_beside, coco_files, hf, parquet_files
 from .pairs import FilePair
-from .values import ADE20K, CAMVID, CITYSCAPES_LABEL_IDS, CITYSCAPES_TRAIN_IDS, OXFORD_PETS, VOC
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 LIST_FILE = "labels.csv"
@@ -56,15 +56,17 @@ def voc(folder: Path, split: str | None) -> Listing:
     if split is not None:
         names = _names_of_list(folder / "ImageSets" / "Segmentation", split)
         masks = [folder / "SegmentationClass" / f"{name}.png" for name in names]
-    return Listing(_pairs(masks, folder / "JPEGImages"), values_beside(folder) or VOC)
+    return Listing(
+        _pairs(masks, folder / "JPEGImages"), values_beside(folder) or known_values("voc")
+    )
 
 
 def cityscapes(folder: Path, split: str | None) -> Listing:
     """List gtFine; labelIds where there are such files, else labelTrainIds."""
     folders = _split_folders(folder / "gtFine", split)
-    ending, values = "_gtFine_labelIds.png", CITYSCAPES_LABEL_IDS
+    ending, values = "_gtFine_labelIds.png", known_values("cityscapes")
     if not any(any(one.rglob(f"*{ending}")) for one in folders):
-        ending, values = "_gtFine_labelTrainIds.png", CITYSCAPES_TRAIN_IDS
+        ending, values = "_gtFine_labelTrainIds.png", known_values("cityscapes-train-ids")
     masks = [path for one in folders for path in sorted(one.rglob(f"*{ending}"))]
     pairs = []
     for mask in masks:
@@ -76,7 +78,9 @@ def cityscapes(folder: Path, split: str | None) -> Listing:
 
 def ade20k(folder: Path, split: str | None) -> Listing:
     """List annotations/{training,validation}."""
-    return Listing(_mirrored(folder / "images", folder / "annotations", split), ADE20K)
+    return Listing(
+        _mirrored(folder / "images", folder / "annotations", split), known_values("ade20k")
+    )
 
 
 def oxford_pets(folder: Path, split: str | None) -> Listing:
@@ -85,7 +89,7 @@ def oxford_pets(folder: Path, split: str | None) -> Listing:
     if split is not None:
         names = _names_of_list(folder / "annotations", split)
         masks = [folder / "annotations" / "trimaps" / f"{name}.png" for name in names]
-    return Listing(_pairs(masks, folder / "images"), OXFORD_PETS)
+    return Listing(_pairs(masks, folder / "images"), known_values("oxford-pets"))
 
 
 def camvid(folder: Path, split: str | None) -> Listing:
@@ -96,7 +100,7 @@ def camvid(folder: Path, split: str | None) -> Listing:
     pairs: list[FilePair] = []
     for one in splits if split is None else [split]:
         pairs += _pairs(_pngs(folder / f"{one}annot"), folder / one)
-    return Listing(pairs, CAMVID)
+    return Listing(pairs, known_values("camvid"))
 
 
 def plain(folder: Path, split: str | None) -> Listing:

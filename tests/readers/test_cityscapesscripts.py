@@ -6,12 +6,14 @@ from formats_data import values_of
 from PIL import Image as PillowImage
 from readers_data import CITY_CLASSES, exported, scenes
 
-from diffumask.formats.cityscapes_labels import match_classes
-from diffumask.labelled.values import CITYSCAPES_NAMES
+from diffumask.formats.cityscapes import match_classes
+from diffumask.labelled.class_tables import known_values
 
 
 def test_the_facts_on_cityscapes_are_those_of_its_authors(cityscapesscripts):
-    ours = match_classes({name: i for i, name in enumerate(CITYSCAPES_NAMES.values(), 1)})
+    ours = match_classes(
+        {name: i for i, name in enumerate((known_values("cityscapes").names or {}).values(), 1)}
+    )
     for label in ours.values():
         theirs = cityscapesscripts.labels.name2label[label.name]
         assert (theirs.id, theirs.trainId) == (label.label_id, label.train_id)
