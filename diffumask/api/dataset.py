@@ -51,7 +51,7 @@ class Dataset(dataset.Dataset):
 
         return show(folder=folder, **options)
 
-    def export(self, format_name: str, out: StrPath, **options: Any) -> Path:
+    def export(self, format: str, out: StrPath, **options: Any) -> Path:  # noqa: A002
         """Write the folder in a format such as "coco", and return the new folder.
 
         Items that `filter` dropped are left out unless this dataset was opened with them;
@@ -62,7 +62,7 @@ class Dataset(dataset.Dataset):
         from .export import export
 
         options.setdefault("with_dropped", any(record.is_dropped for record in self.records))
-        return export(folder=folder, format=format_name, out=out, **options)
+        return export(folder=folder, format=format, out=out, **options)
 
     def _whole_folder(self) -> Path:
         if self.is_part:
