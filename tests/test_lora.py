@@ -133,7 +133,7 @@ def test_captions_that_do_not_fit_are_refused(
 
 
 def test_images_without_any_captions_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="--captions"):
+    with pytest.raises(InputError, match="name a file of captions"):
         read_captioned(tmp_path)
     with pytest.raises(InputError, match="folder of images"):
         read_captioned(tmp_path / "none")

@@ -126,7 +126,7 @@ def test_heads_that_do_not_fit_are_refused_before_anything_is_made(
 ) -> None:
     chosen = ["--segmentator", head, "--mask-source"]
     line = refused(*generate, "--class", "cat", *chosen, "segmentator")
-    assert "knows (background, bird), got 'cat'; use --mask-source both" in line
+    assert "knows (background, bird), got 'cat'; take masks from both" in line
     tiny = ["generate", "--class", "bird", "--n", 1, "--out", tmp_path / "out"]
     assert "expected a head for the VAE" in refused(*tiny, *chosen, "both")
     assert "source of masks attention, segmentator, both, clipseg:FOLDER" in refused(

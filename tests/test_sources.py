@@ -136,7 +136,7 @@ def test_without_a_background_what_is_not_named_is_background() -> None:
 def test_classes_that_a_head_cannot_mask_are_refused() -> None:
     check_classes(LABELS, ["bird", "Cow"], fused=False)
     check_classes(LABELS, ["bird", "ufo"], fused=True)
-    with pytest.raises(InputError, match="got 'ufo'; use --mask-source both"):
+    with pytest.raises(InputError, match="got 'ufo'; take masks from both"):
         check_classes(LABELS, ["bird", "ufo"], fused=False)
-    with pytest.raises(InputError, match="got 'ufo'; use --mask-source attention"):
+    with pytest.raises(InputError, match="got 'ufo'; take masks from attention"):
         check_classes(Labels({"sky": 0, "bird": 1}), ["ufo"], fused=True)

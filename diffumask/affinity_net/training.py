@@ -124,7 +124,7 @@ def _identity(
     """Name what a network depends on: the settings but for the device, and the data."""
     content = hashlib.blake2b(digest_size=8)
     for array in (*images, *(heat for of_words in heats for heat in of_words.values())):
-        content.update(np.ascontiguousarray(array).tobytes())
+        content.update(np.ascontiguousarray(array).data)
     words = sorted({word for of_words in heats for word in of_words})
     chosen = {name: value for name, value in asdict(settings).items() if name != "device"}
     return {**chosen, "words": words, "images": content.hexdigest()}

@@ -43,7 +43,7 @@ def read_captioned(folder: Path, captions: Path | None = None) -> list[Captioned
     path = captions or next((one for one in there if one.is_file()), None)
     if path is None:
         raise InputError(
-            f"expected {METADATA_FILES[0]} in {folder}, got none; give the captions with --captions"
+            f"expected {METADATA_FILES[0]} in {folder}, got none; name a file of captions"
         )
     found = (one for one in folder.rglob("*") if one.suffix.lower() in IMAGE_SUFFIXES)
     images = {one.relative_to(folder).as_posix(): one for one in found}

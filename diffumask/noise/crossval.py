@@ -1,4 +1,4 @@
-"""Cross-validation over a dataset: each item is judged by a network that did not train on it.
+"""Cross-validation: each item is compared with the prediction of a network that never saw it.
 
 A fold that is finished is not trained again, and one that was stopped goes on.
 """

@@ -91,7 +91,7 @@ class Ahead:
         self._end = end
         self._num_workers = num_workers
         self._pool = ThreadPoolExecutor(max(num_workers, 1))
-        self._made: dict[int, Future[Batch]] = {}
+        self._ahead: dict[int, Future[Batch]] = {}
 
     def __enter__(self) -> "Ahead":
         return self
@@ -102,7 +102,7 @@ class Ahead:
     def __call__(self, number: int) -> Batch:
         if not self._num_workers:
             return self._make(number)
-        for one in range(number, min(number + 2 * self._num_workers, self._end)):
-            if one not in self._made:
-                self._made[one] = self._pool.submit(self._make, one)
-        return self._made.pop(number).result()
+        for ahead in range(number, min(number + 2 * self._num_workers, self._end)):
+            if ahead not in self._ahead:
+                self._ahead[ahead] = self._pool.submit(self._make, ahead)
+        return self._ahead.pop(number).result()

@@ -108,8 +108,8 @@ class InMemory:
         if index in self._kept:
             return self._kept[index]
         which = int(np.searchsorted(self._ends, index, side="right"))
-        one = self._opened[which][index - self._ends[which]]
-        pair = Pair(one.image, one.class_map)
+        labelled = self._opened[which][index - self._ends[which]]
+        pair = Pair(labelled.image, labelled.class_map)
         n_bytes = pair.image.nbytes + pair.class_map.nbytes
         if n_bytes <= self._free_bytes:
             self._free_bytes -= n_bytes
@@ -149,8 +149,8 @@ class AugmentedPairs:
         return augment_item(index, self._read, count, self.settings, self.seed).pair
 
     def _read(self, position: int) -> Pair:
-        one = self.pairs[position]
-        return Pair(one.image, one.class_map)
+        pair = self.pairs[position]
+        return Pair(pair.image, pair.class_map)
 
 
 def selection_of(

@@ -80,8 +80,8 @@ def check_classes(labels: Labels, class_names: Sequence[str], fused: bool) -> No
     """
     unknown = [name for name in class_names if labels.find(name) is None]
     if unknown and not (fused and labels.has_background):
-        advice = "--mask-source attention" if fused else "--mask-source both"
+        source = "attention" if fused else "both"
         raise InputError(
             f"expected classes that the Segmentator knows ({', '.join(labels.names)}), got "
-            f"{unknown[0]!r}; use {advice} or train one for it"
+            f"{unknown[0]!r}; take masks from {source} or train one for it"
         )

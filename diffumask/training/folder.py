@@ -115,12 +115,14 @@ class TrainingFolder:
         path = self.path / RUN_FILE
         try:
             begun = parse(path.read_bytes())
-        except (OSError, ValueError):
-            begun = None
-        own = isinstance(begun, dict) and begun.get("made_by") == self.made_by and begun
-        if own and isinstance(own.get("settings"), dict):
-            return own
-        raise InputError(f"expected {path} of {self.made_by}, got another; choose another folder")
+            is_own = begun["made_by"] == self.made_by and isinstance(begun["settings"], dict)
+        except (OSError, ValueError, KeyError, TypeError):
+            is_own, begun = False, {}
+        if not is_own:
+            raise InputError(
+                f"expected {path} of {self.made_by}, got another; choose another folder"
+            )
+        return begun
 
 
 def _as_read(settings: Mapping[str, Any]) -> dict[str, Any]:
