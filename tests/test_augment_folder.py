@@ -1,7 +1,6 @@
 """Augmented dataset folders, the command and the torch dataset."""
 
 import json
-import pickle
 import re
 from functools import partial
 from pathlib import Path
@@ -219,15 +218,6 @@ def test_a_scene_names_the_classes_it_shows() -> None:
     assert scene_prompt([bird, cat], nothing).targets == (BIRD,)
     goose = Prompt("a goose", (Target("goose", "bird", 3),))
     assert scene_prompt([bird, goose], both).targets == (BIRD,)
-
-
-def test_sources_read_the_same_in_other_processes(data: Path) -> None:
-    source = Dataset.open(data).require_items()
-    other = pickle.loads(pickle.dumps(source))
-    assert len(other) == 3
-    assert (other.read(2).image == source.read(2).image).all()
-    with pytest.raises(ValueError, match="read-only"):
-        source.read(0).class_map[0, 0] = 3
 
 
 def test_epoch_0_is_what_the_command_writes(data: Path, tmp_path: Path) -> None:

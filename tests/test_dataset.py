@@ -140,6 +140,7 @@ def test_it_can_be_sent_to_another_process(birds: Dataset) -> None:
     _ = birds[0].image
     other = pickle.loads(pickle.dumps(birds[1:]))
     assert (other[0].image == birds[1].image).all()
+    assert (pickle.loads(pickle.dumps(birds[1])).image == birds[1].image).all()
     with pytest.raises(ValueError, match="read-only"):
         other[0].mask[0, 0] = 3
 

@@ -5,7 +5,7 @@ import operator
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any, SupportsIndex, TypeVar, overload
 
@@ -95,7 +95,7 @@ class Dataset(Sequence[Item]):
         if isinstance(index, slice):
             return replace(self, records=self.records[index], is_part=True)
         position = range(len(self))[operator.index(index)]
-        return Item(self.records[position], self.folder, lambda: self.read(position))
+        return Item(self.records[position], self.folder, partial(self.read, position))
 
     def read(self, position: int) -> Pair:
         """Read the image and the class map of an item, which are kept; raises as `Item` does."""
