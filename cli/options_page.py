@@ -9,10 +9,9 @@ from .app import COMMANDS
 
 HEAD = """# Options
 
-Every command with its options. In Python each is a function of the same name (`prompts` is
-`list_prompts`, `import` is `import_masks`, the words of the others are joined by `_`) that takes
-the options as arguments, with `_` for `-`. This page is made from the code by
-`python -m diffumask.cli.options_page > docs/options.md`; a test compares them.
+Every command with its options, and what they are called as arguments of its function in Python.
+Each command also takes `--config FILE` and `--json` ([commands](commands.md)). This page is made
+from the code by `python -m diffumask.cli.options_page > docs/options.md`; a test compares them.
 """
 KINDS = {bool: "", int: "INT", float: "NUMBER", str: "TEXT"}
 
@@ -25,7 +24,9 @@ def options_page() -> str:
 def _section(name: str, use_case: UseCase[..., Any, Any]) -> str:
     rows = [_row(field) for field in option_fields(use_case.options_class)]
     head = ["| option | in Python | meaning | default |", "| --- | --- | --- | --- |"]
-    return "\n".join([f"## {name}", "", use_case.summary.split("\n\n")[0], "", *head, *rows, ""])
+    called = f"`diffumask.{use_case.__name__}`"
+    first = use_case.summary.split("\n\n")[0]
+    return "\n".join([f"## {name}", "", f"{called}: {first}", "", *head, *rows, ""])
 
 
 def _row(field: OptionField) -> str:

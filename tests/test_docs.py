@@ -6,13 +6,19 @@ import numpy as np
 import pytest
 from diffusers import StableDiffusionPipeline
 
+from diffumask.cli.options_page import options_page
+
+ROOT = Path(__file__).parent.parent
 DOCS = Path(__file__).parent.parent / "docs"
 
 
 def run_code(page: str, pipe: StableDiffusionPipeline | None = None) -> dict[str, Any]:
     """Run the Python of a page from top to bottom, and return what it defined."""
-    blocks = re.findall(r"```python\n(.*?)```", (DOCS / page).read_text("utf-8"), re.DOTALL)
-    names: dict[str, Any] = {"pipe": pipe}
+    return run_blocks((DOCS / page).read_text("utf-8"), {"pipe": pipe})
+
+
+def run_blocks(text: str, names: dict[str, Any]) -> dict[str, Any]:
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     for block in blocks:
         exec(block, names)
     return names
@@ -42,6 +48,27 @@ def test_the_code_on_segmentator_runs(pipe: StableDiffusionPipeline) -> None:
     names = run_code("segmentator.md", pipe)
     assert names["planes"].shape == (1, 3, 64, 48)
     assert names["doubt"].shape == (1, 64, 48)
+
+
+def test_the_code_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pycocotools")
+    monkeypatch.chdir(tmp_path)
+    _, _, section = (ROOT / "README.md").read_text("utf-8").partition("## Use it in Python")
+    birds = run_blocks(section, {})["birds"]
+    assert len(birds) == 12
+    assert birds[0].image.shape == (128, 128, 3)
+    assert birds[0].mask.shape == (128, 128)
+    assert "bird" in birds[0].prompt
+    assert set(np.unique(birds[0].mask)) <= {0, birds.classes["bird"], 255}
+    image, class_ids = birds.to_torch()[0]
+    assert (image.shape, class_ids.shape) == ((3, 128, 128), (128, 128))
+    assert "<img" in birds._repr_html_()
+    assert (tmp_path / "birds.html").is_file()
+    assert list((tmp_path / "birds-coco").rglob("*.json"))
+
+
+def test_the_page_of_options_is_that_of_the_code() -> None:
+    assert (DOCS / "options.md").read_text("utf-8") == f"{options_page()}\n"
 
 
 PAGES = [*DOCS.rglob("*.md"), *(DOCS.parent / f"{name}.md" for name in ("README", "CONTRIBUTING"))]
