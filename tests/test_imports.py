@@ -1,5 +1,6 @@
 import ast
 import re
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from graphlib import TopologicalSorter
@@ -87,6 +88,12 @@ def test_each_room_has_its_line_and_uses_what_that_allows():
             used[layer(module)] |= {layer(name) for name in our_imports(module)}
     for room, (allowed, _) in rooms().items():
         assert allowed == used[room] - SHARED - {"diffumask", room}, room
+
+
+def test_every_folder_of_modules_is_installed():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    folders = {name for name, path in sources().items() if path.name == "__init__.py"}
+    assert folders == set(project["tool"]["setuptools"]["packages"])
 
 
 def test_rooms_have_an_order():
