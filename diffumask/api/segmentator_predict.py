@@ -57,7 +57,7 @@ def segmentator_predict(options: SegmentatorPredictOptions) -> Result[list[Path]
 
 def _image_files(sources: Sequence[Path]) -> list[Path]:
     """List image files and those of folders. Raises InputError for two of a name, and for none."""
-    from diffumask.labelled.layouts import IMAGE_SUFFIXES
+    from diffumask.labelled.listing import IMAGE_SUFFIXES
 
     paths: dict[str, Path] = {}
     for source in sources:

@@ -17,10 +17,15 @@ FILL_COLOUR = (124, 116, 104)
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """An image and its class map; operations never write into the arrays of a pair they get."""
+    """A labelled image: RGB uint8, and the class id of each pixel, uint8 of the same size.
+
+    0 is background where there is one, 255 nothing. `name` is that of the item or file, or empty.
+    Operations never write into the arrays of a pair they get.
+    """
 
     image: Image
     class_map: ClassMap
+    name: str = ""
 
     @property
     def size_hw(self) -> SizeHW:

@@ -14,7 +14,8 @@ import numpy as np
 
 from diffumask import extra
 from diffumask.errors import InputError
-from diffumask.labelled.coco import Coco, CocoImage, draw_segmentation, parse_coco
+from diffumask.labelled.coco import Coco, CocoImage, parse_coco
+from diffumask.labelled.shapes import draw_segmentation
 from diffumask.types import ClassMap, Mask
 
 from .archive import Archive

@@ -10,7 +10,7 @@ import numpy as np
 
 from diffumask.dataset.encode import encode_class_map
 from diffumask.errors import InputError
-from diffumask.labelled.layouts import LIST_FILE
+from diffumask.labelled.listing import LIST_FILE
 from diffumask.labelled.mapping import N_VALUES
 from diffumask.labelled.names import CLASSES_FILE, check_class_ids
 from diffumask.labelled.pixels import INDEX_MODES

@@ -5,24 +5,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import overload
 
+from diffumask.dataset.pair import Pair
 from diffumask.errors import InputError
-from diffumask.types import ClassMap, Image
+from diffumask.types import ClassMap
 
 from .layouts import LAYOUTS, named_folders
 from .listing import Listing
 from .mapping import ClassSelection, LabelMapping, decode, make_mapping
-from .pairs import LabelledPair
+from .pairs import PairFiles
 
 AUTO, FOLDERS = "auto", "folders"  # by their structure, and as the user names them
-
-
-@dataclass(frozen=True, slots=True)
-class LabelledImage:
-    """An image with the class id of each pixel; 0 is background where there is one, 255 nothing."""
-
-    name: str
-    image: Image
-    class_map: ClassMap
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +29,7 @@ class Labelled:
     folder: Path
     layout: str
     split: str | None
-    pairs: tuple[LabelledPair, ...]
+    pairs: tuple[PairFiles, ...]
     mapping: LabelMapping
     named_by: str = ""
 
@@ -45,16 +37,16 @@ class Labelled:
         return len(self.pairs)
 
     @overload
-    def __getitem__(self, index: int) -> LabelledImage: ...
+    def __getitem__(self, index: int) -> Pair: ...
     @overload
     def __getitem__(self, index: slice) -> "Labelled": ...
-    def __getitem__(self, index: int | slice) -> "LabelledImage | Labelled":
+    def __getitem__(self, index: int | slice) -> "Pair | Labelled":
         if isinstance(index, slice):
             return replace(self, pairs=self.pairs[index])
         pair = self.pairs[index]
-        return LabelledImage(pair.name, pair.read_image(), self.class_map(index))
+        return Pair(pair.read_image(), self.class_map(index), pair.name)
 
-    def __iter__(self) -> Iterator[LabelledImage]:
+    def __iter__(self) -> Iterator[Pair]:
         return (self[index] for index in range(len(self)))
 
     def class_map(self, index: int) -> ClassMap:

@@ -1,7 +1,6 @@
 """How datasets lie on disk: where the masks are, which image belongs to each, what values mean."""
 
-import csv
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,14 +11,24 @@ from diffumask.dataset.run import read_run
 from diffumask.errors import InputError
 
 from .class_tables import known_values
-from .listing import Listing, existing, unknown_split
+from .coco import coco, coco_beside, coco_files
+from .hub import hf, parquet_files
+from .listing import (
+    LIST_FILE,
+    Listing,
+    existing,
+    listed_pairs,
+    mirrored_pairs,
+    names_of_list,
+    pairs_of_masks,
+    png_files,
+    split_folders,
+    unknown_split,
+)
 from .mapping import MaskValues
 from .names import ID2LABEL_FILE, values_beside
-from .packed import coco, coco_beside, coco_files, hf, parquet_files
-from .pairs import FilePair
+from .pairs import PairFiles, file_pair
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
-LIST_FILE = "labels.csv"
 NATIVE = "native"
 PLAIN_FOLDERS = (("images", "masks"), ("img_dir", "ann_dir"))
 
@@ -41,7 +50,7 @@ def native(folder: Path, split: str | None) -> Listing:
     names = [record.name for record in whole_records(folder)]
     files = [(name, item_paths(name)) for name in sorted(names)]
     pairs = [
-        FilePair(name, folder / two["file_name"], folder / two["mask_file_name"])
+        file_pair(name, folder / two["file_name"], folder / two["mask_file_name"])
         for name, two in files
     ]
     return Listing(pairs, MaskValues({i: name for name, i in classes.items()}, named_by=RUN_FILE))
@@ -52,18 +61,18 @@ def voc(folder: Path, split: str | None) -> Listing:
 
     Classes are those of labelmap.txt, or of VOC where there is none.
     """
-    masks = _pngs(folder / "SegmentationClass")
+    masks = png_files(folder / "SegmentationClass")
     if split is not None:
-        names = _names_of_list(folder / "ImageSets" / "Segmentation", split)
+        names = names_of_list(folder / "ImageSets" / "Segmentation", split)
         masks = [folder / "SegmentationClass" / f"{name}.png" for name in names]
     return Listing(
-        _pairs(masks, folder / "JPEGImages"), values_beside(folder) or known_values("voc")
+        pairs_of_masks(masks, folder / "JPEGImages"), values_beside(folder) or known_values("voc")
     )
 
 
 def cityscapes(folder: Path, split: str | None) -> Listing:
     """List gtFine; labelIds where there are such files, else labelTrainIds."""
-    folders = _split_folders(folder / "gtFine", split)
+    folders = split_folders(folder / "gtFine", split)
     ending, values = "_gtFine_labelIds.png", known_values("cityscapes")
     if not any(any(one.rglob(f"*{ending}")) for one in folders):
         ending, values = "_gtFine_labelTrainIds.png", known_values("cityscapes-train-ids")
@@ -72,24 +81,24 @@ def cityscapes(folder: Path, split: str | None) -> Listing:
     for mask in masks:
         name = mask.name.removesuffix(ending)
         place = folder / "leftImg8bit" / mask.parent.relative_to(folder / "gtFine")
-        pairs.append(FilePair(name, existing(place / f"{name}_leftImg8bit.png", mask), mask))
+        pairs.append(file_pair(name, existing(place / f"{name}_leftImg8bit.png", mask), mask))
     return Listing(pairs, values)
 
 
 def ade20k(folder: Path, split: str | None) -> Listing:
     """List annotations/{training,validation}."""
     return Listing(
-        _mirrored(folder / "images", folder / "annotations", split), known_values("ade20k")
+        mirrored_pairs(folder / "images", folder / "annotations", split), known_values("ade20k")
     )
 
 
 def oxford_pets(folder: Path, split: str | None) -> Listing:
     """List annotations/trimaps, or what annotations/{trainval,test}.txt names of it."""
-    masks = _pngs(folder / "annotations" / "trimaps")
+    masks = png_files(folder / "annotations" / "trimaps")
     if split is not None:
-        names = _names_of_list(folder / "annotations", split)
+        names = names_of_list(folder / "annotations", split)
         masks = [folder / "annotations" / "trimaps" / f"{name}.png" for name in names]
-    return Listing(_pairs(masks, folder / "images"), known_values("oxford-pets"))
+    return Listing(pairs_of_masks(masks, folder / "images"), known_values("oxford-pets"))
 
 
 def camvid(folder: Path, split: str | None) -> Listing:
@@ -97,9 +106,9 @@ def camvid(folder: Path, split: str | None) -> Listing:
     splits = sorted(path.name.removesuffix("annot") for path in folder.glob("*annot"))
     if split is not None and split not in splits:
         raise unknown_split(folder, split, splits)
-    pairs: list[FilePair] = []
+    pairs: list[PairFiles] = []
     for one in splits if split is None else [split]:
-        pairs += _pairs(_pngs(folder / f"{one}annot"), folder / one)
+        pairs += pairs_of_masks(png_files(folder / f"{one}annot"), folder / one)
     return Listing(pairs, known_values("camvid"))
 
 
@@ -112,8 +121,8 @@ def plain(folder: Path, split: str | None) -> Listing:
     images, masks = _plain_folders(folder)
     values = values_beside(folder) or MaskValues()
     if split is not None and (folder / LIST_FILE).is_file():
-        return Listing(_listed_pairs(folder, split), values)
-    return Listing(_mirrored(images, masks, split), values)
+        return Listing(listed_pairs(folder, split), values)
+    return Listing(mirrored_pairs(images, masks, split), values)
 
 
 def named_folders(images: Path, masks: Path, split: str | None) -> Listing:
@@ -130,7 +139,7 @@ def named_folders(images: Path, masks: Path, split: str | None) -> Listing:
         if not folder.is_dir():
             raise InputError(f"expected a folder of images and one of masks, got {str(folder)!r}")
     values = values_beside(masks) or values_beside(masks.parent) or MaskValues()
-    return Listing(_mirrored(images, masks, split), values)
+    return Listing(mirrored_pairs(images, masks, split), values)
 
 
 LAYOUTS: dict[str, Layout] = {
@@ -192,76 +201,3 @@ def _has(folder: Path, *names: str) -> bool:
 def _plain_folders(folder: Path) -> tuple[Path, Path]:
     images, masks = next(both for both in PLAIN_FOLDERS if _has(folder, *both))
     return folder / images, folder / masks
-
-
-def _pngs(folder: Path) -> list[Path]:
-    """List the PNG files of a folder, without those that macOS leaves in archives."""
-    return [path for path in sorted(folder.glob("*.png")) if not path.name.startswith(".")]
-
-
-def _mirrored(images: Path, masks: Path, split: str | None) -> list[FilePair]:
-    """FilePair two folders, whose subfolders go by the same names."""
-    pairs: list[FilePair] = []
-    for top in _split_folders(masks, split) if split is not None else [masks]:
-        for one in [top, *sorted(path for path in top.rglob("*") if path.is_dir())]:
-            pairs += _pairs(_pngs(one), images / one.relative_to(masks))
-    return pairs
-
-
-def _pairs(masks: Iterable[Path], images: Path) -> list[FilePair]:
-    """Give each mask the image of its stem.
-
-    Raises InputError where there is none, and where there are two.
-    """
-    by_stem: dict[str, list[Path]] = {}
-    for path in sorted(images.iterdir()) if images.is_dir() else []:
-        if path.suffix.lower() in IMAGE_SUFFIXES:
-            by_stem.setdefault(path.stem, []).append(path)
-    pairs = []
-    for mask in masks:
-        others = [path for path in by_stem.get(mask.stem, ()) if path != mask]
-        if len(others) > 1:
-            raise InputError(
-                f"expected one image for each mask, got {others[0]} and {others[1]}; take one out"
-            )
-        image = others[0] if others else existing(images / f"{mask.stem}.jpg", mask)
-        pairs.append(FilePair(mask.stem, image, mask))
-    return pairs
-
-
-def _listed_pairs(folder: Path, split: str) -> list[FilePair]:
-    with open(folder / LIST_FILE, encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    columns = {"file", "mask", "split"}
-    if any(None in (row.get(column) for column in columns) for row in rows):
-        raise InputError(
-            f"expected the columns {', '.join(sorted(columns))} in {folder / LIST_FILE}, got "
-            f"{', '.join(rows[0])}"
-        )
-    splits = {row["split"] for row in rows}
-    if split not in splits:
-        raise unknown_split(folder, split, sorted(splits))
-    chosen = [row for row in rows if row["split"] == split]
-    masks = [folder / row["mask"] for row in chosen]
-    return [
-        FilePair(mask.stem, existing(folder / row["file"], mask), mask)
-        for row, mask in zip(chosen, masks, strict=True)
-    ]
-
-
-def _names_of_list(folder: Path, split: str) -> list[str]:
-    """Read the first word of each line of SPLIT.txt."""
-    path = folder / f"{split}.txt"
-    if not path.is_file():
-        raise unknown_split(folder, split, sorted(one.stem for one in folder.glob("*.txt")))
-    lines = path.read_text("utf-8").splitlines()
-    return [line.split()[0] for line in lines if line.strip() and not line.startswith("#")]
-
-
-def _split_folders(folder: Path, split: str | None) -> list[Path]:
-    splits = sorted(path.name for path in folder.iterdir() if path.is_dir())
-    if split is None:
-        return [folder / name for name in splits]
-    if split not in splits:
-        raise unknown_split(folder, split, splits)
-    return [folder / split]

@@ -12,6 +12,26 @@ MAX_SHIFT = 60  # of a number in compressed RLE
 MIN_POINTS = 3
 
 
+def draw_segmentation(segmentation: Any, size_hw: tuple[int, int]) -> Mask | None:
+    """Draw what an annotation has as `segmentation`, None for an annotation that is a box alone.
+
+    Raises InputError for a broken shape, and for RLE of another size.
+    """
+    if segmentation is None or segmentation == []:
+        return None
+    try:
+        if not isinstance(segmentation, dict):
+            return draw_polygons(segmentation, size_hw)
+        counts, size = segmentation["counts"], segmentation["size"]
+        if list(size) != list(size_hw):
+            raise InputError(f"expected RLE of the size {list(size_hw)}, got {size}")
+        return draw_columns(decode_counts(counts) if isinstance(counts, str) else counts, size_hw)
+    except InputError:
+        raise
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"expected RLE or polygons, got something else ({error!r})") from error
+
+
 def draw_polygons(outlines: Any, size_hw: tuple[int, int]) -> Mask:
     """Draw outlines of x, y, x, y, ... in pixels as pycocotools does, the corner being 0, 0.
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from diffumask.dataset.pair import FILL_COLOUR, Pair, SizeHW, resized
 from diffumask.labelled.labels import Labels
-from diffumask.types import IGNORE_ID, ClassMap, Image
+from diffumask.types import IGNORE_ID
 
 from .fit_settings import FitSettings
 
@@ -20,21 +20,11 @@ Batch = tuple[Tensor, Tensor]
 
 
 @runtime_checkable
-class LabelledPair(Protocol):
-    """An image and the class id of each pixel."""
-
-    @property
-    def image(self) -> Image: ...
-    @property
-    def class_map(self) -> ClassMap: ...
-
-
-@runtime_checkable
 class Pairs(Protocol):
     """Labelled images by position; of differing sizes if they like."""
 
     def __len__(self) -> int: ...
-    def __getitem__(self, index: int, /) -> LabelledPair: ...
+    def __getitem__(self, index: int, /) -> Pair: ...
 
 
 def make_batch(
@@ -59,14 +49,14 @@ def _order(seed: int, epoch: int, count: int) -> np.ndarray:
 
 
 def _varied(
-    pair: LabelledPair, settings: FitSettings, size_hw: SizeHW, rng: np.random.Generator
+    pair: Pair, settings: FitSettings, size_hw: SizeHW, rng: np.random.Generator
 ) -> tuple[UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "h w"]]:
     """Scale, flip and crop a pair; what lies outside of it is 255."""
     height, width = pair.class_map.shape
     low, high = np.log(settings.scale)
     factor = min(size_hw) / min(height, width) * np.exp(rng.uniform(low, high))
     scaled_hw = max(1, round(height * factor)), max(1, round(width * factor))
-    scaled = resized(Pair(pair.image, pair.class_map), scaled_hw)
+    scaled = resized(pair, scaled_hw)
     step = -1 if settings.flip and rng.random() < 0.5 else 1
     image = np.full((*size_hw, 3), FILL_COLOUR, np.uint8)
     class_map = np.full(size_hw, IGNORE_ID, np.uint8)

@@ -108,8 +108,7 @@ class InMemory:
         if index in self._kept:
             return self._kept[index]
         which = int(np.searchsorted(self._ends, index, side="right"))
-        labelled = self._opened[which][index - self._ends[which]]
-        pair = Pair(labelled.image, labelled.class_map)
+        pair = self._opened[which][index - self._ends[which]]
         n_bytes = pair.image.nbytes + pair.class_map.nbytes
         if n_bytes <= self._free_bytes:
             self._free_bytes -= n_bytes
@@ -146,11 +145,7 @@ class AugmentedPairs:
 
     def __getitem__(self, index: int) -> Pair:
         count = len(self.pairs)
-        return augment_item(index, self._read, count, self.settings, self.seed).pair
-
-    def _read(self, position: int) -> Pair:
-        pair = self.pairs[position]
-        return Pair(pair.image, pair.class_map)
+        return augment_item(index, self.pairs.__getitem__, count, self.settings, self.seed).pair
 
 
 def selection_of(
