@@ -211,6 +211,16 @@ def test_a_dataset_shows_itself_as_a_page(birds: Dataset, tmp_path: Path) -> Non
     assert page.read_text().count("Bird_00000") == 2
 
 
+def test_a_dataset_is_exported_with_the_items_it_was_opened_with(
+    birds: Dataset, tmp_path: Path
+) -> None:
+    annotate(birds.folder, {"Bird_000002": {"verdict": "dropped"}})
+    kept, every = open_dataset(birds.folder), open_dataset(birds.folder, with_dropped=True)
+    for dataset, out in ((kept, tmp_path / "kept"), (every, tmp_path / "every")):
+        assert dataset.export("png", out, split=1.0) == out
+        assert len(list(out.rglob("Bird_*.png"))) == 2 * len(dataset)
+
+
 def test_use_cases_take_and_return_datasets(birds: Dataset, tmp_path: Path) -> None:
     merged = diffumask.merge(shards=[birds.folder], out=tmp_path / "merged")
     scenes = diffumask.augment_dataset(folder=str(merged.folder), out=tmp_path / "scenes", n=3)

@@ -204,7 +204,10 @@ def test_masks_made_again_with_other_settings_differ_and_the_old_ones_stay(tmp_p
 
 def test_without_kept_maps_masks_cannot_be_made_again(tmp_path, stubbed):
     make(tmp_path / "made")
-    with opened(tmp_path / "again") as store, pytest.raises(InputError, match="--keep-maps"):
+    with (
+        opened(tmp_path / "again") as store,
+        pytest.raises(InputError, match="generate with keep_maps"),
+    ):
         list(remask(tmp_path / "made", store, PLAIN))
 
 
