@@ -19,7 +19,8 @@ class UseCases(griffe.Extension):
 
     def on_function(self, *, func: griffe.Function, **_: Any) -> None:
         """Give a use case its arguments, its docstring, and its value in place of its result."""
-        if not any(str(one.value).startswith("use_case(") for one in func.decorators):
+        is_one = any(str(one.value).startswith("use_case(") for one in func.decorators)
+        if func.docstring is None or not is_one:
             return
         case = getattr(import_module(func.module.path), func.name)
         func.docstring.value = case.__doc__
