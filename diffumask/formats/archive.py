@@ -77,7 +77,7 @@ class Archive:
         """List the files whose path ends so, in order."""
         return sorted(name for name in self.files if name.endswith(ending))
 
-    def one(self, ending: str) -> str:
+    def single(self, ending: str) -> str:
         """Return the only file of a name or, as ".json", of a kind.
 
         Raises InputError for none or several.

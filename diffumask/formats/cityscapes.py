@@ -22,7 +22,7 @@ from diffumask.labelled.class_tables import read_class_tables
 from diffumask.types import IGNORE_ID, ClassIds, ClassMap, Mask
 
 from .encode import encode_png
-from .items import SPLITS, Item, Selection, masks_of
+from .items import SPLITS, ExportItem, Selection, masks_of
 from .polygons import MIN_POINTS, polygons
 
 CITY = "diffumask"
@@ -44,7 +44,7 @@ class Label:
 
 
 @dataclass(frozen=True, slots=True)
-class _Shown:
+class _Object:
     """Pixels of one label; `value` is that of _instanceIds.png."""
 
     label: Label
@@ -67,8 +67,8 @@ def write_cityscapes(selection: Selection, folder: Path, instances: bool) -> lis
             _refuse_unknown(item, labels, selection.class_ids)
             stem = f"{CITY}_{item.name}"
             shutil.copyfile(item.image_file, images / f"{stem}_leftImg8bit.png")
-            shown = list(_shown(item.class_map, labels, instances))
-            for ending, content in _truth(item.class_map.shape, shown).items():
+            objects = list(_objects(item.pair.class_map, labels, instances))
+            for ending, content in _truth(item.pair.class_map.shape, objects).items():
                 (truth / f"{stem}_gtFine_{ending}").write_bytes(content)
     return []
 
@@ -97,8 +97,10 @@ def _labels() -> dict[str, Label]:
     }
 
 
-def _refuse_unknown(item: Item, labels: Mapping[int, Label], named: Mapping[str, int]) -> None:
-    found = class_ids(item.class_map)
+def _refuse_unknown(
+    item: ExportItem, labels: Mapping[int, Label], named: Mapping[str, int]
+) -> None:
+    found = class_ids(item.pair.class_map)
     unknown = [name for name, value in named.items() if value in found and value not in labels]
     if unknown:
         raise InputError(
@@ -107,7 +109,9 @@ def _refuse_unknown(item: Item, labels: Mapping[int, Label], named: Mapping[str,
         )
 
 
-def _shown(class_map: ClassMap, labels: Mapping[int, Label], instances: bool) -> Iterator[_Shown]:
+def _objects(
+    class_map: ClassMap, labels: Mapping[int, Label], instances: bool
+) -> Iterator[_Object]:
     """Yield the objects of an image, the largest of a label first.
 
     More than 1,000 have no numbers: those that are left over are a group.
@@ -120,15 +124,15 @@ def _shown(class_map: ClassMap, labels: Mapping[int, Label], instances: bool) ->
         for number, mask in enumerate(by_area):
             told_apart = label.has_instances and number < INSTANCES
             value = label.label_id * INSTANCES + number if told_apart else label.label_id
-            yield _Shown(label, value, mask)
+            yield _Object(label, value, mask)
 
 
-def _truth(size_hw: tuple[int, ...], shown: list[_Shown]) -> dict[str, bytes]:
+def _truth(size_hw: tuple[int, ...], objects: list[_Object]) -> dict[str, bytes]:
     """Encode what the objects are, by the ending of the file."""
     label_ids, colours = np.full(size_hw, UNLABELED, np.uint8), np.zeros((*size_hw, 4), np.uint8)
     train_ids, instance_ids = np.full(size_hw, IGNORE_ID, np.uint8), np.zeros(size_hw, np.uint16)
     colours[..., 3] = OPAQUE
-    for one in shown:
+    for one in objects:
         label_ids[one.mask] = one.label.label_id
         train_ids[one.mask] = one.label.train_id
         instance_ids[one.mask] = one.value
@@ -138,23 +142,23 @@ def _truth(size_hw: tuple[int, ...], shown: list[_Shown]) -> dict[str, bytes]:
         "labelTrainIds.png": encode_png(train_ids),
         "instanceIds.png": encode_png(instance_ids),
         "color.png": encode_png(colours),
-        "polygons.json": json.dumps(_annotation(size_hw, shown)).encode(),
+        "polygons.json": json.dumps(_annotation(size_hw, objects)).encode(),
     }
 
 
-def _annotation(size_hw: tuple[int, ...], shown: list[_Shown]) -> dict[str, Any]:
+def _annotation(size_hw: tuple[int, ...], objects: list[_Object]) -> dict[str, Any]:
     height, width = size_hw
-    objects = [
+    drawn = [
         {"label": _name(one), "polygon": _closed(outline.tolist())}
-        for one in shown
+        for one in objects
         for outline in polygons(one.mask)
     ]
-    return {"imgHeight": height, "imgWidth": width, "objects": objects}
+    return {"imgHeight": height, "imgWidth": width, "objects": drawn}
 
 
-def _name(one: _Shown) -> str:
-    is_group = one.label.has_instances and one.value < INSTANCES
-    return f"{one.label.name}{GROUP if is_group else ''}"
+def _name(shape: _Object) -> str:
+    is_group = shape.label.has_instances and shape.value < INSTANCES
+    return f"{shape.label.name}{GROUP if is_group else ''}"
 
 
 def _closed(points: list[list[int]]) -> list[list[int]]:

@@ -40,13 +40,13 @@ def write_coco(selection: Selection, folder: Path, instances: bool) -> list[str]
         annotations: list[dict[str, Any]] = []
         for item in selection.items(split):
             image_id += 1
-            height, width = item.class_map.shape
+            height, width = item.pair.class_map.shape
             file_name = f"{item.name}.png"
             shutil.copyfile(item.image_file, folder / "images" / file_name)
             images.append(
                 {"id": image_id, "file_name": file_name, "height": height, "width": width}
             )
-            for class_id, mask in masks_of(item.class_map, instances):
+            for class_id, mask in masks_of(item.pair.class_map, instances):
                 annotation_id += 1
                 of = {"id": annotation_id, "image_id": image_id, "category_id": class_id}
                 annotations.append(of | _shape(rle, mask))

@@ -62,8 +62,8 @@ def write_cvat(selection: Selection, folder: Path, instances: bool) -> list[str]
         for item in selection.items():
             names.append(item.name)
             shutil.copyfile(item.image_file, folder / "images" / f"{item.name}.png")
-            _add(packed, f"{CLASS_FOLDER}/{item.name}.png", encode_png(paint(item.class_map)))
-            numbers, _ = instance_map(item.class_map, instances)
+            _add(packed, f"{CLASS_FOLDER}/{item.name}.png", encode_png(paint(item.pair.class_map)))
+            numbers, _ = instance_map(item.pair.class_map, instances)
             _add(packed, f"{OBJECT_FOLDER}/{item.name}.png", encode_png(paint(numbers)))
         listed = "".join(f"{name}\n" for name in names)
         _add(packed, f"{LIST_FOLDER}/default.txt", listed.encode())
@@ -77,14 +77,14 @@ def read_cvat(archive: Archive, originals: Originals) -> Iterator[tuple[str, Cla
     of another structure, other images, and labels that the dataset does not have.
     """
     if archive.ending(".xml") and not archive.ending(LABELMAP_FILE):
-        yield from _read_xml(archive, archive.one(".xml"), originals)
+        yield from _read_xml(archive, archive.single(".xml"), originals)
         return
     if not archive.ending(LABELMAP_FILE):
         raise InputError(
             f"expected {LABELMAP_FILE} or an XML file in {archive.path}, got "
             f"{archive.some_files()}; export the task as {EXPORTS}"
         )
-    labelmap = archive.one(LABELMAP_FILE)
+    labelmap = archive.single(LABELMAP_FILE)
     top = labelmap.removesuffix(LABELMAP_FILE)
     colours = read_labelmap(archive.text(labelmap))
     values = {label: originals.value_of(label) for label in colours}

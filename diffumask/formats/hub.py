@@ -8,7 +8,7 @@ from diffumask import extra
 from diffumask.dataset.encode import encode_class_map
 from diffumask.types import BACKGROUND, BACKGROUND_ID
 
-from .items import SPLITS, TRAIN, VAL, Item, Selection
+from .items import SPLITS, TRAIN, VAL, ExportItem, Selection
 
 SHARD_ITEMS = 1_000
 SHARD_BYTES = 300_000_000
@@ -89,13 +89,13 @@ def _features(datasets: Any, score_names: list[str]) -> Any:
     return datasets.Features({**columns, "metadata": text})
 
 
-def _row(item: Item, score_names: list[str]) -> dict[str, Any]:
+def _row(item: ExportItem, score_names: list[str]) -> dict[str, Any]:
     record = item.record.to_json()
     file_name = f"{item.name}.png"
     return {
         "name": item.name,
         "image": {"bytes": item.image_file.read_bytes(), "path": file_name},
-        "mask": {"bytes": encode_class_map(item.class_map), "path": file_name},
+        "mask": {"bytes": encode_class_map(item.pair.class_map), "path": file_name},
         **{key: record[key] for key in (*TEXTS, "class_id", "seed")},
         "scores": {name: item.record.scores.get(name) for name in score_names},
         "metadata": json.dumps(record, ensure_ascii=False),

@@ -10,10 +10,10 @@ import numpy as np
 
 from diffumask.dataset.dataset import Dataset
 from diffumask.dataset.names import item_paths
-from diffumask.dataset.pair import class_ids
+from diffumask.dataset.pair import Pair, class_ids
 from diffumask.dataset.record import Record
 from diffumask.errors import InputError
-from diffumask.types import IGNORE_ID, ClassMap, Image, Mask
+from diffumask.types import IGNORE_ID, ClassMap, Mask
 
 TRAIN, VAL = SPLITS = ("train", "val")
 DIGEST_BYTES = 8
@@ -22,15 +22,18 @@ CONNECTIVITY = 8  # as contours have it
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
-    """An item as it was read; `image_file` is the PNG that `image` came from."""
+class ExportItem:
+    """An item in its split, with the ids it is exported with; `image_file` has its image as PNG."""
 
-    name: str
     split: str
     record: Record
     image_file: Path
-    image: Image
-    class_map: ClassMap
+    pair: Pair
+
+    @property
+    def name(self) -> str:
+        """The name of the item."""
+        return self.record.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,22 +62,22 @@ class Selection:
         """Return the records of all items."""
         return [self.source.records[at] for split in SPLITS for at in self.positions[split]]
 
-    def items(self, split: str | None = None) -> Iterator[Item]:
+    def items(self, split: str | None = None) -> Iterator[ExportItem]:
         """Read the items, all or those of a split. Raises InputError for a bad one."""
         for one in SPLITS if split is None else (split,):
             for position in self.positions[one]:
                 yield self._read(position, one)
                 self.advance(1)
 
-    def _read(self, position: int, split: str) -> Item:
+    def _read(self, position: int, split: str) -> ExportItem:
         record = self.source.records[position]
         pair = self.source.decode(position)
         image_file = self.source.folder / item_paths(record.name)["file_name"]
-        class_map = pair.class_map
         if self.new_ids:
             table = np.array([self._new_id(value) for value in range(IGNORE_ID + 1)], np.uint8)
-            class_map, record = cv2.LUT(class_map, table), self._renumbered(record)
-        return Item(record.name, split, record, image_file, pair.image, class_map)
+            pair = Pair(pair.image, cv2.LUT(pair.class_map, table))
+            record = self._renumbered(record)
+        return ExportItem(split, record, image_file, pair)
 
     def _renumbered(self, record: Record) -> Record:
         first, *_ = targets = [

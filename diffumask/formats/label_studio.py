@@ -17,7 +17,7 @@ from diffumask.types import BACKGROUND_ID, IGNORE_ID, ClassMap, Mask
 from .archive import Archive
 from .brush import decode_mask, encode_mask
 from .corrected import Originals, Region
-from .items import Item, Selection, masks_of
+from .items import ExportItem, Selection, masks_of
 from .labelmap import hex_colour, label_names
 
 TASKS_FILE, CONFIG_FILE = "tasks.json", "label_config.xml"
@@ -48,9 +48,9 @@ def write_label_studio(selection: Selection, folder: Path, instances: bool) -> l
     return []
 
 
-def _task(item: Item, names: Mapping[int, str], instances: bool) -> dict[str, Any]:
-    regions = [(names[value], mask) for value, mask in masks_of(item.class_map, instances)]
-    ignored = item.class_map == IGNORE_ID
+def _task(item: ExportItem, names: Mapping[int, str], instances: bool) -> dict[str, Any]:
+    regions = [(names[value], mask) for value, mask in masks_of(item.pair.class_map, instances)]
+    ignored = item.pair.class_map == IGNORE_ID
     if ignored.any():
         regions.append((names[IGNORE_ID], ignored))
     result = [_brush_region(i, label, mask) for i, (label, mask) in enumerate(regions)]
@@ -106,7 +106,7 @@ def read_label_studio(archive: Archive, originals: Originals) -> Iterator[tuple[
             f"expected one .json in {archive.path}, got {archive.some_files()}; export as JSON or "
             "JSON-MIN, as masks in PNG do not name their images"
         )
-    path = archive.one(".json")
+    path = archive.single(".json")
     try:
         for one in _latest(archive.json(path)):
             name = originals.item_of(one.data.get(ITEM_KEY) or one.data[IMAGE_KEY])

@@ -38,7 +38,7 @@ def write_plain(
         for item in selection.items():
             image, mask = f"images/{item.name}.png", f"masks/{item.name}.png"
             shutil.copyfile(item.image_file, folder / image)
-            (folder / mask).write_bytes(encode(item.class_map))
+            (folder / mask).write_bytes(encode(item.pair.class_map))
             rows.writerow([image, mask, item.split])
     write_classes(selection, folder)
     return []
@@ -74,7 +74,7 @@ def _values(archive: Archive, originals: Originals) -> dict[int, int | None] | N
     """Return what each id in the masks stands for, None for a class that the dataset lacks."""
     if not archive.ending(CLASSES_FILE):
         return None
-    path = archive.one(CLASSES_FILE)
+    path = archive.single(CLASSES_FILE)
     ids = check_class_ids(archive.json(path), path)
     named = {value: originals.value_of(name) for name, value in ids.items()}
     return {BACKGROUND_ID: BACKGROUND_ID, IGNORE_ID: IGNORE_ID, **named}

@@ -15,7 +15,7 @@ from diffumask.labelled.names import LABELMAP_FILE
 from diffumask.types import Mask
 
 from .instances import box_of, instance_map
-from .items import SPLITS, Item, Selection
+from .items import SPLITS, ExportItem, Selection
 from .labelmap import write_labelmap
 
 JPEG_QUALITY = 95
@@ -37,10 +37,10 @@ def write_voc(selection: Selection, folder: Path, instances: bool) -> list[str]:
     for item in selection.items():
         names[item.split].append(item.name)
         names[TRAINVAL].append(item.name)
-        jpeg = PillowImage.fromarray(item.image)
+        jpeg = PillowImage.fromarray(item.pair.image)
         jpeg.save(images / f"{item.name}.jpg", "JPEG", quality=JPEG_QUALITY, subsampling=0)
-        (masks / f"{item.name}.png").write_bytes(encode_class_map(item.class_map))
-        numbers, class_ids = instance_map(item.class_map, instances)
+        (masks / f"{item.name}.png").write_bytes(encode_class_map(item.pair.class_map))
+        numbers, class_ids = instance_map(item.pair.class_map, instances)
         (objects / f"{item.name}.png").write_bytes(encode_class_map(numbers))
         if instances:
             boxes = [
@@ -61,9 +61,9 @@ def _box(mask: Mask) -> tuple[int, int, int, int]:
     return left + 1, top + 1, right, bottom
 
 
-def _annotation(item: Item, boxes: list[tuple[str, tuple[int, int, int, int]]]) -> bytes:
+def _annotation(item: ExportItem, boxes: list[tuple[str, tuple[int, int, int, int]]]) -> bytes:
     root = ET.Element("annotation")
-    height, width = item.class_map.shape
+    height, width = item.pair.class_map.shape
     ET.SubElement(root, "folder").text = "VOC"
     ET.SubElement(root, "filename").text = f"{item.name}.jpg"
     size = ET.SubElement(root, "size")

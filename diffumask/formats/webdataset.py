@@ -29,7 +29,7 @@ def write_webdataset(selection: Selection, folder: Path, instances: bool) -> lis
                     {
                         "__key__": item.name,
                         "png": item.image_file.read_bytes(),
-                        "seg.png": encode_class_map(item.class_map),
+                        "seg.png": encode_class_map(item.pair.class_map),
                         "json": json.dumps(item.record.to_json(), ensure_ascii=False).encode(),
                     }
                 )

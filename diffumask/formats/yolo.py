@@ -51,7 +51,7 @@ def _write(selection: Selection, folder: Path, lines_of: ToLines) -> int:
         labels.mkdir(parents=True)
         for item in selection.items(split):
             shutil.copyfile(item.image_file, images / f"{item.name}.png")
-            lines, thin = lines_of(item.class_map, indices)
+            lines, thin = lines_of(item.pair.class_map, indices)
             left_out += thin
             (labels / f"{item.name}.txt").write_text("".join(lines), "utf-8")
     (folder / "data.yaml").write_text(_data_yaml(list(selection.class_ids)), "utf-8")

@@ -175,12 +175,13 @@ def _coco_pairs(
     ]
 
 
-def _image_file(one: CocoImage, path: Path, places: Sequence[Path]) -> Path:
+def _image_file(image: CocoImage, path: Path, places: Sequence[Path]) -> Path:
     """Find an image in one of the folders, by its path in the file or by its name alone."""
-    posix = PurePosixPath(one.file_name.replace("\\", "/"))
-    if ".." in posix.parts or posix.is_absolute() or PureWindowsPath(one.file_name).drive:
+    posix = PurePosixPath(image.file_name.replace("\\", "/"))
+    if ".." in posix.parts or posix.is_absolute() or PureWindowsPath(image.file_name).drive:
         raise InputError(
-            f"expected images within {places[0]}, got {one.file_name!r} in {path}; do not trust it"
+            f"expected images within {places[0]}, got {image.file_name!r} in {path}; do not trust "
+            "it"
         )
     tried = [place / name for place in places for name in (posix, posix.name)]
     return next((one for one in tried if one.is_file()), None) or existing(tried[0], path)

@@ -72,13 +72,13 @@ def open_labelled(
     """
     if masks is None:
         name = find_layout(folder, layout)
-        found = LAYOUTS[name].find(folder, split)
+        listing = LAYOUTS[name].find(folder, split)
     else:
-        name, found = FOLDERS, named_folders(folder, masks, split)
-    _check(masks or folder, found)
-    mapping = make_mapping(found.values, selection or ClassSelection())
-    named_by = found.values.named_by or ("" if found.values.names is None else f"layout {name}")
-    return Labelled(folder, name, split, tuple(found.pairs), mapping, named_by)
+        name, listing = FOLDERS, named_folders(folder, masks, split)
+    _check(masks or folder, listing)
+    mapping = make_mapping(listing.values, selection or ClassSelection())
+    named_by = listing.values.named_by or ("" if listing.values.names is None else f"layout {name}")
+    return Labelled(folder, name, split, tuple(listing.pairs), mapping, named_by)
 
 
 def find_layout(folder: Path, layout: str = AUTO) -> str:
@@ -95,11 +95,11 @@ def find_layout(folder: Path, layout: str = AUTO) -> str:
     raise InputError(f"expected the layout {' or '.join(wanted)}, got {folder} with {there}")
 
 
-def _check(folder: Path, found: Listing) -> None:
-    if not found.pairs:
+def _check(folder: Path, listing: Listing) -> None:
+    if not listing.pairs:
         raise InputError(f"expected masks as PNG in {folder}, got none")
     places: dict[str, Path] = {}
-    for pair in found.pairs:
+    for pair in listing.pairs:
         if pair.name in places:
             raise InputError(
                 f"expected one mask of a name, got {places[pair.name]} and {pair.place} for "
