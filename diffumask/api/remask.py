@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from diffumask.errors import InputError
 
@@ -105,5 +105,4 @@ def _loaded(options: RemaskOptions, recipe: "Recipe", run: "Run") -> "Loaded":
 
     spec = resolve(options.model or run.setting("model"))
     recipe.source.check_model(spec)
-    vae: Any = load_autoencoder(spec, options.device)
-    return Loaded(options.device, spec, vae)
+    return Loaded(options.device, spec, load_autoencoder(spec, options.device))

@@ -22,10 +22,13 @@ class SegmentatorOptions(Options):
 
     def load_predictor(self) -> "Predictor":
         """Load the VAE and the head. Raises InputError for those that do not fit each other."""
-        from diffumask.models import load_autoencoder, resolve, vae_fingerprint
-        from diffumask.segmentator import Predictor, load, read_facts
+        from diffumask.masks.source_name import SEGMENTATOR
+        from diffumask.models import load_autoencoder, resolve
+        from diffumask.recipe.choice import Loaded
+        from diffumask.recipe.source import Source
+        from diffumask.segmentator import read_facts
 
-        path = Path(self.segmentator)
-        spec = resolve(self.model or read_facts(path).model)
-        vae = load_autoencoder(spec, self.device)
-        return Predictor(load(path, vae, vae_fingerprint(spec)), vae)
+        source = Source(SEGMENTATOR, Path(self.segmentator))
+        spec = resolve(self.model or read_facts(Path(self.segmentator)).model)
+        source.check_model(spec)
+        return source.predictor(Loaded(self.device, spec, load_autoencoder(spec, self.device)))

@@ -15,6 +15,7 @@ from .choice import Bound, Choice, Loaded
 
 if TYPE_CHECKING:  # torch takes seconds to import
     from diffumask.models import ModelSpec
+    from diffumask.segmentator import Predictor
 
 
 @dataclass(frozen=True)
@@ -60,14 +61,23 @@ class Source(Choice):
             return find_prompted(self.name, loaded.device)
         if self.head is None:
             return None
-        from diffumask.models import vae_fingerprint
-        from diffumask.segmentator.file import load
         from diffumask.segmentator.source import SegmentatorSource
 
+        predictor = self.predictor(loaded)
+        source = SegmentatorSource(predictor.segmentator, predictor.vae)
+        return MaskSource(source, fused=self.parsed.fused)
+
+    def predictor(self, loaded: Loaded) -> "Predictor":
+        """Return the Segmentator with the VAE that it reads."""
+        from diffumask.models import vae_fingerprint
+        from diffumask.segmentator import Predictor
+        from diffumask.segmentator.file import load
+
+        assert self.head is not None
         assert loaded.spec is not None
         assert loaded.vae is not None
         head = load(self.head, loaded.vae, vae_fingerprint(loaded.spec))
-        return MaskSource(SegmentatorSource(head, loaded.vae), fused=self.parsed.fused)
+        return Predictor(head, loaded.vae)
 
     def describe(self) -> dict[str, Any]:
         if self.head is None:
