@@ -208,5 +208,5 @@ def test_generate_and_remask_ask_a_network(
     masks = [(folder / "masks" / "Bird_000000.png").read_bytes() for folder in (out, again)]
     assert masks[0] == masks[1]
     least = (*least, "--out", again, "--mask-source")
-    assert "--threshold auto" in refused(*least, source, "--threshold", "0.4")
+    assert "expected threshold auto" in refused(*least, source, "--threshold", "0.4")
     assert "clipseg:FOLDER" in refused(*least, "yolo:folder")

@@ -111,7 +111,8 @@ def generate(options: GenerateOptions) -> "Result[Dataset]":
 
     if options.dry_run:
         dry_run.check_model(options.model)
-    check_settings(request.out, request.describe(model_name(options.model), {}))
+    else:
+        check_settings(request.out, request.describe(model_name(options.model), {}))
     spec = resolve(options.model)
     settings = _settings(request, spec)
     introduce(spec, settings.sampling)

@@ -58,10 +58,11 @@ def remask(options: RemaskOptions) -> "Result[Dataset]":
     run, records = read_run(folder), read_records(folder)
     if not run.keeps_maps:
         raise InputError(f"expected a dataset made with keep_maps, got {folder}; make it so")
+    model = options.model or run.setting("model")
     recipe = _open(options, run)
     described = {**run.settings, **recipe.describe()}
     check_settings(out, described)
-    loaded = _loaded(options, recipe, run)
+    loaded = _loaded(options, recipe, model)
     notes = {"masks_of": str(folder)}
     with recipe.bind(loaded) as masks, open_store(out, described, run.classes, notes) as store:
         with progress(len(records), len(store.records)) as advance:
@@ -95,7 +96,7 @@ def _open(options: RemaskOptions, run: "Run") -> "Recipe":
     return recipe
 
 
-def _loaded(options: RemaskOptions, recipe: "Recipe", run: "Run") -> "Loaded":
+def _loaded(options: RemaskOptions, recipe: "Recipe", model: str) -> "Loaded":
     """Load what the masks need of a model: the VAE that a Segmentator reads, or nothing."""
     from diffumask.recipe.choice import Loaded
 
@@ -103,6 +104,6 @@ def _loaded(options: RemaskOptions, recipe: "Recipe", run: "Run") -> "Loaded":
         return Loaded(options.device)
     from diffumask.models import load_autoencoder, resolve
 
-    spec = resolve(options.model or run.setting("model"))
+    spec = resolve(model)
     recipe.source.check_model(spec)
     return Loaded(options.device, spec, load_autoencoder(spec, options.device))

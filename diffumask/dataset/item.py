@@ -14,7 +14,7 @@ from .preview import ITEM_SIDE_PX, cell_html, sheet_png, table_html
 from .record import Record
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Item:
     """An item of a dataset. Its files are read when asked for, and kept as the dataset keeps them.
 
@@ -24,7 +24,10 @@ class Item:
 
     record: Record
     folder: Path
-    pair_of: Callable[[], Pair] = field(repr=False, compare=False)
+    pair_of: Callable[[], Pair] = field(compare=False)
+
+    def __repr__(self) -> str:
+        return f"Item({self.name!r}: {self.prompt!r})"
 
     @property
     def name(self) -> str:
