@@ -56,7 +56,7 @@ class Classes:
         if near and not self._open_all:
             raise InputError(
                 f"expected a class of the vocabulary {self.vocabulary.name!r}, got {name!r}; did "
-                f"you mean {near.name!r}? --open makes it a class of its own"
+                f"you mean {near.name!r}? the option open makes it a class of its own"
             )
         if not re.search("[A-Za-z0-9]", name) or not name.isprintable() or len(name) > MAX_LENGTH:
             raise InputError(

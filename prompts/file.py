@@ -32,7 +32,7 @@ def read_prompts(path: Path, classes: Classes, names: Sequence[str]) -> list[Pro
     except UnicodeDecodeError as error:
         raise InputError(f"{path.name}: expected text in UTF-8, got {error.reason}") from error
     if path.suffix == ".txt" and not names:
-        raise InputError("expected --class beside a .txt file of prompts, got none; name the words")
+        raise InputError("expected classes beside a .txt file of prompts, got none; name the words")
     entries = [classes.find(name) for name in names] if path.suffix == ".txt" else []
     prompts = []
     for number, row in _rows(path, text):

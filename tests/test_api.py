@@ -2,11 +2,13 @@
 
 import ast
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Annotated, Any
 
 import pytest
@@ -16,6 +18,7 @@ from hypothesis import strategies as st
 
 import diffumask
 from diffumask.api.option import Option, Options, StrPath, option_fields
+from diffumask.api.progress import progress
 from diffumask.api.result import Result
 from diffumask.api.use_case import UseCase, use_case
 from diffumask.cli.app import COMMANDS
@@ -23,6 +26,7 @@ from diffumask.dataset.run import read_run
 from diffumask.errors import InputError
 
 ROOT = Path(__file__).parent.parent
+FLAG = re.compile(r"(^|\s)--[a-z]")
 SMALL: dict[str, Any] = {"num_inference_steps": 1, "height": 16, "width": 24, "batch_size": 2}
 
 
@@ -85,6 +89,36 @@ def test_the_library_neither_prints_nor_exits(path):
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Call):
             assert ast.unparse(node.func) not in {"print", "exit", "sys.exit", "os._exit"}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "diffumask").rglob("*.py")), ids=str)
+def test_the_library_names_no_flags_of_commands(path):
+    if path.name == "__main__.py" or path.parent.name == "tiny":  # programs of their own
+        return
+    tree = ast.parse(path.read_text("utf-8"))
+    prose = {node.value for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    nodes = [node for node in ast.walk(tree) if isinstance(node, ast.Constant)]
+    texts = [node.value for node in nodes if isinstance(node.value, str) and node not in prose]
+    # Cards, which have several lines, are documents for people who use commands.
+    assert not [text for text in texts if FLAG.search(text) and "\n" not in text]
+
+
+def test_a_notebook_shows_progress_in_one_line_that_changes(monkeypatch, capfd):
+    shown = []
+    cell = SimpleNamespace(update=lambda data, raw: shown.append(data["text/plain"]))
+
+    def display(data, raw, display_id):
+        shown.append(data["text/plain"])
+        return cell
+
+    shell = SimpleNamespace(get_ipython=lambda: SimpleNamespace(kernel=None))
+    monkeypatch.setitem(sys.modules, "IPython", shell)
+    monkeypatch.setitem(sys.modules, "IPython.display", SimpleNamespace(display=display))
+    with progress(4, 1) as advance:
+        advance(1)
+        advance(2)
+    assert [line.partition(" ")[0] for line in shown] == ["1/4", "2/4", "4/4"]
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_use_case_returns_its_value_and_its_command_the_text():

@@ -38,7 +38,9 @@ def test_a_network_is_trained_on_a_dataset_and_written(tmp_path: Path) -> None:
     data, out = dataset(tmp_path / "data", items), tmp_path / "nets" / "net"
     result = call("affinity", "train", "--data", data, "-o", out, "--steps", 2, "--seed", 5)
     assert result.exit_code == 0, result.stderr
-    told = f"trained on 2 of 3 items; the network is in {out}, for --affinity {out}\n"
+    told = (
+        f"trained on 2 of 3 items; the network is in {out}, the affinity of generate and remask\n"
+    )
     assert result.stdout == told
     assert "2/2" in result.stderr
     facts = load(out).facts

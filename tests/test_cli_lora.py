@@ -38,7 +38,7 @@ def lora(images: Path, tiny_random_folder: Path, tmp_path_factory: pytest.TempPa
     out = tmp_path_factory.mktemp("lora") / "nested" / "lora.safetensors"
     result = call(*train(images, tiny_random_folder, out, "--learning-rate", 0.1))
     assert result.exit_code == 0, result.stderr
-    told = f"trained on 2 images; the LoRA is in {out}, for generate --lora"
+    told = f"trained on 2 images; the LoRA is in {out}, for generate"
     assert result.stdout.startswith(told)
     assert "2/2" in result.stderr
     return out

@@ -168,7 +168,10 @@ def test_the_balance_is_told_for_each_class():
         (["--class", "bird", "--objects", 99], "expected at most 27 objects"),
         (["--class", "narwhal"], "vocabulary 'tiny', got 'narwhal'"),
         (["--class", "narwhal", "--open"], "vocabulary 'tiny', got 'narwhal'"),
-        (["--class", "brid", "--vocabulary", "voc"], "did you mean 'bird'? --open makes it"),
+        (
+            ["--class", "brid", "--vocabulary", "voc"],
+            "'bird'? the option open makes it",
+        ),
         (["--prompts", "lost.txt"], "expected a file of prompts, got lost.txt: No such file"),
         (["--prompts", "lost.txt", "--objects", 2], "got prompts and objects; choose one"),
         (["--captions", "lost.txt"], "expected a class or a file of prompts, got neither"),

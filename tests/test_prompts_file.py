@@ -128,7 +128,7 @@ def test_files_that_are_not_as_expected_are_refused(tmp_path):
     (tmp_path / "p.txt").write_bytes(b"a b\xffird")
     with pytest.raises(InputError, match=r"p\.txt: expected text in UTF-8"):
         read(tmp_path / "p.txt", "bird")
-    with pytest.raises(InputError, match=r"expected --class beside a .txt file"):
+    with pytest.raises(InputError, match=r"expected classes beside a .txt file"):
         read(written(tmp_path, "q.txt", "a bird"))
     path = written(tmp_path, "q.csv", "prompt,class\na bird,bird\n")
     with pytest.raises(InputError, match=r"prompts of 'cat' in q.csv, got none; .* are bird"):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # they load numpy and torch
 class AffinityTrainOptions(Options):
     """The options of `affinity_train`."""
 
-    data: Annotated[StrPath, Option("Dataset made with --keep-maps.")]
+    data: Annotated[StrPath, Option("Dataset that keeps its heat maps.")]
     out: Annotated[StrPath, Option("Folder of the network.", short="o")]
     classes: Annotated[
         Sequence[str], Option("Class to train on; repeat.", name="class", default="all")
@@ -40,7 +40,7 @@ class AffinityTrainOptions(Options):
 def affinity_train(options: AffinityTrainOptions) -> "Result[AffinityNet]":
     """Train a network on a dataset that spreads heat to alike pixels; no mask is drawn.
 
-    generate --affinity and remask --affinity take the folder. The same command goes on where an
+    generate and remask take the folder as their affinity. The same command goes on where an
     earlier one stopped.
 
     Returns the network. Raises InputError for what the user can mend, before the training where
@@ -71,7 +71,7 @@ def affinity_train(options: AffinityTrainOptions) -> "Result[AffinityNet]":
         net = train_affinity(images, heats, settings, out, on_step)
     text = (
         f"trained on {net.facts.n_sure_items} of {net.facts.n_items} items; the network is in"
-        f" {out}, for --affinity {out}"
+        f" {out}, the affinity of generate and remask"
     )
     facts = {
         "folder": out,

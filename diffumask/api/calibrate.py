@@ -37,7 +37,7 @@ class CalibrateOptions(DeviceOptions):
     n: Annotated[int, Option("Most images of each class.")] = 200
     reference: Annotated[str, Option("affinity, masks:DIR or transformers:MODEL.")] = AFFINITY
     data: Annotated[
-        StrPath | None, Option("Dataset made with --keep-maps.", default="sample new images")
+        StrPath | None, Option("Dataset that keeps its heat maps.", default="sample new images")
     ] = None
     model: Annotated[
         str | None, Option("As for generate.", default="tiny, or that of the data")

@@ -55,7 +55,7 @@ class LoraTrainOptions(Options):
 def lora_train(options: LoraTrainOptions) -> Result[Path]:
     """Train a LoRA on images with captions, so that the model draws what they show.
 
-    generate --lora takes the file, and so does any program that reads LoRAs of diffusers. The same
+    generate takes the file, and so does any program that reads LoRAs of diffusers. The same
     command goes on where an earlier one stopped.
 
     Returns the file. Raises InputError for what the user can mend, before the training where that
@@ -81,7 +81,7 @@ def lora_train(options: LoraTrainOptions) -> Result[Path]:
     with step_progress(settings.num_steps) as on_step:
         train_lora(pipe, images, settings, out, training, identity, on_step)
     text = (
-        f"trained on {len(images)} images; the LoRA is in {out}, for generate --lora {out}; "
+        f"trained on {len(images)} images; the LoRA is in {out}, for generate; "
         f"{training} holds its log, and may go"
     )
     return Result(out, text, {"file": out, "images": len(images), "steps": settings.num_steps})

@@ -21,7 +21,7 @@ class MergeOptions(Options):
     """The options of `merge`."""
 
     shards: Annotated[
-        Sequence[StrPath], Option("Folders of one run, made by --shard.", positional=True)
+        Sequence[StrPath], Option("Folders of one run, a shard each.", positional=True)
     ]
     out: Annotated[StrPath, Option("Folder of the merged dataset.", short="o")]
     copy: Annotated[bool, Option("Copy files, where a hard link would do.")] = False

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class RemaskOptions(MaskOptions):
     """The options of `remask`."""
 
-    folder: Annotated[StrPath, Option("Dataset made with --keep-maps.", positional=True)]
+    folder: Annotated[StrPath, Option("Dataset that keeps its heat maps.", positional=True)]
     out: Annotated[StrPath, Option("Folder of the new dataset.", short="o")]
     model: Annotated[
         str | None, Option("Whose VAE a Segmentator reads.", default="the dataset's")

@@ -123,7 +123,7 @@ class TrainOptions(LabelledFolderOptions, ValidationOptions, PaceOptions):
 
 @use_case(TrainOptions)
 def train(options: TrainOptions) -> Result[Path]:
-    """Train a segmentation network on images with masks, made or real, for evaluate --checkpoint.
+    """Train a segmentation network on images with masks, made or real.
 
     The same command goes on where an earlier one stopped. `accelerate launch -m diffumask.cli
     train ...` shares the work among several devices.
@@ -153,7 +153,7 @@ def train(options: TrainOptions) -> Result[Path]:
     names = f" named by {named_by}" if named_by else ""
     text = (
         f"trained on {len(images)} images, {len(labels)} labels{names}; the network of step "
-        f"{result.best_step}{reached} is in {out}, for evaluate --checkpoint {out}"
+        f"{result.best_step}{reached} is in {out}, a checkpoint for evaluate"
     )
     missing = _left_out(options, opened, validation)
     facts = {

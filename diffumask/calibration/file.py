@@ -46,7 +46,7 @@ class Thresholds:
         if class_name not in self.classes:
             raise InputError(
                 f"expected a calibrated class ({', '.join(self.classes)}), got {class_name!r}; "
-                f"add it with diffumask calibrate --class {json.dumps(class_name)}"
+                "calibrate that too"
             )
         return self.classes[class_name].threshold
 

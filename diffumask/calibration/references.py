@@ -49,8 +49,8 @@ def by_affinity(case: Case) -> Truth:
     """Show where the propagated heat is above 0.5. Raises InputError where there is none."""
     if case.affinity is None:
         raise InputError(
-            f"expected the affinity of {case.name}, got none; generate with --affinity "
-            "self-attention or calibrate without --data"
+            f"expected the affinity of {case.name}, got none; generate with the "
+            "affinity self-attention, or calibrate on new images"
         )
     return np.where(case.affinity > AFFINITY_THRESHOLD, SHOWN, HIDDEN).astype(np.uint8)
 

@@ -83,13 +83,13 @@ def seconds_per_image(work: Work, gpu: str | None = None, pace_s: float | None =
     in it at the model's own size.
     """
     if pace_s is not None:
-        return Figure(pace_s, "--pace")
+        return Figure(pace_s, "the pace given")
     if work.model == "tiny":
         share = work.num_inference_steps / TINY_STEPS * work.pixels / TINY_PIXELS
         return Figure(TINY_S * share, "measured on two CPU cores, tiny_quality.md")
     model = MODELS.get(work.model)
     if model is None or gpu is None:
-        return Figure(None, "not known: give --pace, the seconds of an image, or --gpu")
+        return Figure(None, "not known: give a pace, the seconds of an image, or a GPU")
     evaluations = work.num_inference_steps * (2 if work.guided else 1)
     tflop = evaluations * model.step_tflop + model.decode_tflop
     seconds = tflop * work.pixels / model.side_px**2 / (GPUS[gpu] * UTILIZATION)
