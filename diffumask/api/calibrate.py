@@ -1,78 +1,21 @@
 """The threshold of each class that a reference agrees with best."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 from diffumask.errors import InputError
-from diffumask.plot import check_plot
 
-from .model_options import DeviceOptions, SamplingOptions, introduce
-from .option import Option, StrPath
-from .progress import Advance, progress
-from .prompt_options import vocabulary_for
+from .calibrate_cases import CalibrateOptions, measure_kept, measure_new
 from .result import Result
 from .use_case import use_case
 
 if TYPE_CHECKING:  # torch takes seconds to import, and a mistyped class should not
-    from diffumask.calibration.cases import Case, Combination, Gathered
+    from diffumask.calibration.cases import Combination
     from diffumask.calibration.file import Thresholds
     from diffumask.calibration.fit import ClassThreshold
-    from diffumask.calibration.sampled import Job
-    from diffumask.prompts.vocabulary import Vocabulary, VocabularyClass
 
-AFFINITY, MASKS = "affinity", "masks:"
 FIGURES = ("threshold", "low", "high", "iou", "n", "left_out")
-
-
-@dataclass(frozen=True, kw_only=True)
-class CalibrateOptions(DeviceOptions):
-    """The options of `calibrate`."""
-
-    classes: Annotated[
-        Sequence[str], Option("Class to calibrate; repeat for several.", name="class")
-    ]
-    out: Annotated[StrPath, Option("Thresholds file (.json).", short="o")]
-    n: Annotated[int, Option("Most images of each class.")] = 200
-    reference: Annotated[str, Option("affinity, masks:DIR or transformers:MODEL.")] = AFFINITY
-    data: Annotated[
-        StrPath | None, Option("Dataset that keeps its heat maps.", default="sample new images")
-    ] = None
-    model: Annotated[
-        str | None, Option("As for generate.", default="tiny, or that of the data")
-    ] = None
-    vocabulary: Annotated[str | None, Option("As for generate.", default="by model")] = None
-    batch_size: Annotated[int | None, Option("Images at a time.", default="by image size")] = None
-    seed: Annotated[int, Option("Seed of the images and of resampling.")] = 0
-    plot: Annotated[
-        StrPath | None, Option("Picture of the curves (.svg, .png).", default="none")
-    ] = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.n < 1:
-            raise InputError(f"expected n of 1 or more, got {self.n}")
-        if Path(self.out).suffix != ".json":  # by which the threshold of `generate` knows it
-            raise InputError(f"expected thresholds in FILE.json, got {self.out}")
-        if self.plot is not None:
-            check_plot(Path(self.plot))
-        if self.data is None and self.reference.startswith(MASKS):
-            raise InputError(
-                "expected the dataset that the masks are of as data, got none; make it with "
-                "generate, keeping maps"
-            )
-        if self.data is not None and self.model is not None:
-            raise InputError(f"expected no model beside data, which has its own, got {self.model}")
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """The curves of all cases in every combination, and the model they are of."""
-
-    model: str
-    checkpoint: str
-    gathered: "Gathered"
 
 
 @use_case(CalibrateOptions)
@@ -91,7 +34,7 @@ def calibrate(options: CalibrateOptions) -> "Result[Thresholds]":
 
     out = Path(options.out)
     _refuse_foreign(out)
-    measured = _measure_new(options) if options.data is None else _measure_kept(options)
+    measured = measure_new(options) if options.data is None else measure_kept(options)
     gathered = measured.gathered
     fitted = fit(gathered.curves, gathered.left_out, options.seed)
     way, reference = gathered.combinations[fitted.setting], options.reference
@@ -133,97 +76,6 @@ def table(classes: "Mapping[str, ClassThreshold]") -> str:
         for name, fit in classes.items()
     ]
     return "\n".join(lines)
-
-
-def _measure_kept(options: CalibrateOptions) -> Measured:
-    """Compare the kept heat maps of a dataset with the reference."""
-    from diffumask.calibration.cases import ATTENTION, gather, kept_cases, kept_combinations
-    from diffumask.calibration.references import Known, find_reference
-    from diffumask.dataset.listing import read_records
-    from diffumask.dataset.run import read_run
-
-    assert options.data is not None
-    folder = Path(options.data)
-    run = read_run(folder)
-    class_ids, model = run.classes, run.setting("model")
-    if not run.keeps_maps:
-        raise InputError(f"expected a dataset made with keep_maps, got {folder}; make it so")
-    aliases = _aliases(options, run.setting("vocabulary"), class_ids)
-    for name in aliases:
-        if name not in class_ids:
-            raise InputError(f"expected classes of {folder} ({', '.join(class_ids)}), got {name!r}")
-    items = frozenset(record.name for record in read_records(folder))
-    known = Known(class_ids, aliases, items, options.device)
-    reference = find_reference(options.reference, known)
-    ways = kept_combinations(run)
-    if options.reference == AFFINITY:  # would favour itself
-        ways = [way for way in ways if way.heat == ATTENTION]
-    cases = kept_cases(folder, ways, list(aliases), options.n)
-    gathered = gather(cases, reference, list(aliases))
-    return Measured(model, run.setting("checkpoint"), gathered)
-
-
-def _aliases(
-    options: CalibrateOptions, vocabulary: str, known: Mapping[str, int]
-) -> dict[str, tuple[str, ...]]:
-    """Return the wanted classes with their other names; without those if it is another's file."""
-    from diffumask.prompts.classes import Classes
-    from diffumask.prompts.vocabulary import load_vocabulary, vocabulary_names
-
-    if options.vocabulary is None and vocabulary not in vocabulary_names():
-        return dict.fromkeys(options.classes, ())
-    classes = Classes(load_vocabulary(options.vocabulary or vocabulary), known)
-    return {entry.name: entry.known_as for entry in map(classes.find, options.classes)}
-
-
-def _measure_new(options: CalibrateOptions) -> Measured:
-    """Sample the items that `generate` would make, and compare their heat with the reference."""
-    from diffumask.prompts.classes import Classes
-
-    model = options.model or "tiny"
-    words = vocabulary_for(options.vocabulary, model)
-    entries = {entry.name: entry for entry in map(Classes(words).find, options.classes)}
-
-    from diffumask.calibration.cases import gather
-    from diffumask.calibration.references import Known, find_reference
-    from diffumask.calibration.sampled import sampled_cases
-    from diffumask.models import fingerprint, load, resolve
-
-    spec = resolve(model)
-    class_ids = {name: entry.class_id for name, entry in entries.items()}
-    aliases = {name: entry.known_as for name, entry in entries.items()}
-    known = Known(class_ids, aliases, frozenset(), options.device)
-    reference = find_reference(options.reference, known)
-    as_generate = SamplingOptions(batch_size=options.batch_size)
-    sampling = as_generate.sampling(spec, negative_prompt=words.negative_prompt)
-    introduce(spec, sampling)
-    pipe = load(spec, options.device, options.dtype)
-    options.log_dtype(str(pipe.dtype).removeprefix("torch."))
-    jobs = _jobs(options, words, entries)
-    # The affinity is made from the attention of the default, and so would favour that.
-    combine_all = options.reference != AFFINITY
-    cases = sampled_cases(pipe, jobs, sampling, as_generate.batch_of(sampling), combine_all)
-    with progress(options.n * len(entries)) as advance:
-        gathered = gather(_counted(cases, advance), reference, list(entries))
-    return Measured(spec.name, fingerprint(spec), gathered)
-
-
-def _jobs(
-    options: CalibrateOptions, words: "Vocabulary", entries: "Mapping[str, VocabularyClass]"
-) -> "Iterator[Job]":
-    from diffumask.calibration.sampled import Job
-    from diffumask.generation.plan import plan
-    from diffumask.prompts.build import build_for
-
-    for item in plan(list(entries), options.n, options.seed):
-        prompt = build_for(words, entries[item.class_name], item.seed)
-        yield Job(item.name, prompt, item.seed)
-
-
-def _counted(cases: "Iterable[Case]", advance: Advance) -> "Iterator[Case]":
-    for case in cases:
-        yield case
-        advance(1)
 
 
 def _refuse_foreign(out: Path) -> None:

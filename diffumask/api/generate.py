@@ -1,24 +1,18 @@
 """Images of classes, each with the mask of its object: checked, opened, bound, made."""
 
 import platform
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator
+from dataclasses import asdict, replace
 from importlib.metadata import version
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 from diffumask.dataset.shards import WHOLE
-from diffumask.errors import InputError
 
 from . import dry_run
-from .default_folder import default_folder
-from .mask_options import MaskOptions
-from .model_options import DeviceOptions, SamplingOptions, introduce
-from .option import Option, StrPath
+from .generate_request import GenerateOptions, Request, open_request
+from .model_options import introduce
 from .progress import progress
-from .prompt_options import PromptOptions, vocabulary_for
 from .result import Result
-from .run_options import RunOptions
 from .use_case import use_case
 
 if TYPE_CHECKING:  # torch takes seconds to import, and a mistyped class should not
@@ -27,68 +21,8 @@ if TYPE_CHECKING:  # torch takes seconds to import, and a mistyped class should 
     from diffumask.generation.backend import Backend
     from diffumask.generation.pipeline import GenerateSettings
     from diffumask.generation.plan import Item
-    from diffumask.prompts.source import PromptSource
-    from diffumask.prompts.vocabulary import Vocabulary
-    from diffumask.recipe.recipe import Recipe
-    from diffumask.types import Prompt
 
 PACKAGES = ("diffumask", "torch", "diffusers", "transformers", "numpy")
-
-
-@dataclass(frozen=True, kw_only=True)
-class GenerateOptions(PromptOptions, SamplingOptions, MaskOptions, RunOptions, DeviceOptions):
-    """The options of `generate`."""
-
-    n: Annotated[int, Option("Images of each class.")] = 100
-    out: Annotated[StrPath | None, Option("Dataset folder.", default="diffumask-out/CLASS")] = None
-    model: Annotated[str, Option("tiny, sd15, sd21, sdxl, a model folder or a hub id.")] = "tiny"
-    seed: Annotated[int, Option("Seed of the run.")] = 0
-    keep_maps: Annotated[bool, Option("Keep the heat maps, for remask and calibrate.")] = False
-    lora: Annotated[StrPath | None, Option("LoRA to draw with (.safetensors).", default="none")] = (
-        None
-    )
-    lora_scale: Annotated[float, Option("How much of the LoRA: 0 is none.")] = 1.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.n < 1:
-            raise InputError(f"expected n of 1 or more, got {self.n}")
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What is opened of the options before any model: where, which prompts, by which recipe."""
-
-    options: GenerateOptions
-    out: Path
-    vocabulary: "Vocabulary"
-    source: "PromptSource"
-    recipe: "Recipe"
-
-    def items(self, batch_size: int) -> "Iterator[Item]":
-        """List the items of the shard."""
-        from diffumask.generation.plan import plan
-
-        every = plan(self.source.class_names, self.options.n, self.options.seed)
-        return self.options.part.of(every, batch_size)
-
-    def prompt_of(self, item: "Item") -> "Prompt":
-        """Return the prompt of an item."""
-        return self.source.prompt_of(item.class_name, item.index, item.seed)
-
-    def describe(self, model: str, sampling: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what an item depends on, besides the checkpoint and the dtype."""
-        return {
-            "model": model,
-            "vocabulary": self.vocabulary.name,
-            "vocabulary_fingerprint": self.vocabulary.fingerprint,
-            "seed": self.options.seed,
-            **sampling,
-            **self.recipe.describe(),
-            "keep_maps": self.options.keep_maps,
-            **self.source.identity,
-            **self.recipe.lora.describe(),
-        }
 
 
 @use_case(GenerateOptions)
@@ -101,7 +35,7 @@ def generate(options: GenerateOptions) -> "Result[Dataset]":
     model is downloaded or loaded. An interrupt leaves the folder in order and is raised again
     with the state as its text.
     """
-    request = _open(options)
+    request = open_request(options)
     request.recipe.check(list(request.source.class_ids))
 
     from diffumask.dataset.store import check_settings
@@ -127,45 +61,6 @@ def generate(options: GenerateOptions) -> "Result[Dataset]":
         options.log_dtype(backend.dtype)
         described |= {"checkpoint": checkpoint, "dtype": backend.dtype}
         return _make(request, settings, backend, described)
-
-
-def _open(options: GenerateOptions) -> Request:
-    """Open what was asked for; a folder knows the ids that it gave to open classes."""
-    from diffumask.generation.plan import plan
-    from diffumask.recipe.lora import Lora
-
-    lora = None if options.lora is None else Path(options.lora)
-    recipe = options.open_recipe(lora=Lora(lora, options.lora_scale))
-    vocabulary = vocabulary_for(options.vocabulary, options.model)
-    if options.out is None:
-        names = options.open_source(vocabulary, options.device).class_names
-        out = default_folder(names, options.part)
-    else:
-        out = Path(options.out)
-    if options.resume == "never":
-        _refuse_items(out)
-    known = _known_ids(out)
-    source = options.open_source(vocabulary, options.device, known)
-    plan([*known, *source.class_names], 1, options.seed)  # refuses classes that share files
-    return Request(options, out, vocabulary, source, recipe)
-
-
-def _refuse_items(out: Path) -> None:
-    from diffumask.dataset.listing import read_records
-
-    there = len(read_records(out))
-    if there:
-        raise InputError(
-            f"expected no items in {out} where a run is never resumed, got {there}; choose "
-            "another folder"
-        )
-
-
-def _known_ids(out: Path) -> dict[str, int]:
-    from diffumask.dataset.parts import RUN_FILE
-    from diffumask.dataset.run import read_run
-
-    return dict(read_run(out).classes) if (out / RUN_FILE).is_file() else {}
 
 
 def _settings(request: Request, spec: Any) -> "GenerateSettings":

@@ -2,17 +2,13 @@
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-from diffumask.errors import InputError
-
-from .image_size import read_size
-from .labelled_options import AUTO, LabelledFolderOptions, check_place, read_mapping
-from .option import Option, Options, StrPath
+from .labelled_options import AUTO, read_mapping
 from .progress import step_progress
 from .result import Result
+from .train_options import TrainOptions
 from .use_case import use_case
 
 if TYPE_CHECKING:  # they load torch
@@ -26,99 +22,6 @@ if TYPE_CHECKING:  # they load torch
 # By whether weights are random (of a small network, or another) or loaded.
 SMALL_RATE, LARGE_RATE, LOADED_RATE = 3e-3, 3e-4, 6e-5
 SMALL = ("upernet-tiny", "segformer-tiny")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ValidationOptions(Options):
-    """What the checkpoints are validated on."""
-
-    val: Annotated[
-        StrPath | None,
-        Option(
-            "Images with masks that choose the best checkpoint.",
-            default="the data with val-split, else none",
-        ),
-    ] = None
-    val_split: Annotated[str | None, Option("Split of val.", default="all")] = None
-    val_images: Annotated[StrPath | None, Option("As images, for val.", default="none")] = None
-    val_masks: Annotated[StrPath | None, Option("As masks, for val.", default="none")] = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.val_images is not None or self.val_masks is not None:
-            check_place(self.val, self.val_images, self.val_masks, AUTO)
-
-
-@dataclass(frozen=True, kw_only=True)
-class PaceOptions(Options):
-    """How long, how fast and where a network is trained."""
-
-    steps: Annotated[int, Option("Steps of the optimizer.")] = 1000
-    batch_size: Annotated[int, Option("Images a device sees at once.")] = 16
-    gradient_accumulation: Annotated[int, Option("Batches a step.")] = 1
-    learning_rate: Annotated[
-        float | None,
-        Option("Of AdamW.", default="3e-3 upernet-tiny, segformer-tiny; 3e-4 others; 6e-5 loaded"),
-    ] = None
-    size: Annotated[
-        str | None,
-        Option("HEIGHTxWIDTH of the crops in pixels.", default="the first image's"),
-    ] = None
-    checkpoint_every: Annotated[
-        int | None, Option("Steps between checkpoints.", default="a tenth of all")
-    ] = None
-    seed: Annotated[int, Option("Seed of the run.")] = 0
-    workers: Annotated[int, Option("Threads that make batches.")] = 2
-    device: Annotated[str, Option("As for generate.")] = "auto"
-    precision: Annotated[str, Option("auto, float32 or bfloat16.")] = "auto"
-
-    def settings(self, default_rate: float) -> "FitSettings":
-        """Return the settings of the training. Raises InputError for those out of range."""
-        from diffumask.segmentation import FitSettings
-
-        tenth = max(1, self.steps // 10)
-        return FitSettings(
-            num_steps=self.steps,
-            batch_size=self.batch_size,
-            learning_rate=default_rate if self.learning_rate is None else self.learning_rate,
-            gradient_accumulation_steps=self.gradient_accumulation,
-            precision=self.precision,
-            size_hw=read_size(self.size),
-            seed=self.seed,
-            checkpoint_every=tenth if self.checkpoint_every is None else self.checkpoint_every,
-            num_workers=self.workers,
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainOptions(LabelledFolderOptions, ValidationOptions, PaceOptions):
-    """The options of `train`."""
-
-    model: Annotated[
-        str,
-        Option(
-            "upernet-tiny, segformer-tiny, segformer-b0, mask2former-tiny, mask2former with "
-            "random weights, or a network or encoder of transformers, folder or hub id."
-        ),
-    ]
-    out: Annotated[StrPath, Option("Folder of the network.", short="o")]
-    data: Annotated[
-        StrPath | None,
-        Option("Images with masks; as for evaluate.", default="images", positional=True),
-    ] = None
-    also: Annotated[
-        Sequence[StrPath], Option("Further images with masks; repeat.", default="none")
-    ] = ()
-    also_split: Annotated[str | None, Option("Split of also.", default="all")] = None
-    use_all: Annotated[bool, Option("Also what `diffumask filter` dropped.", name="all")] = False
-    augment: Annotated[bool, Option("New scenes at each step, as augment.")] = False
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        places = self.data, self.images, self.masks, self.val, self.val_images, self.val_masks
-        for folder in (*self.also, *filter(None, places)):
-            if Path(self.out).resolve().is_relative_to(Path(folder).resolve()):
-                raise InputError(f"expected a network outside of {folder}, got {self.out}")
 
 
 @use_case(TrainOptions)
