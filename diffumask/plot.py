@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffumask.errors import InputError
-from diffumask.files.atomic import write_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -48,6 +47,8 @@ def write_plot(
     check_plot(path)
     import matplotlib
     from matplotlib.figure import Figure
+
+    from diffumask.files.atomic import write_file
 
     content = BytesIO()
     metadata: dict[str, str | None] = {CREATOR_KEYS[path.suffix]: made_by}
