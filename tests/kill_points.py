@@ -61,6 +61,17 @@ def segmentator(folder: Path, shared: Path) -> tuple[int, str]:
     return call("segmentator", "train", *where, *QUICK, *more)
 
 
+def affinity(folder: Path, shared: Path) -> tuple[int, str]:
+    steps = ("--steps", 2, "--device", "cpu")
+    return call("affinity", "train", "--data", shared / "data", *steps, "-o", folder / "out")
+
+
+def lora(folder: Path, shared: Path) -> tuple[int, str]:
+    small = ("--rank", 1, "--batch-size", 1, "--resolution", "16x24")
+    source = ("--images", shared / "captioned", "--model", shared / "model")
+    return call("lora", "train", *source, *QUICK, *small, "-o", folder / "lora.safetensors")
+
+
 def filter_apply(folder: Path, shared: Path) -> tuple[int, str]:
     how = (*NETWORK, *QUICK, "--steps", 1, "--folds", 2)
     return call("filter", folder / "masks", *how, "--apply", folder / "out")
@@ -99,6 +110,8 @@ SCENARIOS: dict[str, Callable[[Path, Path], tuple[int, str]]] = {
     "upload": lambda folder, shared: call("upload", shared / "data", f"file://{folder / 'out'}"),
     "train": train,
     "segmentator": segmentator,
+    "affinity": affinity,
+    "lora": lora,
 }
 
 
@@ -111,6 +124,10 @@ def prepare(shared: Path) -> tuple[int, str]:
     shutil.copytree(shared / "data", shared / "broken")
     (shared / "broken/images/Bird_000001.png").write_bytes(b"torn")
     (shared / "broken/masks/Stray_000001.png").write_bytes(b"stray")
+    shutil.copytree(shared / "data/images", shared / "captioned")
+    names = sorted(path.name for path in (shared / "captioned").iterdir())
+    lines = [json.dumps({"file_name": name, "text": "a bird"}) for name in names]
+    (shared / "captioned/metadata.jsonl").write_text("\n".join(lines))
     return made
 
 

@@ -25,7 +25,7 @@ BETWEEN = 3
 OWN = re.compile(rb'"(steps_per_s|seconds|loss)": [0-9.]+')
 COMMANDS = [
     *("generate", "scenes", "merge", "remask", "augment", "filter", "export", "import"),
-    *("upload", "verify", "train", "segmentator"),
+    *("upload", "verify", "train", "segmentator", "affinity", "lora"),
 ]
 
 

@@ -83,7 +83,8 @@ def train_affinity(
     identity = _identity(images, heats, settings) if place else {}
     if place and place.check(identity):
         on_step(settings.num_steps)
-        return load(place.path)
+        with place.held(identity):  # which removes what a kill left
+            return load(place.path)
     examples = sure_examples(images, heats, settings.seeds, settings.network.side)
     with place.held(identity) if place else nullcontext():
         network = _trained(examples, settings, folder, on_step)

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from diffumask.errors import InputError
 
 from .inside import create, link, open_inside, open_to_append, remove, rename
-from .partial import partial_folder
+from .partial import partial_folder, remove_left
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -43,13 +43,16 @@ def write_file(path: Path, content: bytes) -> None:
 def write_new(contents: Mapping[Path, bytes], what: str) -> None:
     """Write files that are not there yet with that content, as after a kill between two of them.
 
-    Raises InputError for a file of other content, before anything is written; `what` names them.
+    What such a kill left in the making goes. Raises InputError for a file of other content, before
+    anything is written; `what` names them.
     """
     for path, content in contents.items():
         if path.exists() and not (path.is_file() and path.read_bytes() == content):
             raise InputError(f"expected a free name for {what}, got {path}; choose another")
     for path, content in contents.items():
-        if not path.exists():
+        if path.exists():
+            remove_left(path.parent)
+        else:
             write_file(path, content)
 
 

@@ -86,7 +86,8 @@ def train_lora(
     place = TrainingFolder(folder, MADE_BY, product=out) if folder else None
     wanted = {**(identity or {}), **asdict(settings), **_identity(images)}
     if place and place.check(wanted):
-        return
+        with place.held(wanted):  # which removes what a kill left
+            return
     loss = _Loss(pipe, images, settings)
     with (
         place.held(wanted) if place else nullcontext(),

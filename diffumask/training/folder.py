@@ -19,6 +19,7 @@ from diffumask.files.begun import refuse_changes, refuse_foreign
 from diffumask.files.inside import refuse_links
 from diffumask.files.json_kinds import parse
 from diffumask.files.lock import locked
+from diffumask.files.partial import remove_left
 
 from .distributed import is_first_process
 from .state import STATE_FILE
@@ -104,6 +105,7 @@ class TrainingFolder:
 
     def _clear(self) -> None:
         with writing(self.path):
+            remove_left(self.path)
             for name in (*self.scratch, STATE_FILE):
                 (self.path / name).unlink(missing_ok=True)
 
