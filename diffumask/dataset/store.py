@@ -85,10 +85,13 @@ def check_settings(folder: Path, settings: Mapping[str, Any]) -> None:
 
     For those that are known before a model is loaded; `open_store` compares all of them.
     """
-    if (folder / RUN_FILE).is_file() and scan_records(folder)[0]:
-        earlier = read_run(folder).settings
-        new = new_run(settings, {}, []).settings
-        refuse_changes(folder, {name: earlier.get(name) for name in new}, new)
+    if not (folder / RUN_FILE).is_file():
+        return
+    new = new_run(settings, {}, []).settings
+    earlier = read_run(folder).settings
+    earlier = {name: earlier.get(name) for name in new}
+    if earlier != new and scan_records(folder)[0]:  # which takes seconds where there are many
+        refuse_changes(folder, earlier, new)
 
 
 def _refuse_foreign(folder: Path) -> None:
