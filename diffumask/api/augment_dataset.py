@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from diffumask.errors import InputError
 
 from .image_size import read_size
+from .new_folder import refuse_inside
 from .option import Option, Options, StrPath
 from .progress import progress
 from .result import Result
@@ -43,10 +44,7 @@ class AugmentOptions(Options):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if Path(self.out).resolve().is_relative_to(Path(self.folder).resolve()):
-            raise InputError(
-                f"expected a new folder outside of {self.folder}, got {self.out}; choose another"
-            )
+        refuse_inside(self.out, self.folder)
         if self.n is not None and self.n < 1:
             raise InputError(f"expected n >= 1, got {self.n}")
 

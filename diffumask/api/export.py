@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from diffumask.errors import InputError
 
+from .new_folder import refuse_inside
 from .option import Option, Options, StrPath
 from .progress import log, progress
 from .result import Result
@@ -152,9 +153,3 @@ def _warn_of_empty(counts: dict[str, int], options: ExportOptions) -> None:
                 split,
                 cure,
             )
-
-
-def refuse_inside(out: StrPath, folder: StrPath) -> None:
-    """Raise InputError for a new folder in the dataset that it is made from."""
-    if Path(out).resolve().is_relative_to(Path(folder).resolve()):
-        raise InputError(f"expected a new folder outside of {folder}, got {out}; choose another")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from diffumask.errors import InputError
 
+from .new_folder import refuse_inside
 from .option import Option, Options, StrPath
 
 if TYPE_CHECKING:  # they load OpenCV
@@ -93,12 +94,8 @@ class FilterOptions(Options):
             raise InputError(
                 f"expected 1 item or more of each part of the report, got {self.report_items}"
             )
-        if self.apply is not None and Path(self.apply).resolve().is_relative_to(
-            Path(self.folder).resolve()
-        ):
-            raise InputError(
-                f"expected a new folder outside of {self.folder}, got {self.apply}; choose another"
-            )
+        if self.apply is not None:
+            refuse_inside(self.apply, self.folder)
 
     def gates(self) -> "Gates":
         """Return the lowest scores and areas. Raises InputError for what does not read so."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from .export import refuse_inside
+from .new_folder import refuse_inside
 from .option import Option, Options, StrPath
 from .progress import progress
 from .result import Result
