@@ -81,10 +81,9 @@ def train_affinity(
     """
     place = TrainingFolder(folder, MADE_BY, product=folder / WEIGHTS_FILE) if folder else None
     identity = _identity(images, heats, settings) if place else {}
-    if place and place.check(identity):
+    if place and place.is_finished(identity):
         on_step(settings.num_steps)
-        with place.held(identity):  # which removes what a kill left
-            return load(place.path)
+        return load(place.path)
     examples = sure_examples(images, heats, settings.seeds, settings.network.side)
     with place.held(identity) if place else nullcontext():
         network = _trained(examples, settings, folder, on_step)

@@ -85,9 +85,8 @@ def train_lora(
     """
     place = TrainingFolder(folder, MADE_BY, product=out) if folder else None
     wanted = {**(identity or {}), **asdict(settings), **_identity(images)}
-    if place and place.check(wanted):
-        with place.held(wanted):  # which removes what a kill left
-            return
+    if place and place.is_finished(wanted):
+        return
     loss = _Loss(pipe, images, settings)
     with (
         place.held(wanted) if place else nullcontext(),

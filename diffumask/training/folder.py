@@ -70,6 +70,13 @@ class TrainingFolder:
                     raise KeyboardInterrupt(text) from None
                 raise
 
+    def is_finished(self, settings: Mapping[str, Any]) -> bool:
+        """Return what `check` does; of a finished training what a kill left is removed."""
+        if not self.check(settings):
+            return False
+        with self.held(settings):
+            return True
+
     def check(self, settings: Mapping[str, Any]) -> bool:
         """Return whether the training of these settings is finished; raises as `held`."""
         if self.path.exists() and not self.path.is_dir():
