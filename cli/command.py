@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from diffumask.api.option import OptionField, option_fields
+from diffumask.api.progress import log
 from diffumask.api.use_case import UseCase
 
 from .config_file import kept_options, read_config, write_config
@@ -42,8 +43,9 @@ def as_command(use_case: UseCase[..., Any, Any]) -> Callable[..., None]:
         if result.exit_code:
             raise typer.Exit(result.exit_code)
 
-    command.__signature__ = inspect.Signature(_parameters(known))  # type: ignore[attr-defined]
-    command.__annotations__ = {one.name: one.annotation for one in _parameters(known)}
+    parameters = _parameters(known)
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {one.name: one.annotation for one in parameters}
     command.__name__ = use_case.__name__
     command.__doc__ = use_case.summary
     return command
@@ -52,8 +54,7 @@ def as_command(use_case: UseCase[..., Any, Any]) -> Callable[..., None]:
 @contextmanager
 def log_on_stderr() -> Iterator[None]:
     """Show what the library logs as plain lines."""
-    log, handler = logging.getLogger("diffumask"), logging.StreamHandler(sys.stderr)
-    level = log.level
+    handler, level = logging.StreamHandler(sys.stderr), log.level
     log.addHandler(handler)
     log.setLevel(logging.INFO)
     try:

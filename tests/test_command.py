@@ -142,7 +142,7 @@ def test_ctrl_c_is_130():
         raise KeyboardInterrupt
 
     app = typer.Typer()
-    app.command()(as_command(UseCase(Nothing, stopped, Nothing)))
+    app.command()(as_command(UseCase(Nothing, stopped)))
     result = CliRunner().invoke(app, [])
     assert result.exit_code == 130
     assert result.stderr == "diffumask: stopped\n"
@@ -155,7 +155,7 @@ def test_what_a_library_prints_is_no_result():
         return Result(None, "done", {"n": 1})
 
     app = typer.Typer()
-    app.command()(as_command(UseCase(Nothing, talking, Nothing)))
+    app.command()(as_command(UseCase(Nothing, talking)))
     result = CliRunner().invoke(app, ["--json"])
     assert json.loads(result.stdout)["n"] == 1
     assert result.stderr == "by the way\n"

@@ -36,16 +36,14 @@ FOR_PYTHON = ("Return", "Raise", "Yield")
 class UseCase(Generic[P, O, T]):
     """What a user can ask for: called with its options it returns a value."""
 
-    def __init__(
-        self, options: Callable[P, O], function: Callable[[O], Result[T]], options_class: type[O]
-    ) -> None:
+    def __init__(self, options: Callable[P, O], function: Callable[[O], Result[T]]) -> None:
         self.options = options
-        self.options_class = options_class
+        self.options_class: Any = options  # the same, as what has fields
         self.run = function
         self.__name__ = function.__name__
         self.__qualname__ = function.__qualname__
         self.__module__ = function.__module__
-        self.__doc__ = f"{getdoc(function)}\n\n{parameter_docs(options_class)}\n"
+        self.__doc__ = f"{getdoc(function)}\n\n{parameter_docs(self.options_class)}\n"
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
         return self.run(self.options(*args, **kwargs)).value
@@ -62,9 +60,8 @@ def use_case(
     options: Callable[P, O],
 ) -> Callable[[Callable[[O], Result[T]]], UseCase[P, O, T]]:
     """Make a use case of a function from the class of its options."""
-    options_class: Any = options
 
     def decorate(function: Callable[[O], Result[T]]) -> UseCase[P, O, T]:
-        return UseCase(options, function, options_class)
+        return UseCase(options, function)
 
     return decorate
