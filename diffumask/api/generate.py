@@ -2,7 +2,7 @@
 
 import platform
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -69,9 +69,8 @@ def _settings(request: Request, spec: Any) -> "GenerateSettings":
     options, recipe = request.options, request.recipe
     negative_prompt = request.vocabulary.negative_prompt
     sampling = options.sampling(spec, negative_prompt=negative_prompt, **recipe.sampling)
-    masks = replace(recipe.settings, device=options.device)
     batch_size = options.batch_of(sampling)
-    return GenerateSettings(spec.name, sampling, masks, batch_size, options.keep_maps)
+    return GenerateSettings(spec.name, sampling, recipe.settings, batch_size, options.keep_maps)
 
 
 def _make(

@@ -56,16 +56,17 @@ class Recipe:
     def settings(self) -> MaskSettings:
         """How heat becomes masks, as far as that is known before a model is loaded."""
         changes: dict[str, Any] = {}
-        if self._threshold_heat is not None:
-            changes["heat"] = self._threshold_heat
+        heat, threshold = self._threshold_heat, self.threshold.method
+        if heat is not None:
+            changes["heat"] = heat
         if self.source.name == source_name.SEGMENTATOR:
             changes["refiner"] = NONE  # its borders are sharp already
         if self.refiner.name != AUTO:
             changes["refiner"] = self.refiner.name
         if self.uncertain_band is not None:
             changes["uncertain_band"] = self.uncertain_band
-        if self.threshold.method is not None:
-            changes["threshold"] = self.threshold.method
+        if threshold is not None:
+            changes["threshold"] = threshold
         return MaskSettings(**changes)
 
     @property
