@@ -1,6 +1,5 @@
 """The parts of `python -m benchmarks masks` that are plain arithmetic, on small arrays."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,57 +33,6 @@ def item() -> Any:
         truth,
         ~truth,
     )
-
-
-def test_the_mean_is_that_of_the_class_means() -> None:
-    values, classes = np.array([1.0, 0.0, 0.5]), ("bird", "bird", "cat")
-    got = estimates.estimate(values, classes, seed=0)
-    assert got.mean == pytest.approx((0.5 + 0.5) / 2)
-    assert estimates.by_class(values, classes) == {"bird": 0.5, "cat": 0.5}
-
-
-def slow_means(
-    values: np.ndarray, classes: tuple[str, ...], weights: np.ndarray
-) -> Iterator[float]:
-    for draw in weights:
-        counts = np.rint(draw / draw[draw > 0].min()).astype(int)
-        drawn = {
-            name: np.repeat(values, np.where([one == name for one in classes], counts, 0))
-            for name in set(classes)
-        }
-        yield float(np.mean([of_class.mean() for of_class in drawn.values()]))
-
-
-def test_a_draw_resamples_the_items_of_each_class() -> None:
-    classes = ("bird", "bird", "cat", "cat")
-    values = np.array([0.1, 0.9, 0.3, 0.4])
-    weights = estimates.resampled_weights(classes, seed=0, count=50)
-    assert weights[:, :2].sum(1).tolist() == pytest.approx([0.5] * 50)
-    assert (weights @ values).tolist() == pytest.approx(list(slow_means(values, classes, weights)))
-
-
-def test_the_interval_is_that_of_the_mean() -> None:
-    values, classes = np.random.default_rng(0).normal(0.6, 0.1, 400), ("bird",) * 400
-    got = estimates.estimate(values, classes, seed=0)
-    assert got.low < got.mean < got.high
-    assert got.high - got.low == pytest.approx(2 * 1.96 * 0.1 / 20, rel=0.15)
-    assert got.is_above_zero
-
-
-def test_paired_differences_have_narrow_intervals() -> None:
-    hard = np.random.default_rng(0).random(60)
-    classes = ("bird",) * 30 + ("cat",) * 30
-    better = estimates.estimate(hard + 0.01 - hard, classes, seed=0)
-    assert better.is_above_zero
-    assert better.high - better.low < 1e-9
-    assert better.signed == "+0.010 (+0.010 to +0.010)"
-
-
-def test_items_that_were_not_tried_are_left_out() -> None:
-    values, classes = np.array([0.5, np.nan, 0.7, np.nan]), ("bird", "bird", "cat", "dog")
-    assert estimates.estimate(values, classes, seed=0).mean == pytest.approx(0.6)
-    assert estimates.worst_class(values, classes) == ("bird", 0.5)
-    assert np.isnan(estimates.estimate(np.array([np.nan]), ("bird",), seed=0).mean)
 
 
 def test_calibration_chooses_on_the_other_half_of_the_class() -> None:

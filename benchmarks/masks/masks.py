@@ -18,13 +18,13 @@ import numpy as np
 import torch
 from PIL import Image as PillowImage
 
-from benchmarks.estimates import by_class, estimate
 from benchmarks.report import Picture, Report, tell
 from diffumask.draw import contact_sheet, heat_overlay, overlay
 from diffumask.masks.class_map import MaskSettings, enlarge, make_class_map
 from diffumask.metrics import iou
 from diffumask.models import resolve
 from diffumask.prompts.vocabulary import load_vocabulary
+from diffumask.proof.estimates import by_class, estimate
 
 from .methods import DEFAULT, Job, Judged, judge
 from .samples import GENERATED, RENDERS, Item, Plan, gather

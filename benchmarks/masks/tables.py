@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float64
 
-from benchmarks.estimates import best_column, by_class, calibrated_columns, estimate, worst_class
+from benchmarks.estimates import best_column, calibrated_columns
 from benchmarks.report import table
 from diffumask.masks.thresholds import GAMMAS
+from diffumask.proof.estimates import by_class, estimate, worst_class
 
 from .methods import (
     DAAM_MAP,

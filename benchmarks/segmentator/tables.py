@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.charts import write_lines
-from benchmarks.estimates import Estimate, by_class, estimate
 from benchmarks.report import Picture, Report, table
+from diffumask.proof.estimates import Estimate, by_class, estimate
 from diffumask.segmentator import TrainSettings
 
 USUAL = TrainSettings(side=1)
