@@ -1,6 +1,6 @@
 """Slow, obvious twins of the capture: every probability of every layer and evaluation, kept."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -47,11 +47,28 @@ class Kept(NamedTuple):
     probabilities: Tensor  # batch head pixel key
 
 
-class SlowReference:
-    """Keeps the full softmax of the layers of a UNet whose names end in some way."""
+def area_mean(maps: Tensor, size_hw: tuple[int, int]) -> Tensor:
+    """Average over coarser cells: cut every cell into so many parts that all are whole in one."""
+    (h, w), (to_h, to_w) = maps.shape[-2:], size_hw
+    parts = maps.repeat_interleave(to_h, dim=-2).repeat_interleave(to_w, dim=-1)
+    return parts.unflatten(-1, (to_w, w)).unflatten(-3, (to_h, h)).mean(dim=(-3, -1))
 
-    def __init__(self, pipe: Any, ending: str = "attn2", dtype: torch.dtype | None = None) -> None:
+
+class SlowReference:
+    """Keeps the full softmax of the layers of a UNet whose names end in some way.
+
+    `pooled` names the grids whose queries and keys are averaged first, and to which grid.
+    """
+
+    def __init__(
+        self,
+        pipe: Any,
+        ending: str = "attn2",
+        dtype: torch.dtype | None = None,
+        pooled: Mapping[tuple[int, int], tuple[int, int]] | None = None,
+    ) -> None:
         self.unet, self.ending, self.dtype = pipe.unet, ending, dtype
+        self.pooled = pooled or {}
         self.kept: list[Kept] = []
         self.timestep = 0.0
         self.size_hw = (0, 0)
@@ -87,10 +104,16 @@ class SlowReference:
                 projected.to(dtype).unflatten(-1, (layer.heads, -1)).transpose(1, 2)
                 for projected in (layer.to_q(hidden), layer.to_k(hidden if text is None else text))
             )
+            size_hw = self.pooled.get(self.size_hw, self.size_hw)
+            if size_hw != self.size_hw:
+                q, k = (
+                    area_mean(one.mT.unflatten(-1, self.size_hw), size_hw).flatten(-2).mT
+                    for one in (q, k)
+                )
             as_network = self.dtype is None and torch.is_autocast_enabled(q.device.type)
             with torch.autocast(q.device.type, enabled=as_network):
                 probabilities = (q @ k.mT * layer.scale).softmax(-1)
-            self.kept.append(Kept(name, self.timestep, self.size_hw, probabilities))
+            self.kept.append(Kept(name, self.timestep, size_hw, probabilities))
 
         return see
 

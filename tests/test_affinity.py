@@ -10,11 +10,12 @@ import torch
 from diffusers import DiffusionPipeline
 from slow_reference import BIRD, PLANE, Kept, SlowReference, run
 
-from diffumask.attention import recording
+from diffumask.attention import pooling, recorders
 from diffumask.attention.aggregate import aggregate
 from diffumask.attention.capture import capture
 from diffumask.attention.probabilities import pixel_attention
 from diffumask.attention.propagate import expand_seeds, propagate, propagated
+from diffumask.attention.recorders import MatrixRecorder
 from diffumask.attention.running_means import Attention
 from diffumask.errors import InputError
 from diffumask.types import FLAT
@@ -26,9 +27,13 @@ WORDS = [["bird"], ["potted plant", "aeroplane"]]
 
 
 def captured(
-    pipe: Any, steps: int = 2, share: tuple[float, float] = (0.0, 1.0), **options: Any
+    pipe: Any,
+    steps: int = 2,
+    share: tuple[float, float] = (0.0, 1.0),
+    pooled: dict[tuple[int, int], tuple[int, int]] | None = None,
+    **options: Any,
 ) -> tuple[Attention, SlowReference, np.ndarray]:
-    slow = SlowReference(pipe, "attn1")
+    slow = SlowReference(pipe, "attn1", pooled=pooled)
     choice: dict[str, Any] = {"steps": share, "self_attention": True}
     with slow.watching(), capture(pipe, WORDS, **choice) as attention:
         images = run(pipe, TWO, steps, **options)
@@ -83,29 +88,57 @@ def test_the_maps_are_those_of_a_capture_without_it(pipe: DiffusionPipeline) -> 
     assert all(torch.equal(maps, alone.maps[size]) for size, maps in attention.maps.items())
 
 
-def test_the_matrix_is_of_the_finest_grid_that_is_small_enough(
-    pipe: DiffusionPipeline, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("options", [{}, {"guidance_scale": 1.0}])
+@pytest.mark.parametrize("cells_hw", [(6, 5), (8, 4), (3, 2)])
+def test_queries_and_keys_of_a_larger_grid_are_pooled(
+    pipe: DiffusionPipeline,
+    monkeypatch: pytest.MonkeyPatch,
+    cells_hw: tuple[int, int],
+    options: dict[str, Any],
 ) -> None:
-    monkeypatch.setattr(recording, "MAX_MATRIX_CELLS", 20)
+    monkeypatch.setattr(recorders, "matrix_hw", lambda size_hw: cells_hw)
+    attention, slow, images = captured(pipe, pooled={(8, 6): cells_hw}, **options)
+    assert np.array_equal(images, run(pipe, TWO, **options))
+    ((size_hw, matrices),) = attention.self_matrices.items()
+    n_cells = cells_hw[0] * cells_hw[1]
+    assert size_hw == cells_hw
+    assert matrices.shape == (2, n_cells, n_cells)
+    expected = slow_mean(slow, size_hw, {kept.timestep for kept in slow.kept})
+    assert (expected - expected.mean(dim=-1, keepdim=True)).abs().max() > 1e-4
+    assert (matrices - expected).abs().max() < 1e-6
+    assert (matrices.sum(dim=-1) - 1).abs().max() < 1e-5
+    for of_words in propagated(attention):
+        assert {heat.shape for heat in of_words.values()} == {cells_hw}
+
+
+@pytest.mark.parametrize(
+    ("most", "enough", "grid", "factor"),
+    [
+        (100, 75, (8, 6), 1),  # the finest, as none has enough
+        (48, 36, (8, 6), 1),
+        (20, 15, (6, 3), 1),
+        (20, 12, (4, 3), 2),
+        (3, 2, (1, 2), 4),
+    ],
+)
+def test_the_matrix_is_of_the_coarsest_layers_with_enough_cells(
+    pipe: DiffusionPipeline,
+    monkeypatch: pytest.MonkeyPatch,
+    most: int,
+    enough: int,
+    grid: tuple[int, int],
+    factor: int,
+) -> None:
+    monkeypatch.setattr(pooling, "MAX_MATRIX_CELLS", most)
+    monkeypatch.setattr(pooling, "ENOUGH_MATRIX_CELLS", enough)
     before = pipe.unet.attn_processors
     with capture(pipe, ["bird"], self_attention=True) as attention:
         run(pipe, BIRD, steps=1)
-        recorders = [
-            name
-            for name, one in pipe.unet.attn_processors.items()
-            if isinstance(one, recording.MatrixRecorder)
+        recording = [
+            one for one in pipe.unet.attn_processors.values() if isinstance(one, MatrixRecorder)
         ]
-    assert {size: of.shape for size, of in attention.self_matrices.items()} == {(4, 3): (1, 12, 12)}
-    assert recorders
-    assert all(not name.startswith("down_blocks.0") for name in recorders)
-    assert pipe.unet.attn_processors == before
-
-    monkeypatch.setattr(recording, "MAX_MATRIX_CELLS", 3)
-    with (
-        pytest.raises(InputError, match=r"at most 3 cells, got \[\(2, 2\), \(4, 3\), \(8, 6\)\]"),
-        capture(pipe, ["bird"], self_attention=True),
-    ):
-        run(pipe, BIRD, steps=1)
+    assert set(attention.self_matrices) == {grid}
+    assert {one.factor for one in recording} == {factor}
     assert pipe.unet.attn_processors == before
 
 
@@ -120,7 +153,10 @@ def test_what_is_held_does_not_grow_with_the_steps(pipe: DiffusionPipeline) -> N
     assert held[0] == held[1]
 
 
-def test_a_compiled_network_has_no_graph_break(pipe: DiffusionPipeline) -> None:
+@pytest.mark.parametrize("cells_hw", [(8, 6), (6, 5)])
+def test_a_compiled_network_has_no_graph_break(
+    pipe: DiffusionPipeline, cells_hw: tuple[int, int]
+) -> None:
     jaxtyping = pytest.importorskip("jaxtyping")
     graphs = []
 
@@ -132,6 +168,7 @@ def test_a_compiled_network_has_no_graph_break(pipe: DiffusionPipeline) -> None:
         stack.callback(torch.compiler.reset)
         monkeypatch = stack.enter_context(pytest.MonkeyPatch.context())
         monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+        monkeypatch.setattr(recorders, "matrix_hw", lambda size_hw: cells_hw)
         torch.compiler.reset()
         network = pipe.unet
         stack.callback(setattr, pipe, "unet", network)
@@ -139,11 +176,12 @@ def test_a_compiled_network_has_no_graph_break(pipe: DiffusionPipeline) -> None:
         for words in (["bird"], ["grass"]):
             with capture(pipe, words, self_attention=True) as attention:
                 run(pipe, BIRD, steps=2)
+        pipe.unet = network
+        with capture(pipe, ["grass"], self_attention=True) as plain:
+            run(pipe, BIRD, steps=2)
     assert len(graphs) == 1
-    (matrices,) = attention.self_matrices.values()
-    with capture(pipe, ["grass"], self_attention=True) as plain:
-        run(pipe, BIRD, steps=2)
-    assert (matrices - plain.self_matrices[8, 6]).abs().max() < 1e-5
+    matrices, expected = attention.self_matrices[cells_hw], plain.self_matrices[cells_hw]
+    assert (matrices - expected).abs().max() < 1e-5
 
 
 def test_pixel_attention_is_the_mean_of_the_softmax_of_all_heads() -> None:

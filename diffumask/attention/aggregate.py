@@ -11,6 +11,7 @@ from diffumask.errors import InputError
 from diffumask.types import FLAT, Heat
 
 from .defaults import MERGE, MIN_GRID_CELLS, WEIGHTS
+from .pooling import AreaMean
 from .probabilities import autocast_off
 from .running_means import Attention, SizeHW
 
@@ -150,7 +151,9 @@ def _resized(
 ) -> Float32[Tensor, "map height width"]:
     if not maps.isfinite().all():
         raise InputError("expected finite attention, got nan or infinity; try dtype float32")
-    return functional.interpolate(maps[:, None], size_hw, mode="bicubic")[:, 0]
+    h, w = maps.shape[1:]
+    coarse = AreaMean((h, w), size_hw, maps.device)(maps)  # else cells between would not count
+    return functional.interpolate(coarse[:, None], size_hw, mode="bicubic")[:, 0]
 
 
 def _peak_one(maps: Float32[Tensor, "word h w"]) -> Float32[Tensor, "word h w"]:

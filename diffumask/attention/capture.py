@@ -53,8 +53,8 @@ def capture(
     of the index and the number of its steps; a step is a distinct timestep of the scheduler.
     `layers` is a function of a layer's name, as in `attn_processors` of the network.
     `resolutions` are factors by which layers are coarser than the latents: 1, 2, 4, ...
-    `self_attention` fills `Attention.self_matrices` too, of the finest grid of at most
-    `MAX_MATRIX_CELLS` cells.
+    `self_attention` fills `Attention.self_matrices` too, of one grid of at most
+    `MAX_MATRIX_CELLS` cells, which layers of more are pooled to.
     `heads` keeps each head of each layer apart in `Attention.head_maps`, as DAAM needs it.
 
     Raises `InputError` for a capture inside another, for attention processors and pipelines it

@@ -21,8 +21,10 @@ WEIGHTS: Mapping[int, float] | None = None
 # grids out. On `tiny` the grid of 4 reaches an IoU of 0.27 alone and lowers that of all.
 MIN_GRID_CELLS = 16
 
-# Cells of the finest grid whose self-attention is kept as a matrix: 4 MiB an image.
+# Self-attention is kept as a matrix of the coarsest grid with enough cells, or of the finest where
+# none has; what has more than the most is pooled to that many, of the same aspect: 4 MiB an image.
 MAX_MATRIX_CELLS = 32 * 32
+ENOUGH_MATRIX_CELLS = MAX_MATRIX_CELLS * 3 // 4
 
 # How the tokens of a word become one map.
 MERGE = "mean"

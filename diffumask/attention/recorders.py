@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from diffumask.errors import InputError
 
 from .network import Network, Projecting, Projections, Rotary
-from .running_means import Grid, SizeHW, Sum
+from .pooling import AreaMean, matrix_hw
+from .running_means import Attention, Grid, SizeHW, Sum
 
 
 @dataclass(slots=True)
@@ -50,10 +51,14 @@ class Recorder:
         self.size_hw: SizeHW = (0, 0)
         self.total = self.count = torch.empty(0)
 
-    def start(self, grid: Grid, size_hw: SizeHW) -> None:
+    def start(self, attention: Attention, size_hw: SizeHW) -> None:
         """Take the sums to add to."""
+        grid = self._grid(attention, size_hw)
         self._add_to(grid.words, size_hw)
         grid.n_heads += self.n_heads
+
+    def _grid(self, attention: Attention, size_hw: SizeHW) -> Grid:
+        return attention.grid(size_hw, self.factor, self.evaluation.positions)
 
     def _add_to(self, sums: Sum, size_hw: SizeHW) -> None:
         self.size_hw, self.total, self.count = size_hw, sums.total, sums.count_of(self.name)
@@ -104,12 +109,12 @@ class Recorder:
 class HeadsRecorder(Recorder):
     """The same, and keeps each head of each layer apart as well."""
 
-    def start(self, grid: Grid, size_hw: SizeHW) -> None:
+    def start(self, attention: Attention, size_hw: SizeHW) -> None:
         """Take the sums to add to."""
-        super().start(grid, size_hw)
+        super().start(attention, size_hw)
         n_images, n_columns, h, w = self.total.shape
         self.heads = self.total.new_zeros(n_images, n_columns, self.n_heads, h, w)
-        grid.heads[self.name] = self.heads
+        self._grid(attention, size_hw).heads[self.name] = self.heads
 
     def add(self, layer: nn.Module, made: Projections, rotary: Rotary | None) -> None:
         """Add the attention of one layer to the words at one evaluation."""
@@ -121,15 +126,22 @@ class HeadsRecorder(Recorder):
 
 
 class MatrixRecorder(Recorder):
-    """The same for self-attention, of which all is kept; for one grid, as it is large."""
+    """The same for self-attention, of which all is kept; for one grid, as it is large.
 
-    def start(self, grid: Grid, size_hw: SizeHW) -> None:
+    A larger grid is pooled before the softmax, so that what is computed and held has a bound.
+    """
+
+    def start(self, attention: Attention, size_hw: SizeHW) -> None:
         """Take the sums to add to."""
-        n_images, (h, w) = len(grid.words.total), size_hw
-        grid.matrix = grid.matrix or Sum(grid.words.total.new_zeros(n_images, h * w, h, w))
-        self._add_to(grid.matrix, size_hw)
+        self.matrix_hw, positions = matrix_hw(size_hw), self.evaluation.positions
+        self.pool = AreaMean(size_hw, self.matrix_hw, positions.device)
+        self._add_to(attention.matrix(self.matrix_hw, positions), size_hw)
 
     def add(self, layer: nn.Module, made: Projections, rotary: Rotary | None) -> None:
         """Add the attention of one layer to all pixels at one evaluation."""
-        matrix = self.evaluation.network.self_matrix(layer, made)
-        self._add(self._on_grid(matrix.mT))
+        pooled = made._replace(q=self._pooled(made.q), k=self._pooled(made.k))
+        matrix = self.evaluation.network.self_matrix(layer, pooled)
+        self._add(matrix.mT.unflatten(-1, self.matrix_hw))
+
+    def _pooled(self, of_pixels: Tensor) -> Tensor:
+        return self.pool(self._on_grid(of_pixels.mT)).flatten(-2).mT

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from diffumask.errors import InputError
 
-from .defaults import MAX_MATRIX_CELLS, Steps
+from .defaults import Steps
 from .encoding import check_ids, seen_ids
 from .network import Inputs, Network
+from .pooling import matrix_factor
 from .recorders import Evaluation, MatrixRecorder, Recorder
 from .running_means import Attention, Positions, halved
 from .steps import are_chosen, check_trajectory
@@ -150,8 +151,7 @@ class Run:
         self._embeddings = self._embeddings.to(inputs.device)
         self._leave_other_matrices(inputs.latent_hw)
         for recorder in self.recorders:
-            size_hw = halved(inputs.latent_hw, recorder.factor)
-            recorder.start(self.attention.grid(size_hw, recorder.factor, now.positions), size_hw)
+            recorder.start(self.attention, halved(inputs.latent_hw, recorder.factor))
 
         now.weight = torch.ones((), device=inputs.device)
         self._counted, self._strange = torch.zeros(2, device=inputs.device).unbind()
@@ -163,17 +163,11 @@ class Run:
         self._chosen = torch.tensor([0.0] * first + list(map(float, chosen)), device=inputs.device)
 
     def _leave_other_matrices(self, latent_hw: tuple[int, int]) -> None:
-        """Give the layers back whose matrix is too large, or of a coarser grid than another's."""
+        """Give the layers back whose self-attention is on another grid than that of the matrix."""
         recorders = [one for one in self.recorders if isinstance(one, MatrixRecorder)]
         sizes = {one.factor: halved(latent_hw, one.factor) for one in recorders}
-        fitting = [factor for factor, (h, w) in sizes.items() if h * w <= MAX_MATRIX_CELLS]
-        if recorders and not fitting:
-            raise InputError(
-                f"expected self-attention on a grid of at most {MAX_MATRIX_CELLS} cells, got"
-                f" {sorted(sizes.values())}; make a smaller image"
-            )
         for recorder in recorders:
-            if recorder.factor != min(fitting):
+            if recorder.factor != matrix_factor(sizes):
                 recorder.layer.set_processor(recorder.processor)
                 self.recorders.remove(recorder)
 

@@ -38,7 +38,6 @@ class Grid:
 
     factor: int
     words: Sum
-    matrix: Sum | None = None
     heads: dict[str, Float32[Tensor, "image column _head _h _w"]] = field(default_factory=dict)
     n_heads: int = 0
 
@@ -53,6 +52,7 @@ class Attention:
     def __init__(self) -> None:
         self._columns: tuple[dict[str, Positions], ...] = ()
         self._grids: dict[SizeHW, Grid] = {}
+        self._matrices: dict[SizeHW, Sum] = {}
 
     @property
     def words(self) -> tuple[tuple[str, ...], ...]:
@@ -86,21 +86,17 @@ class Attention:
     def self_matrices(self) -> Mapping[SizeHW, Float32[Tensor, "image n n"]]:
         """Mean self-attention of each pixel (row) to each (column) of one grid, by its size.
 
-        Pixels run row by row, and each row of a matrix sums to 1. Empty if it was not captured.
+        The grid is that of some layers, or a coarser one that they were pooled to. Pixels run row
+        by row, and each row of a matrix sums to 1. Empty if it was not captured.
         """
-        return {
-            size: grid.matrix.mean().flatten(2).mT
-            for size, grid in self._grids.items()
-            if grid.matrix is not None
-        }
+        return {size: sums.mean().flatten(2).mT for size, sums in self._matrices.items()}
 
     @property
     def sums(self) -> list[Float32[Tensor, "image column *_rest"]]:
         """All tensors that grow with the image and the words."""
         grids = self._grids.values()
-        every = (one for grid in grids for one in (grid.words, grid.matrix))
-        heads = [one for grid in grids for one in grid.heads.values()]
-        return [one.total for one in every if one is not None] + heads
+        every = [*(grid.words for grid in grids), *self._matrices.values()]
+        return [one.total for one in every] + [h for grid in grids for h in grid.heads.values()]
 
     @property
     def factors(self) -> Mapping[SizeHW, int]:
@@ -139,6 +135,14 @@ class Attention:
             zeros = torch.zeros(*positions.shape, *size_hw, device=positions.device)
             self._grids[size_hw] = Grid(factor, Sum(zeros))
         return self._grids[size_hw]
+
+    def matrix(self, size_hw: SizeHW, positions: Int64[Tensor, "image column"]) -> Sum:
+        """Return the sums of the self-attention on a grid; zeros if they are new."""
+        if size_hw not in self._matrices:
+            n_cells = size_hw[0] * size_hw[1]
+            zeros = torch.zeros(len(positions), n_cells, *size_hw, device=positions.device)
+            self._matrices[size_hw] = Sum(zeros)
+        return self._matrices[size_hw]
 
 
 def halved(latent_hw: SizeHW, factor: int) -> SizeHW:
