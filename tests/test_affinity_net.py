@@ -246,6 +246,15 @@ def test_a_loss_that_is_not_finite_stops_and_writes_no_network(
     assert {path.name for path in (tmp_path / "net").iterdir()} == {"train.json", ".lock"}
 
 
+def test_heat_between_the_cells_of_the_walk_counts(net: AffinityNet) -> None:
+    image, _ = picture(100)
+    heat = np.zeros((64, 1), np.float32)
+    heat[:32:8] = 1  # fewer values than the walk has cells, and more rows
+    upper, lower = np.split(affinity_heat(net, image, heat, steps=0), 2)
+    assert upper.mean() > 0.9
+    assert lower.mean() < 0.1
+
+
 def test_the_walk_sharpens_heat_to_the_object(net: AffinityNet) -> None:
     image, mask = picture(100)
     coarse_heat = coarse(mask)

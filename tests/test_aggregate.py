@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from slow_reference import area_mean
 from torch import Tensor
 
 from diffumask.attention.aggregate import MERGES, PRESETS, aggregate, localizing_weights
@@ -206,3 +207,20 @@ def test_grids_too_coarse_to_tell_an_outline_count_nothing(
 ) -> None:
     attention = attention_of({hw: torch.rand(1, 1, *hw) for hw in sizes}, [{"bird": (1,)}])
     assert localizing_weights(attention) == weights
+
+
+@pytest.mark.parametrize("preset", ["peaks", "daam"])
+@pytest.mark.parametrize("size_hw", [(4, 6), (3, 5), (4, 12), (16, 6)])
+def test_attention_between_the_cells_of_a_coarser_map_counts(
+    size_hw: tuple[int, int], preset: str
+) -> None:
+    fine = torch.rand(8, 12, generator=torch.Generator().manual_seed(0))
+    attention = one_word(fine)
+    if preset == "daam":
+        grid = attention.grid((8, 12), 1, torch.zeros(1, 1, dtype=torch.long))
+        grid.heads["layer"] = fine[None, None, None].expand(1, 1, 2, 8, 12)
+    (heats,) = aggregate(attention, size_hw, preset=preset)
+    near = (min(8, size_hw[0]), min(12, size_hw[1]))
+    averaged = area_mean(fine, near)[None, None]
+    resized = torch.nn.functional.interpolate(averaged, size_hw, mode="bicubic")[0, 0].clamp(min=0)
+    np.testing.assert_allclose(heats["bird"], (resized / resized.max()).numpy(), atol=1e-6)

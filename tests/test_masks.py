@@ -1,10 +1,14 @@
+import cv2
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from slow_reference import area_mean as slow_area_mean
 
 from diffumask.errors import InputError
+from diffumask.masks.area_mean import area_mean
 from diffumask.masks.class_map import MaskSettings, enlarge, make_class_map
 from diffumask.masks.refine import REFINERS
 from diffumask.masks.thresholds import Adaptive, Fixed, Otsu
@@ -53,6 +57,21 @@ def test_enlarged_heat_peaks_at_one_or_is_nothing(heat):
     assert enlarged.shape == (7, 16)
     assert enlarged.min() >= 0
     assert enlarged.max() == (1 if (heat > 1e-30).any() else enlarged.max())
+
+
+@pytest.mark.parametrize("size_hw", [(4, 6), (3, 5), (4, 24), (16, 6)])
+def test_heat_between_the_pixels_of_a_smaller_image_counts(size_hw):
+    heat = np.random.default_rng(0).random((8, 12), np.float32)
+    near = min(8, size_hw[0]), min(12, size_hw[1])
+    averaged = slow_area_mean(torch.from_numpy(heat), near).numpy()
+    expected = cv2.resize(averaged, size_hw[::-1], interpolation=cv2.INTER_CUBIC).clip(min=0)
+    np.testing.assert_allclose(enlarge(heat, size_hw), expected / expected.max(), atol=1e-5)
+
+
+def test_heat_of_an_image_that_is_larger_is_not_averaged():
+    heat = np.random.default_rng(0).random((3, 5), np.float32)
+    np.testing.assert_array_equal(area_mean(heat, (7, 16)), heat)
+    np.testing.assert_array_equal(area_mean(heat, (3, 16)), heat)
 
 
 def test_two_words_give_a_map_of_two_classes():

@@ -2,11 +2,13 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from commands import done, refused
+from slow_reference import area_mean
 from transformers import (
     CLIPSegConfig,
     CLIPSegForImageSegmentation,
@@ -19,6 +21,7 @@ from diffumask.dataset.run import read_run
 from diffumask.errors import InputError
 from diffumask.masks.class_map import MaskSettings, make_class_map
 from diffumask.masks.prompted import MAKERS, find_prompted
+from diffumask.masks.prompted.clipseg import ClipSegSource
 from diffumask.masks.refine import refine
 from diffumask.masks.refine.planes import from_labels
 from diffumask.masks.source_name import PROMPTED, parse_source
@@ -136,6 +139,18 @@ def test_clipseg_is_asked_for_each_class_alone(clipseg_folder: Path, sample: Sam
     odds, odds_alone = both[1] / both[0], alone[1] / alone[0]
     np.testing.assert_allclose(odds, odds_alone, rtol=1e-3)
     assert not np.allclose(both[1], both[2])
+
+
+def test_logits_between_the_pixels_of_a_smaller_image_count(
+    clipseg_folder: Path, sample: Sample, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = find_prompted(f"clipseg:{clipseg_folder}", "cpu").source
+    assert isinstance(source, ClipSegSource)
+    logits = torch.randn(2, 60, 84, generator=torch.Generator().manual_seed(0))
+    monkeypatch.setattr(source.model, "forward", lambda **_: SimpleNamespace(logits=logits))
+    objects = source(sample)
+    averaged = area_mean(logits, SIZE_HW).numpy()
+    np.testing.assert_allclose(np.log(objects[1:3] / objects[0]), averaged, atol=1e-4)
 
 
 def test_sam2_sees_nothing_where_attention_shows_nothing(sam2_folder: Path, sample: Sample) -> None:

@@ -9,6 +9,7 @@ from jaxtyping import Float32
 from scipy import sparse
 
 from diffumask.errors import InputError
+from diffumask.masks.area_mean import area_mean
 from diffumask.types import FLAT, GridHeat, Heat, Image
 
 from .checkpoint import AffinityNet
@@ -94,8 +95,7 @@ def transitions(
 
 def _on_cells(heat: GridHeat, cells_hw: tuple[int, int]) -> Float32[np.ndarray, "cell_h cell_w"]:
     h, w = cells_hw
-    shrinks = heat.size > h * w
-    return cv2.resize(heat, (w, h), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    return cv2.resize(area_mean(heat, cells_hw), (w, h), interpolation=cv2.INTER_LINEAR)
 
 
 def _at_size(plane: Float32[np.ndarray, "cell_h cell_w"], size_hw: tuple[int, int]) -> Heat:

@@ -20,6 +20,7 @@ from diffumask.types import (
     Target,
 )
 
+from .area_mean import area_mean
 from .components import drop_small
 from .refine import refine
 from .scores import score
@@ -133,12 +134,14 @@ def _evidence(sample: Sample, target: Target, settings: MaskSettings) -> Evidenc
 def enlarge(heat: GridHeat, size_hw: tuple[int, int]) -> Heat:
     """Resize a heat map bicubically to the image, clip it at 0 and scale it to a peak of 1.
 
-    A map of zeros stays. Raises InputError for one that is not finite.
+    Where the image is the smaller one it is averaged. A map of zeros stays. Raises InputError for
+    one that is not finite.
     """
     if not np.isfinite(heat).all():
         raise InputError("expected finite heat, got nan or infinity; try dtype float32")
     h, w = size_hw
-    resized = cv2.resize(heat, (w, h), interpolation=cv2.INTER_CUBIC).clip(min=0)
+    coarse = area_mean(heat, size_hw)
+    resized = cv2.resize(coarse, (w, h), interpolation=cv2.INTER_CUBIC).clip(min=0)
     peak = resized.max(initial=0)
     return (resized / peak if peak > 0 else resized).astype(np.float32)
 

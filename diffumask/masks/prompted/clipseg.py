@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from transformers import CLIPTokenizer, PreTrainedModel
 
+from diffumask.masks.area_mean import area_mean
 from diffumask.masks.refine.sam import MEAN_RGB, STD_RGB
 from diffumask.models import load_clipseg
 from diffumask.types import Objects, Prompt, Sample
@@ -34,8 +35,8 @@ class ClipSegSource:
         logits = of_model(pixel_values=pixels, **asked).logits
         h, w = sample.image.shape[:2]
         planes = logits.reshape(len(names), *logits.shape[-2:]).float().cpu().numpy()
-        enlarged = [cv2.resize(plane, (w, h)) for plane in planes]
-        shown = np.stack([np.zeros((h, w), np.float32), *enlarged])
+        resized = [cv2.resize(area_mean(plane, (h, w)), (w, h)) for plane in planes]
+        shown = np.stack([np.zeros((h, w), np.float32), *resized])
         weights = np.exp(shown - shown.max(0))
         seen = weights / weights.sum(0)
         return np.concatenate([seen, np.zeros((1, h, w), np.float32)])
