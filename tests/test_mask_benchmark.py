@@ -9,6 +9,9 @@ import pytest
 
 from benchmarks import estimates
 from benchmarks.masks import methods, peers, samples, tables
+from diffumask.attention import pooling
+from diffumask.sampling.observe import observe_attention
+from diffumask.sampling.sample import heat_maps
 from diffumask.types import Prompt, Target
 
 
@@ -148,3 +151,21 @@ def test_items_are_read_as_written(item: Any, tmp_path: Path) -> None:
         for factor, grid in item.grids.items():
             np.testing.assert_array_equal(got.grids[factor], grid)
     assert [path.name for path in tmp_path.iterdir()] == ["batch.npz"]
+
+
+def test_a_matrix_on_a_grid_of_its_own_serves_every_procedure(
+    pipe: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pooling, "MAX_MATRIX_CELLS", 32)
+    monkeypatch.setattr(pooling, "ENOUGH_MATRIX_CELLS", 24)
+    image = np.random.default_rng(0).integers(256, size=(64, 48, 3)).astype(np.uint8)
+    prompt, truth = Prompt("a bird", (Target("bird", "bird", 3),)), np.zeros((64, 48), bool)
+    truth[16:48, 16:32] = True
+    attention = observe_attention(pipe, [image], [prompt], seeds=[0], affinity=True)
+    (one,) = samples._items([prompt], [0], [image], attention, [truth], [truth])
+    assert (one.heat.shape, one.matrix.shape) == ((8, 6), (32, 32))
+    assert one.sample.affinities["bird"].shape == (8, 4)
+    assert peers.grid_of(seen_of(one)).shape == (8, 4)
+    (expected,) = heat_maps(attention)
+    np.testing.assert_allclose(one.sample.affinities["bird"], expected[1]["bird"], atol=0.1)
+    assert methods.judge(methods.Job(one, False, None)).figures

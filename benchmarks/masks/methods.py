@@ -141,7 +141,7 @@ def heats_of(item: Item, affinity_net: Path | None) -> dict[str, Heat]:
         NONE: enlarge(sample.heats[word], size_hw),
         SELF_ATTENTION: enlarge(sample.affinities[word], size_hw),
     }
-    cells, matrix = torch.from_numpy(sample.heats[word])[None], torch.from_numpy(item.matrix)
+    cells, matrix = torch.from_numpy(item.cells)[None], torch.from_numpy(item.matrix)
     for kind, spread in EXTRA.items():
         heats[kind] = enlarge(spread(cells, matrix)[0].numpy(), size_hw)
     if affinity_net:

@@ -19,6 +19,8 @@ from diffumask.masks.thresholds import GAMMAS, ious
 from diffumask.masks.unary import label_probabilities
 from diffumask.types import IGNORE_ID, ClassMap, Heat, Image, Mask
 
+from .samples import matrix_layers, on_matrix_grid
+
 Grid = Float32[np.ndarray, "grid_h grid_w"]
 OFFICIAL_MIN_BOX = 1500 / 512**2  # share of the image
 DATASET_DIFFUSION_POWER = 4
@@ -32,7 +34,7 @@ class Seen:
     """What a procedure starts from: an image and the attention to one word.
 
     `grids` holds the mean cross-attention by the factor of the grid (1 the finest), `n_heads` how
-    many heads each averages; `matrix` is the mean self-attention of one of the grids.
+    many heads each averages; `matrix` is the mean self-attention of the layers of one of them.
     `affinity` is the mask that the official code takes from its AffinityNet.
     """
 
@@ -100,7 +102,7 @@ def seediff_like(seen: Seen) -> ClassMap:
 
     Their background and their several scales are left out.
     """
-    heats = torch.from_numpy(grid_of(seen).copy())[None]
+    heats = torch.from_numpy(grid_of(seen))[None]
     grown = expand_seeds(heats, torch.from_numpy(seen.matrix))[0].numpy()
     heat = resize(grown, seen.image).clip(0, 1)
     if not heat.any():
@@ -124,9 +126,8 @@ def finer_grids(grids: Mapping[int, Grid]) -> dict[int, Grid]:
 
 
 def grid_of(seen: Seen) -> Grid:
-    """Return the cross-attention on the grid of the matrix."""
-    (grid,) = (grid for grid in seen.grids.values() if grid.size == len(seen.matrix))
-    return grid
+    """Return the cross-attention of the layers that the matrix is of, on its grid."""
+    return on_matrix_grid(seen.grids[matrix_layers(seen.grids)], seen.grids)
 
 
 def resize(grid: Grid, image: Image) -> Heat:

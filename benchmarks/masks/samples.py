@@ -13,14 +13,17 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from jaxtyping import Float32
 
 from benchmarks.judges.oracle import MIN_AREA, load_oracle, predict
 from benchmarks.sampling import BATCH_SIZE, prompts_of, settings_of
+from diffumask.attention.pooling import matrix_factor, matrix_hw
 from diffumask.attention.propagate import propagate
 from diffumask.attention.running_means import Attention
+from diffumask.masks.area_mean import area_mean
 from diffumask.models import ModelSpec, fingerprint, load
 from diffumask.prompts.vocabulary import Vocabulary
 from diffumask.sampling.observe import TIMESTEPS, observe_attention
@@ -38,7 +41,7 @@ class Item:
     """An image with one wanted object, what the model attended to, and where the object is.
 
     `grids` are means of cross-attention by the factor of the grid, `n_heads` how many heads each
-    averages, `matrix` is the mean self-attention of the finest grid of at most 32x32.
+    averages, `matrix` is the mean self-attention on the grid that `on_matrix_grid` brings maps to.
     """
 
     prompt: Prompt
@@ -62,13 +65,18 @@ class Item:
         return float(self.truth.mean()) >= MIN_AREA
 
     @property
+    def cells(self) -> GridHeat:
+        """The heat on the grid of the matrix."""
+        return on_matrix_grid(self.heat, self.grids)
+
+    @property
     def sample(self) -> Sample:
         """The item as `diffumask.sampling.sample` gives it.
 
         Propagated again, so that kept items serve another way to propagate.
         """
         word = self.prompt.targets[0].word
-        spread = propagate(torch.from_numpy(self.heat)[None], torch.from_numpy(self.matrix))
+        spread = propagate(torch.from_numpy(self.cells)[None], torch.from_numpy(self.matrix))
         affinities = rounded({word: spread[0].numpy()})
         return Sample(self.prompt, self.seed, self.image, {word: self.heat}, affinities)
 
@@ -82,6 +90,18 @@ class Plan:
     n: int
     n_renders: int
     seed: int
+
+
+def matrix_layers(grids: Mapping[int, GridHeat]) -> int:
+    """Return the factor of the layers whose self-attention is the matrix."""
+    return matrix_factor({factor: (len(grid), len(grid[0])) for factor, grid in grids.items()})
+
+
+def on_matrix_grid(heat: GridHeat, grids: Mapping[int, GridHeat]) -> GridHeat:
+    """Bring a map to the grid of the matrix, which follows from those of cross-attention."""
+    layers = grids[matrix_layers(grids)]
+    h, w = matrix_hw((len(layers), len(layers[0])))
+    return cv2.resize(area_mean(heat, (h, w)), (w, h), interpolation=cv2.INTER_CUBIC)
 
 
 def gather(plan: Plan, work: Path) -> dict[str, list[Item]]:
