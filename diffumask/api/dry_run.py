@@ -15,12 +15,16 @@ GIB = 2**30
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How many items a run would have in its folder, and how many are there."""
+    """How many items a run would have in its folder, and how many are there.
+
+    Each may be drawn again at most `redraw` times, of which nobody knows beforehand.
+    """
 
     out: Path
     planned: int
     done: int
     keep_maps: bool
+    redraw: int = 0
 
 
 def check_gpu(gpu: str | None, pace_s: float | None) -> None:
@@ -53,8 +57,9 @@ def estimate(
     out, left = plan.out, plan.planned - plan.done
     each, memory = seconds_per_image(work, gpu, pace_s), gpu_bytes(work)
     disk = item_bytes(work, plan.keep_maps, _made(out))
+    uncounted = "; what is drawn again is not counted" if plan.redraw else ""
     lines = [
-        f"items   {plan.planned} planned, {plan.done} in {out}, {left} to make",
+        f"items   {plan.planned} planned, {plan.done} in {out}, {left} to make{uncounted}",
         f"time    {_time(each, left, workers)} ({each.source})",
         f"VRAM    {_size(memory, 1)} ({memory.source})",
         f"disk    {_size(disk, left)} of {_free(out)} free ({disk.source})",

@@ -22,6 +22,11 @@ if TYPE_CHECKING:  # torch takes seconds to import, and a mistyped class should 
     from diffumask.generation.pipeline import GenerateSettings
     from diffumask.generation.plan import Item
 
+REMARKS = {
+    "without_mask": "without a mask of each object",
+    "drawn_again": "drawn again",
+    "decoded_in_float32": "decoded in float32 as the VAE overflowed",
+}
 PACKAGES = ("diffumask", "torch", "diffusers", "transformers", "numpy")
 
 
@@ -70,7 +75,9 @@ def _settings(request: Request, spec: Any) -> "GenerateSettings":
     negative_prompt = request.vocabulary.negative_prompt
     sampling = options.sampling(spec, negative_prompt=negative_prompt, **recipe.sampling)
     batch_size = options.batch_of(sampling)
-    return GenerateSettings(spec.name, sampling, recipe.settings, batch_size, options.keep_maps)
+    return GenerateSettings(
+        spec.name, sampling, recipe.settings, batch_size, options.keep_maps, options.redraw
+    )
 
 
 def _make(
@@ -87,16 +94,17 @@ def _make(
     notes = _notes(request, settings, backend.device)
     with open_store(out, described, request.source.class_ids, notes) as store:
         done, stopped = _make_missing(request, settings, backend, store)
-        empty = sum(record.foreground == 0 for record in store.records.values())
-        upcast = sum(VAE_DTYPE in record.fields for record in store.records.values())
+        records = store.records.values()
+        counts = {
+            "without_mask": sum(not record.is_usable for record in records),
+            "drawn_again": sum(record.attempt is not None for record in records),
+            "decoded_in_float32": sum(VAE_DTYPE in record.fields for record in records),
+        }
     if stopped:
         raise KeyboardInterrupt(f"{done} of {total} items are in {out}; run again to go on")
-    remark = f", {empty} of them with an empty mask" if empty else ""
-    if upcast:
-        remark += f", {upcast} of them decoded in float32 as the VAE overflowed"
-    facts = {"folder": out, "items": total, "empty_masks": empty, "decoded_in_float32": upcast}
-    text = f"{total} items in {out}{remark}; look at {out / PREVIEW_FILE}"
-    return Result(open_dataset(out), text, facts, out)
+    remarks = (f", {n} of them {REMARKS[what]}" for what, n in counts.items() if n)
+    text = f"{total} items in {out}{''.join(remarks)}; look at {out / PREVIEW_FILE}"
+    return Result(open_dataset(out), text, {"folder": out, "items": total, **counts}, out)
 
 
 def _make_missing(
@@ -152,6 +160,6 @@ def _estimate(request: Request, settings: "GenerateSettings") -> "Result[Any]":
         settings.batch_size,
     )
     done = len(there.intersection(names))
-    plan = dry_run.Plan(request.out, len(names), done, settings.keep_maps)
+    plan = dry_run.Plan(request.out, len(names), done, settings.keep_maps, settings.redraw)
     text, facts = dry_run.estimate(plan, work, options.gpu, options.pace_s, options.workers or 1)
     return Result(None, text, facts)

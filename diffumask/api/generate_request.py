@@ -30,6 +30,9 @@ class GenerateOptions(PromptOptions, SamplingOptions, MaskOptions, RunOptions, D
     out: Annotated[StrPath | None, Option("Dataset folder.", default="diffumask-out/CLASS")] = None
     model: Annotated[str, Option("tiny, sd15, sd21, sdxl, a model folder or a hub id.")] = "tiny"
     seed: Annotated[int, Option("Seed of the run.")] = 0
+    redraw: Annotated[
+        int, Option("Draw an item whose object has no mask again, at most so often.")
+    ] = 0
     keep_maps: Annotated[bool, Option("Keep the heat maps, for remask and calibrate.")] = False
     lora: Annotated[StrPath | None, Option("LoRA to draw with (.safetensors).", default="none")] = (
         None
@@ -40,6 +43,8 @@ class GenerateOptions(PromptOptions, SamplingOptions, MaskOptions, RunOptions, D
         super().__post_init__()
         if self.n < 1:
             raise InputError(f"expected n of 1 or more, got {self.n}")
+        if self.redraw < 0:
+            raise InputError(f"expected redraw of 0 or more, got {self.redraw}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +78,7 @@ class Request:
             **sampling,
             **self.recipe.describe(),
             "keep_maps": self.options.keep_maps,
+            **({"redraw": self.options.redraw} if self.options.redraw else {}),
             **self.source.identity,
             **self.recipe.lora.describe(),
         }

@@ -50,6 +50,11 @@ class Item:
         return self.record.scores
 
     @property
+    def absent(self) -> Mapping[str, str]:
+        """Why a class of the prompt has no mask, by its name; empty where each has one."""
+        return self.record.absent
+
+    @property
     def pair(self) -> Pair:
         """The image and its class map, both read-only."""
         return self.pair_of()

@@ -12,6 +12,7 @@ from diffumask.files.json_kinds import (
     numbers,
     objects,
     text,
+    texts,
     whole,
     wrong,
 )
@@ -21,11 +22,13 @@ from .checksums import FILES, Stamp
 from .names import named_item
 
 VERDICT, KEPT, DROPPED = "verdict", "kept", "dropped"  # of `diffumask filter`
+ABSENT = "absent"
 CLASS_IDS = range(BACKGROUND_ID + 1, IGNORE_ID)
 BYTES = range(2**63)
 # Fields that some makers of items leave out, and what reads each.
 OPTIONAL = {
     "index": whole,
+    "attempt": whole,
     "model": text,
     "num_inference_steps": whole,
     "guidance_scale": number,
@@ -41,7 +44,9 @@ class Record:
 
     `fields` is the JSON object of the line, of which none is lost: also what is not known here
     comes back in `to_json`, in the same order. `files` is empty for an item that was made before
-    there were any checksums. What not every maker of items tells is None where it is missing.
+    there were any checksums. `absent` says why a class of the prompt has no mask, empty where each
+    has one, and `attempt` how often the item was drawn before. What not every maker of items tells
+    is None where it is missing.
     """
 
     fields: Mapping[str, Any] = field(repr=False)
@@ -52,7 +57,9 @@ class Record:
     files: Mapping[str, Stamp] = field(init=False)
     thresholds: tuple[float, ...] | None = field(init=False)
     verdict: str | None = field(init=False)
+    absent: Mapping[str, str] = field(init=False)
     index: int | None = field(init=False)
+    attempt: int | None = field(init=False)
     model: str | None = field(init=False)
     num_inference_steps: int | None = field(init=False)
     guidance_scale: float | None = field(init=False)
@@ -94,6 +101,11 @@ class Record:
         """Whether `diffumask filter` found the item unfit; without a verdict it is not."""
         return self.verdict == DROPPED
 
+    @property
+    def is_usable(self) -> bool:
+        """Whether every class of the prompt has a mask, as far as the line tells."""
+        return not self.absent and self.foreground != 0
+
 
 def _parsed(tree: Mapping[str, Any]) -> dict[str, Any]:
     name = named_item(tree)
@@ -107,6 +119,7 @@ def _parsed(tree: Mapping[str, Any]) -> dict[str, Any]:
         "files": _files(tree) if FILES in tree else {},
         "thresholds": _thresholds(tree) if "thresholds" in tree else None,
         VERDICT: tree.get(VERDICT),
+        ABSENT: texts(tree, ABSENT) if ABSENT in tree else {},
     }
     if known[VERDICT] not in (None, KEPT, DROPPED):
         raise wrong(f"{KEPT} or {DROPPED}", tree, VERDICT)

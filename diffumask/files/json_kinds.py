@@ -91,6 +91,14 @@ def numbers(tree: Mapping[str, Any], key: str) -> Mapping[str, float]:
     return {name: float(item) for name, item in value.items()}
 
 
+def texts(tree: Mapping[str, Any], key: str) -> Mapping[str, str]:
+    """Return the object at a key, all of whose values are text."""
+    value = mapping(tree, key)
+    if not all(isinstance(item, str) for item in value.values()):
+        raise wrong("texts by name", tree, key)
+    return value
+
+
 def mapping(tree: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     """Return the object at a key."""
     value = tree.get(key)

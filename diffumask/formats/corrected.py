@@ -14,6 +14,7 @@ from diffumask.dataset.encode import make_record
 from diffumask.dataset.listing import has_maps
 from diffumask.dataset.maps import maps_path
 from diffumask.dataset.names import item_paths
+from diffumask.dataset.record import ABSENT
 from diffumask.dataset.writer import Store
 from diffumask.errors import InputError
 from diffumask.files.inside import read_inside
@@ -193,11 +194,15 @@ def _write(originals: Originals, name: str, class_map: ClassMap, store: Store) -
         record.scores,
     )
     own = make_record(name, example, {}).fields
-    facts: dict[str, Any] = {key: value for key, value in record.fields.items() if key not in own}
+    anew = {*own, ABSENT}
+    facts: dict[str, Any] = {key: value for key, value in record.fields.items() if key not in anew}
+    drawn = [name for name, class_id in originals.class_ids.items() if class_id in class_map]
+    absent = {name: reason for name, reason in record.absent.items() if name not in drawn}
     shown = _objects(class_map)
     if not shown.any() and _objects(old.class_map).any():
         originals.emptied.append(name)
     facts |= {"foreground": round(float(shown.mean()), 6), MASK_SOURCE: CORRECTED}
+    facts |= {ABSENT: absent} if absent else {}
     has = has_maps(source.folder, record)
     kept = read_inside(source.folder, maps_path(name)) if has else None
     store.write(name, example, facts, kept)

@@ -107,7 +107,8 @@ def _scores(record: Record) -> dict[str, float]:
 
 def _facts(record: Record) -> list[tuple[str, str]]:
     """List the other fields as text: JavaScript would round a seed of 64 bits."""
-    return [
+    absent = [(f"no mask of {name}", reason) for name, reason in record.absent.items()]
+    return absent + [
         (
             key.replace("_", " "),
             ", ".join(map(str, value)) if isinstance(value, list) else f"{value}",

@@ -29,7 +29,8 @@ def open_backend(job: Job, ray: str | None = None, workers: int | None = None) -
         from .cluster import open_workers  # Ray is an extra
 
         with open_workers(job, ray, workers) as opened:
-            make = partial(opened.generate, batch_size=job.settings.batch_size)
+            chosen = {"batch_size": job.settings.batch_size, "redraw": job.settings.redraw}
+            make = partial(opened.generate, **chosen)
             yield Backend(opened.dtype, opened.device, make)
         return
     with job.open() as (pipe, settings):

@@ -10,7 +10,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from threading import Lock
 from typing import Any
 
@@ -22,6 +21,7 @@ from diffumask.errors import InputError
 from diffumask.models import fingerprint
 from diffumask.types import Prompt
 
+from .draft import Draft, drafts
 from .job import Job
 from .pipeline import GenerateSettings, make_item, sample_batch
 from .plan import Item
@@ -81,30 +81,37 @@ class Workers:
         prompt_of: Callable[[Item], Prompt],
         store: Store,
         batch_size: int,
+        redraw: int = 0,
     ) -> Iterator[list[EncodedItem]]:
         """Make and write the items that the folder lacks; yield each batch once it is on disk.
 
-        Batches are those of `pipeline.generate`, and come in whatever order they are ready.
-        Raises InputError as that does, and where workers die again and again.
+        Batches are those of `pipeline.generate`, and come in whatever order they are ready; any
+        worker draws again what they lack. Raises InputError as that does, and where workers die
+        again and again.
         """
         import ray
 
-        missing = (item for item in items if item.name not in store.records)
-        batches = iter(lambda: list(islice(missing, batch_size)), [])
+        batches: Iterator[Draft[EncodedItem]] = drafts(items, store, batch_size, redraw)
         free = deque([*self.actors] * AHEAD)
-        pending: dict[Any, Any] = {}
+        pending: dict[Any, tuple[Any, Draft[EncodedItem]]] = {}
+        batch = None
         while True:
-            for batch in islice(batches, len(free)):
+            while free and (batch := batch or next(batches, None)):
                 actor = free.popleft()
-                made = actor.make.remote(batch, [prompt_of(item) for item in batch])
-                pending[made] = actor
+                prompts = [prompt_of(item) for item in batch.wanted]
+                pending[actor.make.remote(batch.wanted, prompts)] = actor, batch
+                batch = None
             if not pending:
                 return
             (ready, *_), _ = ray.wait(list(pending), num_returns=1)
             made = _result(ready)
-            free.append(pending.pop(ready))
-            store.write_batch(made)
-            yield made
+            actor, batch = pending.pop(ready)
+            free.append(actor)
+            batch.add([one.record for one in made], made)
+            if not batch.wanted:
+                store.write_batch(batch.made)
+                yield batch.made
+                batch = None
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from diffumask.dataset.decode import read_image
 from diffumask.dataset.encode import EncodedItem, encode_item
 from diffumask.dataset.listing import read_records
 from diffumask.dataset.maps import encode_maps, read_maps
-from diffumask.dataset.record import Record
+from diffumask.dataset.record import ABSENT, Record
 from diffumask.dataset.writer import Store
 from diffumask.errors import InputError
 from diffumask.masks.class_map import MaskSettings, make_class_map
@@ -21,21 +20,29 @@ from diffumask.masks.sources import watching
 from diffumask.sampling.sample import SampleSettings, enough_memory, sample
 from diffumask.types import Example, Prompt, Sample
 
+from .draft import Draft, drafts
 from .plan import Item
 
 VAE_DTYPE = "vae_dtype"  # of an image that overflowed in the dtype of the run
+ATTEMPT = "attempt"  # of an item that was drawn again
 SAMPLING_FACTS = ("index", "model", "num_inference_steps", "guidance_scale")
+
+_Draft = Draft[tuple[Example, EncodedItem]]
 
 
 @dataclass(frozen=True, slots=True)
 class GenerateSettings:
-    """How items are made; `keep_maps` keeps their heat maps, so that `remask` can follow."""
+    """How items are made; `keep_maps` keeps their heat maps, so that `remask` can follow.
+
+    An item whose mask lacks a class of its prompt is drawn again, at most `redraw` times.
+    """
 
     model: str
     sampling: SampleSettings
     masks: MaskSettings = field(default_factory=MaskSettings)
     batch_size: int = 1
     keep_maps: bool = False
+    redraw: int = 0
 
 
 def generate(
@@ -48,22 +55,26 @@ def generate(
     """Make and write the items that the folder lacks, and yield each batch once it is on disk.
 
     An item is the same whatever batch it is made in, up to float rounding. The masks of a batch
-    are made while the next one is sampled.
+    are made while the next one is sampled, and then what it lacks is drawn again, with the prompts
+    of the next seeds.
     Raises InputError when memory does not suffice, the folder cannot be written, or attention,
     latents or an image are not finite; what was finished before stays.
     """
-    missing = (item for item in items if item.name not in store.records)
-    batches = iter(lambda: list(islice(missing, settings.batch_size)), [])
+    batches: Iterator[_Draft] = drafts(items, store, settings.batch_size, settings.redraw)
     with ThreadPoolExecutor(1) as writer:
-        written: Future[list[Example]] | None = None
-        for batch in batches:
-            prompts = [prompt_of(item) for item in batch]
-            samples = sample_batch(pipe, batch, prompts, settings)
-            before, written = written, writer.submit(_write, batch, samples, store, settings)
-            if before:
-                yield before.result()
-        if written:
-            yield written.result()
+        masked: Future[_Draft] | None = None
+        batch = next(batches, None)
+        while batch or masked:
+            before, masked = masked, None
+            if batch:
+                prompts = [prompt_of(item) for item in batch.wanted]
+                samples = sample_batch(pipe, batch.wanted, prompts, settings)
+                masked = writer.submit(_make, batch, samples, store, settings)
+            batch = before.result() if before else None
+            if batch and not batch.wanted:
+                yield [example for example, _ in batch.made]
+                batch = None
+            batch = batch or next(batches, None)
 
 
 def remask(source: Path, store: Store, masks: MaskSettings) -> Iterator[Example]:
@@ -91,8 +102,8 @@ def _sampling_facts(record: Record) -> dict[str, Any]:
             f"expected {', '.join(lacking)} in the line of {record.name}, got none; generate the "
             "dataset again"
         )
-    kept = (*SAMPLING_FACTS, *({VAE_DTYPE} & set(record.fields)))
-    return {key: record.fields[key] for key in kept}
+    kept = {*SAMPLING_FACTS, ATTEMPT, VAE_DTYPE}
+    return {key: value for key, value in record.fields.items() if key in kept}
 
 
 def annotate(one: Sample, settings: MaskSettings) -> tuple[Example, dict[str, Any]]:
@@ -100,22 +111,27 @@ def annotate(one: Sample, settings: MaskSettings) -> tuple[Example, dict[str, An
     masked = make_class_map(one, settings)
     example = Example(one.prompt, one.seed, one.image, masked.class_map, masked.scores)
     thresholds = [round(threshold, 4) for threshold in masked.thresholds]
-    return example, {"thresholds": thresholds, "foreground": round(masked.foreground, 6)}
+    facts = {"thresholds": thresholds, "foreground": round(masked.foreground, 6)}
+    return example, facts | ({ABSENT: dict(masked.absent)} if masked.absent else {})
 
 
-def _write(
-    batch: Sequence[Item], samples: Sequence[Sample], store: Store, settings: GenerateSettings
-) -> list[Example]:
-    made = [make_item(item, one, settings) for item, one in zip(batch, samples, strict=True)]
-    store.write_batch([encoded for _, encoded in made])
-    return [example for example, _ in made]
+def _make(
+    batch: _Draft, samples: Sequence[Sample], store: Store, settings: GenerateSettings
+) -> _Draft:
+    """Make the masks of the items that were wanted; write the batch if none is any longer."""
+    made = [make_item(*pair, settings) for pair in zip(batch.wanted, samples, strict=True)]
+    batch.add([encoded.record for _, encoded in made], made)
+    if not batch.wanted:
+        store.write_batch([encoded for _, encoded in batch.made])
+    return batch
 
 
 def make_item(item: Item, one: Sample, settings: GenerateSettings) -> tuple[Example, EncodedItem]:
     """Make the mask of a sample; return the example, and the item as it is written."""
     example, facts = annotate(one, settings.masks)
-    made = {
+    made: dict[str, Any] = {
         "index": item.index,
+        **({ATTEMPT: item.attempt} if item.attempt else {}),
         "model": settings.model,
         "num_inference_steps": settings.sampling.num_inference_steps,
         "guidance_scale": settings.sampling.guidance_scale,

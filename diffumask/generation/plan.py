@@ -1,7 +1,7 @@
 """Which items a run makes, in which order, and the seed of each."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from diffumask.dataset.names import item_name
 from diffumask.errors import InputError
@@ -10,16 +10,25 @@ from diffumask.seeds import item_seed
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """An item to make: everything about it follows from its class, index and seed."""
+    """An item to make: everything about it follows from its class, index and seed.
+
+    `attempt` counts the times that it was drawn before, with other seeds.
+    """
 
     class_name: str
     index: int
     seed: int
+    attempt: int = 0
 
     @property
     def name(self) -> str:
         """The name of its files."""
         return item_name(self.class_name, self.index)
+
+    def again(self) -> "Item":
+        """Return the item with the next seed, which follows from this one, class and index."""
+        seed = item_seed(self.seed, self.class_name, self.index)
+        return replace(self, seed=seed, attempt=self.attempt + 1)
 
 
 def plan(class_names: Sequence[str], n: int, run_seed: int) -> Iterator[Item]:

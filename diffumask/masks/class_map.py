@@ -28,6 +28,8 @@ from .sources import MaskSource, alone, fused
 from .thresholds import Evidence, Otsu, ThresholdMethod
 from .unary import label_probabilities
 
+NO_PIXEL = "no pixel above the threshold"
+
 
 @dataclass(frozen=True, slots=True)
 class MaskSettings:
@@ -60,11 +62,15 @@ class MaskSettings:
 
 @dataclass(frozen=True, slots=True)
 class Masked:
-    """The class map of a sample, the threshold of each target, and scores in [0, 1]."""
+    """The class map of a sample, the threshold of each target, and scores in [0, 1].
+
+    `absent` says of each class of a target that has no mask why it has none.
+    """
 
     class_map: ClassMap
     thresholds: Sequence[float]
     scores: Mapping[str, float]
+    absent: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def foreground(self) -> float:
@@ -93,6 +99,7 @@ def make_class_map(sample: Sample, settings: MaskSettings) -> Masked:
         class_map,
         thresholds,
         score(heats, thresholds, rough[0].argmax(0).astype(np.uint8), labels[0]),
+        {one.class_name: NO_PIXEL for one in targets if not (class_map == one.class_id).any()},
     )
 
 
