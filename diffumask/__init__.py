@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from .attention.capture import capture as capture
     from .errors import InputError as InputError
     from .sampling.observe import observe as observe
+    from .sampling.observe import observing as observing
     from .types import Prompt as Prompt
     from .types import Target as Target
 
@@ -61,6 +62,7 @@ _MODULES = {
     "lora_train": "api.lora_train",
     "merge": "api.merge",
     "observe": "sampling.observe",
+    "observing": "sampling.observe",
     "open_dataset": "api.dataset",
     "remask": "api.remask",
     "segmentator_evaluate": "api.segmentator_evaluate",

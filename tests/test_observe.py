@@ -1,5 +1,6 @@
 """Heat maps of images that the model did not make."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,8 @@ from diffusers import EulerDiscreteScheduler, FlowMatchEulerDiscreteScheduler
 from diffumask.attention.aggregate import aggregate, localizing_weights
 from diffumask.attention.capture import capture
 from diffumask.errors import InputError
-from diffumask.sampling.observe import observe
+from diffumask.models import load, resolve
+from diffumask.sampling.observe import observe, observing
 from diffumask.types import Prompt, Target
 
 pytestmark = pytest.mark.numeric
@@ -88,6 +90,61 @@ def test_any_scheduler_of_the_same_noise_sees_the_same(
     monkeypatch.setattr(pipe, "scheduler", euler)
     (got,) = observe(pipe, images[:1], PROMPTS[:1], seeds=[0])
     np.testing.assert_allclose(got.heats["bird"], expected.heats["bird"], atol=5e-3)
+
+
+def weights_that_encode(pipe: Any) -> list[torch.Tensor]:
+    """Gather a weight of the encoder as it is at each call; held, so that no other takes its place.
+
+    For a pipeline of the test's own, as the hook stays.
+    """
+    seen: list[torch.Tensor] = []
+    weight = pipe.vae.encoder.conv_in.weight
+    pipe.vae.encoder.register_forward_pre_hook(lambda *_: seen.append(weight.detach()))
+    return seen
+
+
+def n_places(weights: list[torch.Tensor]) -> int:
+    return len({one.data_ptr() for one in weights})
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_many_calls_move_the_autoencoder_once_and_tell_nothing(
+    dtype: str, tiny_random_folder: Path, images: Any, capfd: Any, caplog: Any
+) -> None:
+    pipe: Any = load(resolve(str(tiny_random_folder)), "cpu", dtype)
+    before = {name: one.clone() for name, one in pipe.vae.state_dict().items()}
+    seen, own = weights_that_encode(pipe), pipe.vae.encoder.conv_in.weight.detach()
+    capfd.readouterr()
+    caplog.clear()
+
+    with observing(pipe) as observe_more:
+        inside = [observe_more(images, PROMPTS, seeds=[3, 4]) for _ in range(3)]
+    assert n_places(seen) == 1
+    alone = [observe(pipe, images, PROMPTS, seeds=[3, 4]) for _ in range(3)]
+    assert {one.dtype for one in seen} == {torch.float32}
+    if dtype == "float32":
+        assert n_places([own, *seen]) == 1  # nor does a call alone
+
+    assert [*capfd.readouterr(), *caplog.records] == ["", ""]
+    for name, weight in pipe.vae.state_dict().items():
+        assert weight.dtype == before[name].dtype
+        assert torch.equal(weight, before[name])
+    for one, other in zip([*inside[1], *inside[2], *alone[0]], 3 * inside[0], strict=True):
+        for word, heat in one.heats.items():
+            np.testing.assert_array_equal(heat, other.heats[word])
+
+
+def test_an_autoencoder_of_several_dtypes_is_put_back_after_an_error(
+    tiny_random_folder: Path, images: Any
+) -> None:
+    pipe: Any = load(resolve(str(tiny_random_folder)), "cpu", "float16")
+    pipe.vae.decoder.mid_block.float()
+    before = {name: weight.dtype for name, weight in pipe.vae.state_dict().items()}
+    assert set(before.values()) == {torch.float16, torch.float32}
+    cut_off = Prompt(90 * "a " + "bird", (BIRD,))
+    with pytest.raises(InputError, match="bird"), observing(pipe) as observe_more:
+        observe_more(images[:1], [cut_off], seeds=[0])
+    assert {name: weight.dtype for name, weight in pipe.vae.state_dict().items()} == before
 
 
 def test_no_images_give_no_samples(pipe: Any) -> None:

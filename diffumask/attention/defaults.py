@@ -23,6 +23,8 @@ MIN_GRID_CELLS = 16
 
 # Self-attention is kept as a matrix of the coarsest grid with enough cells, or of the finest where
 # none has; what has more than the most is pooled to that many, of the same aspect: 4 MiB an image.
+# On 120 renders by `tiny` layers of 16x16 pooled to 8x8 gave masks of an IoU of 0.74, those that
+# are of 8x8 0.63: so fewer than enough cells give way to the next finer grid.
 MAX_MATRIX_CELLS = 32 * 32
 ENOUGH_MATRIX_CELLS = MAX_MATRIX_CELLS * 3 // 4
 

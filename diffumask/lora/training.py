@@ -18,6 +18,7 @@ from torch.nn import functional
 from diffumask.errors import InputError
 from diffumask.files.atomic import write_new
 from diffumask.labelled.pixels import read_image
+from diffumask.sampling.decoding import in_single_precision
 from diffumask.sampling.observe import conditions, encode
 from diffumask.training import Schedule, train
 from diffumask.training.folder import TrainingFolder, digest
@@ -163,10 +164,11 @@ def encode_images(
     They are on the CPU, scaled as the UNet takes them. Raises InputError for a damaged image.
     """
     latents = []
-    for one in images:
-        picture = PillowImage.fromarray(read_image(one.path))
-        cropped = pipe.image_processor.resize(picture, *size_hw, resize_mode="crop")
-        latents.append(encode(pipe, np.array(cropped)[None]).cpu())
+    with in_single_precision(pipe.vae):  # once for all of them
+        for one in images:
+            picture = PillowImage.fromarray(read_image(one.path))
+            cropped = pipe.image_processor.resize(picture, *size_hw, resize_mode="crop")
+            latents.append(encode(pipe, np.array(cropped)[None]).cpu())
     return torch.cat(latents)
 
 

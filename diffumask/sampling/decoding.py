@@ -12,13 +12,20 @@ from diffumask.errors import InputError
 
 @contextmanager
 def in_single_precision(module: Any) -> Iterator[None]:
-    """Have a module compute in float32; its own dtype comes back on exit."""
-    dtype = module.dtype
-    module.to(torch.float32)
+    """Have a module compute in float32; each weight has its own dtype again on exit.
+
+    One that is in float32 already is left alone, so that contexts in one another cast once.
+    """
+    weights = [*module.parameters(), *module.buffers()]
+    others = [(one, one.dtype) for one in weights if one.is_floating_point()]
+    others = [(one, dtype) for one, dtype in others if dtype != torch.float32]
     try:
+        for weight, _ in others:  # module.to() of diffusers prints a notice at each call
+            weight.data = weight.data.float()
         yield
     finally:
-        module.to(dtype)
+        for weight, dtype in others:
+            weight.data = weight.data.to(dtype)
 
 
 @contextmanager
