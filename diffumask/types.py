@@ -94,12 +94,15 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A generated image with a heat map per wanted word, on the grid of the attention.
+    """A generated image with heat maps by word, on the grid of the attention.
 
-    `affinities` are the heat maps after propagation to alike pixels, on a grid of their own;
-    empty if that was not asked for. `objects` is what a mask source saw while the image was made
-    (see `diffumask.masks.sources`), if one did. `upcast` tells of an image that overflowed in half
-    precision and was decoded in float32.
+    `heats` are those of the targets, and of the rivals: what else the prompt names (see
+    `diffumask.sampling.phrases`). `affinities` are the heat maps after propagation to alike pixels,
+    on a grid of their own; empty if that was not asked for. `objects` is what a mask source saw
+    while the image was made (see `diffumask.masks.sources`), if one did. `upcast` tells of an image
+    that overflowed in half precision and was decoded in float32. `presences` tell of targets, by
+    word, how much they explain of the picture (see `diffumask.sampling.presence`), where the model
+    was asked.
     """
 
     prompt: Prompt
@@ -109,6 +112,7 @@ class Sample:
     affinities: Mapping[str, GridHeat] = field(default_factory=dict)
     objects: Objects | None = None
     upcast: bool = False
+    presences: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -161,7 +161,7 @@ def test_a_matrix_on_a_grid_of_its_own_serves_every_procedure(
     image = np.random.default_rng(0).integers(256, size=(64, 48, 3)).astype(np.uint8)
     prompt, truth = Prompt("a bird", (Target("bird", "bird", 3),)), np.zeros((64, 48), bool)
     truth[16:48, 16:32] = True
-    attention = observe_attention(pipe, [image], [prompt], seeds=[0], affinity=True)
+    attention, _ = observe_attention(pipe, [image], [prompt], seeds=[0], affinity=True)
     (one,) = samples._items([prompt], [0], [image], attention, [truth], [truth])
     assert (one.heat.shape, one.matrix.shape) == ((8, 6), (32, 32))
     assert one.sample.affinities["bird"].shape == (8, 4)

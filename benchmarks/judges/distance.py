@@ -8,7 +8,7 @@ import torch
 from diffusers import DiffusionPipeline
 from jaxtyping import Float64
 
-from diffumask.sampling.observe import encode
+from diffumask.sampling.noising import encode
 from diffumask.tiny.autoencoder import decode, to_tensor
 from diffumask.types import Image
 

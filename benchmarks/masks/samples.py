@@ -142,7 +142,7 @@ def _generated(plan: Plan, entry: Any, indices: Sequence[int]) -> list[Item]:
     made = prompts_of(plan.vocabulary, [entry.name], indices, plan.seed)
     prompts, seeds = map(list, zip(*made, strict=True))
     settings = settings_of(plan.spec, plan.vocabulary)
-    images, attention, _ = sample_attention(_pipe(plan.spec), prompts, seeds, settings)
+    images, attention, *_ = sample_attention(_pipe(plan.spec), prompts, seeds, settings)
     seen = list(predict(load_oracle(), images) == entry.class_id)
     return _items(prompts, seeds, images, attention, seen, seen)
 
@@ -156,7 +156,7 @@ def _rendered(plan: Plan, entry: Any, indices: Sequence[int]) -> list[Item]:
     target = Target(entry.name, entry.name, entry.class_id)
     prompts = [Prompt(scene.caption, (target,)) for scene in scenes]
     images = [scene.image for scene in scenes]
-    attention = observe_attention(
+    attention, _ = observe_attention(
         _pipe(plan.spec), images, prompts, seeds=seeds, timesteps=TIMESTEPS, affinity=True
     )
     truths = [scene.objects[0].mask for scene in scenes]

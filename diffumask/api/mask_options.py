@@ -32,6 +32,14 @@ class MaskOptions(Options):
         float | None,
         Option("Heat by which a threshold may be off; 0 labels all.", default="0.02"),
     ] = None
+    least_presence: Annotated[
+        float | None,
+        Option(
+            "How much of the picture an object must explain to be there: 0.5 is nothing; 0 keeps "
+            "all and asks for none.",
+            default="0.5",
+        ),
+    ] = None
     mask_source: Annotated[
         str,
         Option("attention, segmentator, both (fused), clipseg:FOLDER, sam:FOLDER, sam2:FOLDER."),
@@ -57,5 +65,6 @@ class MaskOptions(Options):
             "source": Source(self.mask_source, head),
             "heat": self.heat,
             "uncertain_band": self.uncertain_band,
+            "least_presence": self.least_presence,
         }
         return Recipe(**choices | more)

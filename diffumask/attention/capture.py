@@ -36,6 +36,7 @@ def capture(
     pipe: DiffusionPipeline,
     words: Words,
     *,
+    also: Words = (),
     steps: Steps = STEPS,
     layers: Callable[[str], bool] | None = None,
     resolutions: Collection[int] | None = RESOLUTIONS,
@@ -44,9 +45,10 @@ def capture(
 ) -> Iterator[Attention]:
     """Average the attention to some words while the pipeline is called once inside the block.
 
-    `words` is one list for all prompts, or one list per prompt. Only the half of the batch that
-    sees the prompt counts when guidance is on. The image is the one the pipeline makes without
-    capture, bit for bit, and the pipeline is as before after the block.
+    `words` is one list for all prompts, or one list per prompt; so is `also`, of words that are
+    left out where the text encoder does not see them, instead of being refused. Only the half of
+    the batch that sees the prompt counts when guidance is on. The image is the one the pipeline
+    makes without capture, bit for bit, and the pipeline is as before after the block.
 
     What counts (the defaults are in `diffumask.attention.defaults`):
     `steps` is a share (start, stop) of the pipeline's trajectory, 0 its first step, or a function
@@ -67,7 +69,7 @@ def capture(
     check_steps(steps)
     module = _denoiser(pipe)
     network = _network(module, pipe)
-    run = Run(pipe, network, words, steps)
+    run = Run(pipe, network, words, steps, also)
     chosen = _chosen_layers(network, layers, resolutions)
     recorders = _recorders(run, chosen, self_attention, HeadsRecorder if heads else Recorder)
     run.recorders = list(recorders.values())

@@ -3,6 +3,7 @@
 import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -28,12 +29,18 @@ class Run:
     """What one capture learns of the pipeline's call, and checks before it is believed."""
 
     def __init__(
-        self, pipe: DiffusionPipeline, network: Network, words: Words, steps: Steps
+        self,
+        pipe: DiffusionPipeline,
+        network: Network,
+        words: Words,
+        steps: Steps,
+        also: Words = (),
     ) -> None:
         self.attention = Attention()
         self.pipe: Any = pipe
         self.network = network
         self.words = words
+        self.also = also
         self.steps = steps
         self.evaluation = Evaluation(network)
         self.recorders: list[Recorder] = []
@@ -83,12 +90,25 @@ class Run:
     def _wanted_positions(
         self, texts: list[str], arguments: Mapping[str, Any]
     ) -> list[dict[str, Positions]]:
+        wanted = _words_per_prompt(self.words, len(texts))
+        also = _words_per_prompt(self.also, len(texts)) if self.also else [()] * len(texts)
         of_prompt = [
             {word: self.network.positions(text, word, arguments) for word in words}
-            for text, words in zip(texts, _words_per_prompt(self.words, len(texts)), strict=True)
+            | self._seen_positions(text, more, arguments)
+            for text, words, more in zip(texts, wanted, also, strict=True)
         ]
         n_images = arguments["num_images_per_prompt"]
         return [positions for positions in of_prompt for _ in range(n_images)]
+
+    def _seen_positions(
+        self, text: str, words: Sequence[str], arguments: Mapping[str, Any]
+    ) -> dict[str, Positions]:
+        """Return where words stand, without those that the text encoder does not see whole."""
+        found = {}
+        for word in words:
+            with suppress(InputError):
+                found[word] = self.network.positions(text, word, arguments)
+        return found
 
     @torch.no_grad()
     def see_evaluation(

@@ -42,7 +42,7 @@ def sampled_cases(
     while batch := list(islice(waiting, batch_size)):
         prompts, seeds = [job.prompt for job in batch], [job.seed for job in batch]
         with enough_memory(len(batch), settings):
-            images, attention, _ = sample_attention(pipe, prompts, seeds, settings)
+            images, attention, *_ = sample_attention(pipe, prompts, seeds, settings)
         ways = combinations(attention) if combine_all else PLAIN
         maps = [heat_maps(attention, way.merge, way.weights) for way in ways]
         for job, image, *of_image in zip(batch, images, *maps, strict=True):

@@ -22,7 +22,7 @@ from .checksums import FILES, Stamp
 from .names import named_item
 
 VERDICT, KEPT, DROPPED = "verdict", "kept", "dropped"  # of `diffumask filter`
-ABSENT = "absent"
+ABSENT, PRESENCES = "absent", "presences"
 CLASS_IDS = range(BACKGROUND_ID + 1, IGNORE_ID)
 BYTES = range(2**63)
 # Fields that some makers of items leave out, and what reads each.
@@ -44,9 +44,9 @@ class Record:
 
     `fields` is the JSON object of the line, of which none is lost: also what is not known here
     comes back in `to_json`, in the same order. `files` is empty for an item that was made before
-    there were any checksums. `absent` says why a class of the prompt has no mask, empty where each
-    has one, and `attempt` how often the item was drawn before. What not every maker of items tells
-    is None where it is missing.
+    there were any checksums. `presences` are those of the sample, by word. `absent` says why a
+    class of the prompt has no mask, empty where each has one, and `attempt` how often the item was
+    drawn before. What not every maker of items tells is None where it is missing.
     """
 
     fields: Mapping[str, Any] = field(repr=False)
@@ -58,6 +58,7 @@ class Record:
     thresholds: tuple[float, ...] | None = field(init=False)
     verdict: str | None = field(init=False)
     absent: Mapping[str, str] = field(init=False)
+    presences: Mapping[str, float] = field(init=False)
     index: int | None = field(init=False)
     attempt: int | None = field(init=False)
     model: str | None = field(init=False)
@@ -120,6 +121,7 @@ def _parsed(tree: Mapping[str, Any]) -> dict[str, Any]:
         "thresholds": _thresholds(tree) if "thresholds" in tree else None,
         VERDICT: tree.get(VERDICT),
         ABSENT: texts(tree, ABSENT) if ABSENT in tree else {},
+        PRESENCES: numbers(tree, PRESENCES) if PRESENCES in tree else {},
     }
     if known[VERDICT] not in (None, KEPT, DROPPED):
         raise wrong(f"{KEPT} or {DROPPED}", tree, VERDICT)

@@ -12,7 +12,7 @@ from diffumask.dataset.decode import read_image
 from diffumask.dataset.encode import EncodedItem, encode_item
 from diffumask.dataset.listing import read_records
 from diffumask.dataset.maps import encode_maps, read_maps
-from diffumask.dataset.record import ABSENT, Record
+from diffumask.dataset.record import ABSENT, PRESENCES, Record
 from diffumask.dataset.writer import Store
 from diffumask.errors import InputError
 from diffumask.masks.class_map import MaskSettings, make_class_map
@@ -88,7 +88,8 @@ def remask(source: Path, store: Store, masks: MaskSettings) -> Iterator[Example]
             continue
         heats, affinities = read_maps(source, record)
         image = read_image(source, record)
-        one = Sample(record.prompt, record.seed, image, heats, affinities)
+        presences = record.presences
+        one = Sample(record.prompt, record.seed, image, heats, affinities, presences=presences)
         kept = _sampling_facts(record)
         example, facts = annotate(one, masks)
         store.write(record.name, example, kept | facts, encode_maps(one))
@@ -112,7 +113,8 @@ def annotate(one: Sample, settings: MaskSettings) -> tuple[Example, dict[str, An
     example = Example(one.prompt, one.seed, one.image, masked.class_map, masked.scores)
     thresholds = [round(threshold, 4) for threshold in masked.thresholds]
     facts = {"thresholds": thresholds, "foreground": round(masked.foreground, 6)}
-    return example, facts | ({ABSENT: dict(masked.absent)} if masked.absent else {})
+    found = {PRESENCES: dict(one.presences), ABSENT: dict(masked.absent)}
+    return example, facts | {key: value for key, value in found.items() if value}
 
 
 def _make(

@@ -19,7 +19,7 @@ from diffumask.errors import InputError
 from diffumask.files.atomic import write_new
 from diffumask.labelled.pixels import read_image
 from diffumask.sampling.decoding import in_single_precision
-from diffumask.sampling.observe import conditions, encode
+from diffumask.sampling.noising import conditions, encode
 from diffumask.training import Schedule, train
 from diffumask.training.folder import TrainingFolder, digest
 

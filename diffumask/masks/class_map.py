@@ -1,12 +1,12 @@
-"""Heat maps to a class map: enlarge, threshold, compete, refine, doubt, drop specks."""
+"""Heat maps to a class map: enlarge, threshold, compete, refine, doubt, drop what is no object."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 import cv2
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32, Integer, UInt8
 
 from diffumask.errors import InputError
 from diffumask.types import (
@@ -17,18 +17,21 @@ from diffumask.types import (
     Heat,
     Image,
     Sample,
-    Target,
 )
 
 from .area_mean import area_mean
-from .components import drop_small
+from .components import drop_cool, drop_small
 from .refine import refine
 from .scores import score
 from .sources import MaskSource, alone, fused
 from .thresholds import Evidence, Otsu, ThresholdMethod
-from .unary import label_probabilities
+from .unary import label_probabilities, word_shares
 
 NO_PIXEL = "no pixel above the threshold"
+UNSEEN = "the picture is explained as well without the word (presence {:.3f})"
+# A word that explains nothing of a picture has a presence of 1/2.
+LEAST_PRESENCE = 0.5
+DEFAULT_THRESHOLD = Otsu(less=0.05)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,24 +43,32 @@ class MaskSettings:
     makes the affinity of a heat map from the image (an AffinityNet), in place of the sample's own.
     `uncertain_band` is how far, in heat, a threshold could be wrong: pixels whose label changes
     within it become 255. `min_area` is the share of the image below which a component
-    (4-connected) becomes background. `source` sees objects beside attention, or in its place.
-    `device` is that of a refiner with a model.
+    (4-connected) becomes background, `least_warmth` how warm one must be, as a share of the warmest
+    one of its word: others are objects that nobody named. A target whose presence
+    (`diffumask.sampling.presence`) is at most `least_presence` is absent. `source` sees objects
+    beside attention, or in its place. `device` is that of a refiner with a model.
     """
 
     heat: Literal["attention", "affinity"] = "affinity"
-    threshold: ThresholdMethod = field(default_factory=lambda: Otsu(less=0.05))
+    threshold: ThresholdMethod = DEFAULT_THRESHOLD
     refiner: str = "crf-wide"
     affinity_of: Callable[[Image, Heat], Heat] | None = None
     uncertain_band: float = 0.02
     min_area: float = 0.002
     source: MaskSource | None = None
     device: str = "auto"
+    least_warmth: float = 0.5
+    least_presence: float = LEAST_PRESENCE
 
     def __post_init__(self) -> None:
         if not 0 <= self.uncertain_band < 1:
             raise InputError(f"expected an uncertain band in [0, 1), got {self.uncertain_band}")
         if not 0 <= self.min_area <= 1:
             raise InputError(f"expected a min_area in [0, 1], got {self.min_area}")
+        if not 0 <= self.least_warmth <= 1:
+            raise InputError(f"expected a least_warmth in [0, 1], got {self.least_warmth}")
+        if not 0 <= self.least_presence <= 1:
+            raise InputError(f"expected a least_presence in [0, 1], got {self.least_presence}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,60 +93,105 @@ class Masked:
 def make_class_map(sample: Sample, settings: MaskSettings) -> Masked:
     """Label every pixel with the class of one of the sample's targets, 0 or 255.
 
-    Where several targets lie above their thresholds the one wins that is further above. A word
-    without heat has no pixels. What the prompt does not name is background. Raises InputError for
-    heat that is not finite.
+    All words of the sample that have heat compete for the pixels that lie above their thresholds:
+    a target by the threshold of the settings, a rival (a thing that the prompt names and nobody
+    asked for) by the default one, and what a rival wins is background. A word without heat has no
+    pixels. Raises InputError for heat that is not finite.
     """
     targets = sample.prompt.targets
-    heats, thresholds, rough = _seen(sample, settings)
+    absent = _unseen(sample, settings.least_presence)
+    seen, rough = _seen(sample, settings, frozenset(absent))
     refined = refine(settings.refiner, sample.image, rough, settings.device)
-    labelled = refined.argmax(1).astype(np.uint8)
-    labels = np.stack([_without_specks(one, settings.min_area) for one in labelled])
+    labels = np.stack([_cleaned(one, seen, settings) for one in refined.argmax(1)])
 
-    ids = np.array([BACKGROUND_ID, *(target.class_id for target in targets)], np.uint8)
-    class_map = ids[labels[0]]
-    class_map[(labels != labels[0]).any(axis=0)] = IGNORE_ID
+    ids = np.zeros(rough.shape[1], np.uint8)  # rivals are background
+    ids[1 : len(targets) + 1] = [target.class_id for target in targets]
+    classes = ids[labels]
+    class_map = classes[0]
+    class_map[(classes != classes[0]).any(axis=0)] = IGNORE_ID
+    lacking = [one for one in targets if not (class_map == one.class_id).any()]
+    heats, thresholds = seen.heats[: len(targets)], seen.thresholds[: len(targets)]
     return Masked(
         class_map,
         thresholds,
-        score(heats, thresholds, rough[0].argmax(0).astype(np.uint8), labels[0]),
-        {one.class_name: NO_PIXEL for one in targets if not (class_map == one.class_id).any()},
+        score(heats, thresholds, rough[0].argmax(0).astype(np.uint8), labels[0])
+        | _presence_score(sample),
+        {one.class_name: absent.get(one.word, NO_PIXEL) for one in lacking},
     )
 
 
+def _unseen(sample: Sample, least_presence: float) -> dict[str, str]:
+    """Return why a word names nothing in the picture, for those that the model says it of."""
+    return {
+        target.word: UNSEEN.format(sample.presences[target.word])
+        for target in sample.prompt.targets
+        if sample.presences.get(target.word, 1.0) <= least_presence
+    }
+
+
+def _presence_score(sample: Sample) -> dict[str, float]:
+    return {"presence": min(sample.presences.values())} if sample.presences else {}
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """The words of a sample, targets first: heat with its threshold, and what was captured."""
+
+    heats: Float32[np.ndarray, "word h w"]
+    thresholds: list[float]
+    attention: Float32[np.ndarray, "word h w"] | None
+
+
 def _seen(
-    sample: Sample, settings: MaskSettings
-) -> tuple[
-    Float32[np.ndarray, "word h w"], list[float], Float32[np.ndarray, "candidate label h w"]
-]:
-    """Return the heat map and the threshold of each target, and the label probabilities."""
+    sample: Sample, settings: MaskSettings, absent: Collection[str]
+) -> tuple[_Seen, Float32[np.ndarray, "candidate label h w"]]:
+    """Return what is known of each word, and the label probabilities."""
     targets, band, source = sample.prompt.targets, settings.uncertain_band, settings.source
     objects = None if source is None else source.source(sample)
     if source is not None and objects is not None and not source.fused:
-        return objects[1:-1], [0.5] * len(targets), alone(objects, band)
-    seen = [_evidence(sample, target, settings) for target in targets]
-    thresholds = [settings.threshold(one) if one.heat.any() else 1.0 for one in seen]
-    heats = np.stack([one.heat for one in seen])
+        kept = objects.copy()
+        for place, target in enumerate(targets, start=1):
+            if target.word in absent:
+                kept[0] += kept[place]
+                kept[place] = 0
+        return _Seen(kept[1:-1], [0.5] * len(targets), None), alone(kept, band)
+    words = {target.word: target.class_name for target in targets}
+    words |= {word: word for word in sample.heats if word not in words}
+    pairs = [_evidence(sample, *one, settings, absent) for one in words.items()]
+    attention, evidence = np.stack([heat for heat, _ in pairs]), [one for _, one in pairs]
+    methods = [settings.threshold] * len(targets) + [DEFAULT_THRESHOLD] * len(evidence)
+    thresholds = [
+        method(one) if one.heat.any() else 1.0
+        for method, one in zip(methods, evidence, strict=False)
+    ]
     candidates = [thresholds]
     if band:
         candidates += [[max(t - band, 0.0) for t in thresholds], [t + band for t in thresholds]]
-    rough = label_probabilities(heats, candidates)
-    return heats, thresholds, rough if objects is None else fused(rough, objects)
+    heats = np.stack([one.heat for one in evidence])
+    rough = label_probabilities(heats, candidates, word_shares(attention))
+    seen = _Seen(heats, thresholds, attention)
+    return seen, rough if objects is None else fused(rough, objects)
 
 
-def _evidence(sample: Sample, target: Target, settings: MaskSettings) -> Evidence:
+def _evidence(
+    sample: Sample, word: str, class_name: str, settings: MaskSettings, absent: Collection[str]
+) -> tuple[Heat, Evidence]:
+    """Return the attention to a word, enlarged, and what its threshold is chosen from."""
     size_hw = (sample.image.shape[0], sample.image.shape[1])
-    heat = enlarge(sample.heats[target.word], size_hw)
+    attention = heat = enlarge(sample.heats[word], size_hw)
+    if word in absent:
+        nothing = np.zeros_like(heat)
+        return nothing, Evidence(sample.image, nothing, nothing, class_name)
     affinity = None
     if settings.affinity_of is not None:
         affinity = settings.affinity_of(sample.image, heat)
-    elif target.word in sample.affinities:
-        affinity = enlarge(sample.affinities[target.word], size_hw)
+    elif word in sample.affinities:
+        affinity = enlarge(sample.affinities[word], size_hw)
     if settings.heat == "affinity":
         if affinity is None:
             raise InputError("expected an affinity to threshold, got none; threshold the attention")
         heat = affinity
-    return Evidence(sample.image, heat, affinity, target.class_name)
+    return attention, Evidence(sample.image, heat, affinity, class_name)
 
 
 def enlarge(heat: GridHeat, size_hw: tuple[int, int]) -> Heat:
@@ -153,9 +209,15 @@ def enlarge(heat: GridHeat, size_hw: tuple[int, int]) -> Heat:
     return (resized / peak if peak > 0 else resized).astype(np.float32)
 
 
-def _without_specks(labels: UInt8[np.ndarray, "h w"], min_area: float) -> UInt8[np.ndarray, "h w"]:
-    kept = labels.copy()
-    for label in np.unique(labels[labels > 0]):
+def _cleaned(
+    labels: Integer[np.ndarray, "h w"], seen: _Seen, settings: MaskSettings
+) -> UInt8[np.ndarray, "h w"]:
+    """Drop components that are too small or too cool to be the object."""
+    kept = labels.astype(np.uint8)
+    for label in np.unique(kept[kept > 0]):
         mask = labels == label
-        kept[mask & ~drop_small(mask, min_area * labels.size)] = 0
+        whole = drop_small(mask, settings.min_area * labels.size)
+        if seen.attention is not None:
+            whole = drop_cool(whole, seen.attention[label - 1], settings.least_warmth)
+        kept[mask & ~whole] = BACKGROUND_ID
     return kept

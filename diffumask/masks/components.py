@@ -3,7 +3,9 @@
 import numpy as np
 from scipy import ndimage
 
-from diffumask.types import Mask
+from diffumask.types import Heat, Mask
+
+LARGE = 0.01  # share of the image from which a component is no detail
 
 
 def drop_small(mask: Mask, min_area_px: float) -> Mask:
@@ -12,3 +14,18 @@ def drop_small(mask: Mask, min_area_px: float) -> Mask:
     ndimage.label(mask, output=labels)
     area_px = np.bincount(labels.ravel())
     return mask & (area_px >= min_area_px)[labels]
+
+
+def drop_cool(mask: Mask, heat: Heat, least_warmth: float) -> Mask:
+    """Drop the 4-connected components whose mean heat is below a share of the warmest one's.
+
+    The warmest is looked for among those of at least LARGE of the image, if there are any.
+    """
+    labels = np.empty(mask.shape, np.int32)
+    count = int(ndimage.label(mask, output=labels))
+    area_px = np.bincount(labels.ravel(), minlength=count + 1)
+    warmth = np.bincount(labels.ravel(), heat.ravel(), count + 1) / np.maximum(area_px, 1)
+    large = (area_px >= LARGE * mask.size) & (np.arange(count + 1) > 0)
+    if not large.any():
+        return mask
+    return mask & (warmth >= least_warmth * warmth[large].max())[labels]

@@ -84,10 +84,12 @@ def fused(attention: Probabilities, objects: Objects) -> Probabilities:
     """Return the product of what attention and a source say, made to sum to 1.
 
     Attention names the object and the source draws its border: an object that the source cannot
-    name, or names otherwise, may be any target, and attention says which.
+    name, or names otherwise, may be any target, and attention says which. Labels of attention
+    after those of the targets are rivals, which to the source are other objects.
     """
-    likelihood = objects[:-1].copy()
-    likelihood[1:] += objects[-1]
+    num_rivals = attention.shape[1] - (len(objects) - 1)
+    likelihood = np.concatenate([objects[:-1], np.repeat(objects[-1:], num_rivals, axis=0)])
+    likelihood[1 : len(objects) - 1] += objects[-1]
     likelihood = np.maximum(likelihood, CERTAIN)
     return _normalised(np.maximum(attention, CERTAIN) * likelihood)
 

@@ -35,6 +35,7 @@ class Recipe:
     lora: Lora = field(default_factory=Lora)
     heat: str = AUTO
     uncertain_band: float | None = None
+    least_presence: float | None = None
 
     def __post_init__(self) -> None:
         for name, value in (("threshold", self.threshold.name), ("heat", self.heat)):
@@ -65,18 +66,23 @@ class Recipe:
             changes["refiner"] = self.refiner.name
         if self.uncertain_band is not None:
             changes["uncertain_band"] = self.uncertain_band
+        if self.least_presence is not None:
+            changes["least_presence"] = self.least_presence
         if threshold is not None:
             changes["threshold"] = threshold
         return MaskSettings(**changes)
 
     @property
     def sampling(self) -> dict[str, Any]:
-        """What sampling has to give: self-attention, and heat as thresholds were calibrated on."""
-        wants_affinity = {"affinity": self.affinity.name == SELF_ATTENTION}
+        """What sampling has to give for the masks: affinity, presences, heat as was calibrated."""
+        wanted = {
+            "affinity": self.affinity.name == SELF_ATTENTION,
+            "presence": self.settings.least_presence > 0,
+        }
         calibration = self.threshold.calibration
         if calibration is None:
-            return wants_affinity
-        return wants_affinity | {"merge": calibration.merge, "weights": calibration.weights}
+            return wanted
+        return wanted | {"merge": calibration.merge, "weights": calibration.weights}
 
     def check(self, class_names: Sequence[str]) -> None:
         """Raise InputError for a choice that is not for these classes, whatever the model."""
@@ -108,6 +114,8 @@ class Recipe:
             "heat": settings.heat,
             "uncertain_band": settings.uncertain_band,
             "min_area": settings.min_area,
+            "least_warmth": settings.least_warmth,
+            "least_presence": settings.least_presence,
         }
 
     @property

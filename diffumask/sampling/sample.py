@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from diffusers import DiffusionPipeline
+from jaxtyping import Float
+from torch import Tensor
 
 from diffumask.attention.aggregate import aggregate, localizing_weights
 from diffumask.attention.capture import capture
@@ -18,6 +20,9 @@ from diffumask.errors import InputError
 from diffumask.types import HEAT_LEVELS, GridHeat, Image, Prompt, Sample
 
 from .decoding import finite_decoding
+from .noising import generator_of
+from .phrases import rivals
+from .presence import presences_of, tells_presence
 
 SIZE_STEP = 8  # diffusers refuses other sizes, whatever the factor of the VAE
 
@@ -27,7 +32,8 @@ class SampleSettings:
     """How to sample: sizes in pixels, multiples of 8; a guidance_scale of 1 or less is none.
 
     `merge` and `weights` are those of `aggregate`, weights of None being `localizing_weights`.
-    `affinity` asks for the heat maps propagated along self-attention as well.
+    `affinity` asks for the heat maps propagated along self-attention as well, `presence` for how
+    much each target explains of the image, of models that can tell (see `presences`).
     """
 
     num_inference_steps: int
@@ -38,6 +44,7 @@ class SampleSettings:
     merge: str = MERGE
     weights: Mapping[int, float] | None = None
     affinity: bool = True
+    presence: bool = True
 
     def __post_init__(self) -> None:
         if self.num_inference_steps < 1:
@@ -70,20 +77,27 @@ def sample(
         return []
     sampled = sample_attention(pipe, prompts, seeds, settings)
     maps = heat_maps(sampled.attention, settings.merge, settings.weights)
+    found: list[dict[str, float]] = [{} for _ in prompts]
+    if sampled.latents is not None:
+        found = presences_of(pipe, sampled.latents, prompts, seeds, maps)
     return [
-        Sample(prompt, seed, image, heats, affinities, upcast=i in sampled.upcast)
-        for i, (prompt, seed, image, (heats, affinities)) in enumerate(
+        Sample(prompt, seed, image, *of_image, upcast=i in sampled.upcast, presences=found[i])
+        for i, (prompt, seed, image, of_image) in enumerate(
             zip(prompts, seeds, sampled.images, maps, strict=True)
         )
     ]
 
 
 class Sampled(NamedTuple):
-    """A batch; `upcast` are the numbers of the images that had to be decoded in float32."""
+    """A batch; `upcast` are the numbers of the images that had to be decoded in float32.
+
+    `latents` are those after the last step, None where presences are not asked for.
+    """
 
     images: list[Image]
     attention: Attention
     upcast: set[int]
+    latents: Float[Tensor, "image channel h w"] | None = None
 
 
 def sample_attention(
@@ -94,11 +108,19 @@ def sample_attention(
 ) -> Sampled:
     """Sample as `sample` does, at least one image, and leave the attention as it was captured."""
     words = [[target.word for target in prompt.targets] for prompt in prompts]
+    also = [rivals(prompt) for prompt in prompts]
     negative = settings.negative_prompt
+    asked = settings.presence and tells_presence(pipe)
+    last: dict[str, Tensor] = {}
+
+    def keep(_pipe: Any, _step: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        last.update(tensors)
+        return tensors
+
     call: Any = pipe  # the base class leaves __call__ to its subclasses
     with (
         finite_decoding(call.vae) as upcast,
-        capture(pipe, words, self_attention=settings.affinity) as attention,
+        capture(pipe, words, also=also, self_attention=settings.affinity) as attention,
     ):
         images = call(
             [prompt.text for prompt in prompts],
@@ -108,9 +130,10 @@ def sample_attention(
             width=settings.width,
             num_inference_steps=settings.num_inference_steps,
             guidance_scale=settings.guidance_scale,
-            generator=[torch.Generator("cpu").manual_seed(seed) for seed in seeds],
+            generator=[generator_of(seed) for seed in seeds],
+            **({"callback_on_step_end": keep} if asked else {}),
         ).images
-    return Sampled([np.array(image) for image in images], attention, upcast)
+    return Sampled([np.array(image) for image in images], attention, upcast, last.get("latents"))
 
 
 @contextmanager
