@@ -94,7 +94,9 @@ def unless_taken(told: tuple[int, str], there: Path) -> tuple[int, str]:
 
 
 SCENARIOS: dict[str, Callable[[Path, Path], tuple[int, str]]] = {
-    "generate": lambda folder, shared: generate(folder / "out", shared),
+    "generate": lambda folder, shared: generate(
+        folder / "out", shared, "--redraw", 1, "--threshold", 0.9
+    ),
     "scenes": scenes,
     "merge": lambda folder, shared: call(
         "merge", shared / "first", shared / "second", "-o", folder / "out"

@@ -13,6 +13,7 @@ from diffumask.dataset.store import open_store
 from diffumask.generation.pipeline import GenerateSettings, generate
 from diffumask.generation.plan import Item, plan
 from diffumask.masks.class_map import MaskSettings
+from diffumask.masks.thresholds import Fixed
 from diffumask.models import load, resolve
 from diffumask.prompts.build import build
 from diffumask.prompts.vocabulary import load_vocabulary
@@ -29,9 +30,11 @@ VOCABULARY = load_vocabulary("tiny")
 SETTINGS = GenerateSettings(
     "tiny",
     SampleSettings(1, 1.0, height=64, width=48),
-    MaskSettings(refiner="none"),
+    # Masks so small that many are dropped as specks, and their items drawn again.
+    MaskSettings(threshold=Fixed(0.9), refiner="none", min_area=0.02),
     BATCH_SIZE,
     keep_maps=True,
+    redraw=2,
 )
 
 

@@ -21,6 +21,7 @@ contents = partial(commands.contents, but=("config.toml",))
 
 def started(model: Path, out: Path, *more: str) -> subprocess.Popen[str]:
     small = ["--num-inference-steps", "8", "--height", "16", "--width", "24", "--batch-size", "2"]
+    small += ["--redraw", "1", "--threshold", "0.9"]  # at which some have no mask
     words = ["--model", str(model), *small, "--class", "bird", "--n", "17", "--out", str(out)]
     command = [sys.executable, "-m", "diffumask.cli", "generate", *words, *more]
     # One thread as on the workers, for the same rounding; these give way to all others by default.

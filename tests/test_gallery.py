@@ -97,6 +97,11 @@ def test_an_item_has_what_the_page_shows(folder):
     assert (head, picture.size, picture.format) == ("data:image/webp;base64", (24, 16), "WEBP")
 
 
+def test_the_page_says_why_an_object_has_no_mask(folder):
+    item = item_of(folder, "Bird_000001", absent={"cat": "no pixel above the threshold"})
+    assert item["facts"][0] == ("no mask of cat", "no pixel above the threshold")
+
+
 def test_the_heat_map_is_the_one_that_had_the_threshold(folder):
     (record, _) = read_records(folder)
     for threshold_on, kept in zip(

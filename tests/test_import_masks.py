@@ -16,6 +16,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from labelled_folders import files, write_mask
 from PIL import Image as PillowImage
 
+from diffumask.dataset.annotate import annotate
 from diffumask.dataset.dataset import Dataset
 from diffumask.dataset.decode import read_example
 from diffumask.dataset.listing import read_records
@@ -31,6 +32,7 @@ from diffumask.formats.registry import FORMATS, reader
 from diffumask.labelled.folder import open_labelled
 
 NAME = "Bird_000001"
+BOTH_ABSENT = {"absent": {"bird": "cool", "cat": "cool"}}
 WHATEVER = arrays(
     np.uint8,
     array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=12),
@@ -108,6 +110,17 @@ def test_the_new_dataset_has_the_old_records_and_the_new_masks(data, tmp_path):
     assert np.array_equal(read_example(tmp_path / "out", changed).class_map, labels)
     assert read_run(tmp_path / "out").classes == CLASSES
     assert len(open_labelled(tmp_path / "out")) == 4
+
+
+@pytest.mark.parametrize(
+    ("drawn", "fields"), [([8], {"absent": {"bird": "cool"}}), ([3, 8], {}), ([0], BOTH_ABSENT)]
+)
+def test_a_class_that_was_drawn_by_hand_is_no_longer_absent(data, tmp_path, drawn, fields):
+    annotate(data, {NAME: BOTH_ABSENT})
+    write_mask(tmp_path / "mine" / f"{NAME}.png", np.resize(drawn, (6, 9)).astype(np.uint8))
+    done("import", tmp_path / "mine", "--format", "png", "--data", data, "-o", tmp_path / "out")
+    (corrected,) = [one for one in read_records(tmp_path / "out") if one.name == NAME]
+    assert fields == {key: value for key, value in corrected.fields.items() if key == "absent"}
 
 
 # CVAT

@@ -47,6 +47,9 @@ WRONG = [
     ("files", {"image": {"bytes": -1, "blake2b": "ab"}}),
     ("files", {"image": {"bytes": 1}}),
     ("index", "1"),
+    ("attempt", 1.0),
+    ("absent", ["bird"]),
+    ("absent", {"bird": None}),
     ("model", 5),
 ]
 RUN = {"format": 1, "settings": {"weights": {"8": 0.5}, "x": []}, "classes": {"a": 1}, "runs": [{}]}
@@ -59,6 +62,7 @@ def test_a_line_comes_back_as_it_was_read():
     assert record.prompt == Prompt("ein Vogel, 鳥", (Target("鳥", "Vogel", 3),))
     assert (record.name, record.seed, record.foreground) == ("Bird_000001", 7, 0)
     assert (record.thresholds, record.quality, record.model) == ((0.5, 1), None, None)
+    assert (record.absent, record.attempt) == ({}, None)
     assert to_line(record.changed({"verdict": "kept", "seed": 8})) == LINE.replace(
         '"seed": 7', '"seed": 8'
     ).replace("null}\n", 'null, "verdict": "kept"}\n')

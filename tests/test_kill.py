@@ -56,6 +56,7 @@ def test_a_run_killed_at_random_instants_is_the_run_that_never_was(tmp_path, sta
     whole = contents(tmp_path / "never")
     assert contents(tmp_path / "warm") == whole
     assert len(whole) == 3 * 36 + 3  # images, masks, maps; metadata, run.json, preview
+    assert b'"attempt": ' in whole["metadata.jsonl"]
 
     rng = random.Random(0)
     kills = finished = 0

@@ -9,7 +9,7 @@ from slow_reference import area_mean as slow_area_mean
 
 from diffumask.errors import InputError
 from diffumask.masks.area_mean import area_mean
-from diffumask.masks.class_map import MaskSettings, enlarge, make_class_map
+from diffumask.masks.class_map import NO_PIXEL, MaskSettings, enlarge, make_class_map
 from diffumask.masks.refine import REFINERS
 from diffumask.masks.thresholds import Adaptive, Fixed, Otsu
 from diffumask.masks.unary import label_probabilities
@@ -78,6 +78,12 @@ def test_two_words_give_a_map_of_two_classes():
     heats = box(2, 2, 10, 10), box(12, 16, 22, 30)
     class_map = make_class_map(sample(*heats), PLAIN).class_map
     np.testing.assert_array_equal(class_map, heats[0] * 3 + heats[1] * 16)
+
+
+def test_a_word_of_which_no_pixel_is_left_is_absent_and_the_reason_is_said():
+    masked = make_class_map(sample(box(2, 2, 10, 10), box(12, 16, 22, 30, value=0.0)), PLAIN)
+    assert masked.absent == {"potted plant": NO_PIXEL}
+    assert make_class_map(sample(box(2, 2, 10, 10), box(12, 16, 22, 30)), PLAIN).absent == {}
 
 
 def test_where_two_words_overlap_the_one_further_above_its_threshold_wins():
