@@ -159,12 +159,13 @@ def test_shards_draw_again_what_the_whole_run_does(tmp_path, sampled):
 
 def test_when_no_attempt_has_a_mask_the_first_of_the_best_stays_and_says_why(tmp_path, sampled):
     make(tmp_path, redraw=2, masks=replace(PLAIN, min_area=1.0))
+    firsts = [item.seed for item in plan(["bird"], N, 0)]
     for item in Dataset.open(tmp_path):
         assert item.absent == {"bird": NO_PIXEL, "cat": NO_PIXEL}
         assert item.record.foreground == 0
         assert not item.record.is_usable
         assert item.record.attempt is None
-        assert item.record.seed == item_seed(0, "bird", item.record.index)
+        assert item.record.seed in firsts
     batches, _ = sampled
     assert sum(map(len, batches)) == 3 * N
 
@@ -175,7 +176,7 @@ def test_an_attempt_that_lacks_less_is_better_though_not_good(tmp_path, sampled,
     for index, record in enumerate(sorted(read_records(tmp_path), key=lambda one: one.name)):
         has_bird = [not lacks_bird(seed) for seed in chain(index, 10)]
         assert (record.attempt or 0) == has_bird.index(True)
-        assert record.absent == {"cat": NO_PIXEL}
+        assert list(record.absent) == ["cat"]
         assert not record.is_usable
 
 
