@@ -163,9 +163,9 @@ def test_a_matrix_on_a_grid_of_its_own_serves_every_procedure(
     truth[16:48, 16:32] = True
     attention, _ = observe_attention(pipe, [image], [prompt], seeds=[0], affinity=True)
     (one,) = samples._items([prompt], [0], [image], attention, [truth], [truth])
-    assert (one.heat.shape, one.matrix.shape) == ((8, 6), (32, 32))
-    assert one.sample.affinities["bird"].shape == (8, 4)
-    assert peers.grid_of(seen_of(one)).shape == (8, 4)
+    assert (one.heat.shape, one.matrix.shape) == ((8, 6), (30, 30))
+    assert one.sample.affinities["bird"].shape == (6, 5)
+    assert peers.grid_of(seen_of(one)).shape == (6, 5)
     (expected,) = heat_maps(attention)
     np.testing.assert_allclose(one.sample.affinities["bird"], expected[1]["bird"], atol=0.1)
     assert methods.judge(methods.Job(one, False, None)).figures

@@ -54,6 +54,6 @@ def matrix_hw(size_hw: SizeHW) -> SizeHW:
     h, w = size_hw
     if h * w <= MAX_MATRIX_CELLS:
         return size_hw
-    shorter = max(1, math.isqrt(MAX_MATRIX_CELLS * min(size_hw) ** 2 // (h * w)))
+    shorter = max(1, round(min(size_hw) * math.sqrt(MAX_MATRIX_CELLS / (h * w))))
     longer = min(max(size_hw), MAX_MATRIX_CELLS // shorter)
     return (shorter, longer) if h <= w else (longer, shorter)
