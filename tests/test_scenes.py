@@ -169,3 +169,18 @@ def test_a_class_of_no_sprite_is_refused_before_anything_is_written(tmp_path):
     with pytest.raises(InputError, match="got 'brd'"):
         write_scenes(tmp_path / "new", 1, ["brd"], "train", seed=0)
     assert not (tmp_path / "new").exists()
+
+
+@needs_font
+def test_objects_of_a_seed_lie_alike_on_any_ground():
+    names, grounds = ["cat", "bus"], load_catalog().backgrounds
+    plain = render_scene(3, (64, 96), class_names=names)
+    busy = render_scene(3, (64, 96), class_names=names, ground=grounds["books"])
+    image = np.random.default_rng(0).integers(0, 255, (64, 96, 3)).astype(np.uint8)
+    given = render_scene(3, (64, 96), class_names=names, ground=image)
+    assert busy.background == "books"
+    assert grounds["books"].phrase in busy.caption
+    assert given.caption.split()[-1] in names
+    for scene in (busy, given):
+        assert np.array_equal(scene.class_map, plain.class_map)
+        assert not np.array_equal(scene.image, plain.image)

@@ -20,6 +20,7 @@ MIN_VISIBLE = 0.65  # share of an object that later objects must leave in sight
 PLACEMENT_TRIES = 20
 SUB_CLASS_PROBABILITY = 0.65  # of captions that name the sub-class before the class
 SEED_SPACES = {"train": 0, "test": 1, "judge": 2}
+UNNAMED = Background("", "", "", (), False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,20 +58,26 @@ def render_scene(
     split: Split = "train",
     class_names: Sequence[str] | None = None,
     variation: Variation = PLAIN,
+    ground: Background | UInt8[np.ndarray, "h w 3"] | None = None,
 ) -> Scene:
     """Render the scene of one seed.
 
     `class_names` fixes the objects in drawing order; without it one to three random classes
-    are drawn. Seeds of different splits never share random numbers. Raises InputError without
-    the emoji font, KeyError for a class that the catalogue lacks.
+    are drawn. The objects of a seed lie alike on any `ground`; one that is an image, of the size
+    asked for, has no name and is not in the caption. Seeds of different splits never share random
+    numbers. Raises InputError without the emoji font, KeyError for a class that the catalogue
+    lacks.
     """
     catalog = load_catalog()
     rng = np.random.default_rng((SEED_SPACES[split], seed))
     names = class_names or choose_classes(list(catalog.classes), rng)
     background = catalog.backgrounds[str(rng.choice(list(catalog.backgrounds)))]
+    if ground is not None:
+        background = ground if isinstance(ground, Background) else UNNAMED
     classes = [catalog.classes[name] for name in names]
     layers = _place_layers(classes, size_hw, split, variation, rng)
-    image = _composite(draw_background(background, size_hw, rng), layers, rng)
+    below = ground if isinstance(ground, np.ndarray) else draw_background(background, size_hw, rng)
+    image = _composite(below, layers, rng)
     objects = _visible_objects(layers)
     class_map = np.zeros(size_hw, np.uint8)
     for item in objects:
@@ -176,4 +183,4 @@ def _caption(
         )
         phrases.append(with_article(phrase))
     template = str(rng.choice(catalog.captions))
-    return template.format(objects=" and ".join(phrases), background=background.phrase)
+    return template.format(objects=" and ".join(phrases), background=background.phrase).rstrip()
