@@ -1,98 +1,198 @@
-"""The parts of `python -m benchmarks masks` that are plain arithmetic, on small arrays."""
+"""The benchmark of masks: its scenes, its kept items, the peers' arithmetic, and a small run."""
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image as PillowImage
 
-from benchmarks import estimates
-from benchmarks.masks import methods, peers, samples, tables
-from diffumask.attention import pooling
-from diffumask.sampling.observe import observe_attention
-from diffumask.sampling.sample import heat_maps
+from benchmarks.masks import fit_masks, judge, masks, methods, peers, samples, scenes, tables, ways
+from benchmarks.masks.fitted import Fitted, read_fitted, write_fitted
+from diffumask.errors import InputError
+from diffumask.models import resolve
+from diffumask.scenes import load_catalog
+from diffumask.scenes.sprites import find_font
 from diffumask.types import Prompt, Target
+
+needs_font = pytest.mark.skipif(not find_font(), reason="needs Noto Color Emoji")
+SIZE_HW = (64, 64)
+
+
+def seen_of(prompt: Prompt, grids: dict[int, np.ndarray], matrix: np.ndarray) -> samples.Seen:
+    words = [target.word for target in prompt.targets]
+    maps = {
+        factor: np.stack([grid] * len(words)).astype(np.float32) for factor, grid in grids.items()
+    }
+    columns = {word: (i,) for i, word in enumerate(words)}
+    return samples.Seen(prompt, columns, maps, {1: 4, 2: 2}, (16, 16), matrix.astype(np.float32))
 
 
 @pytest.fixture
-def item() -> Any:
+def item() -> samples.Item:
     rng = np.random.default_rng(0)
-    image = np.full((24, 32, 3), 30, np.uint8)
-    truth = np.zeros((24, 32), bool)
-    truth[4:16, 8:24] = True
-    image[truth] = 220
-    grids = {1: truth[2::4, 2::4] + 0.1 * rng.random((6, 8)), 2: truth[4::8, 4::8] + 0.1}
-    matrix = rng.random((48, 48)).astype(np.float16)
-    matrix /= matrix.sum(1, keepdims=True)
-    return samples.Item(
-        Prompt("a bird on grass", (Target("bird", "bird", 3),)),
-        7,
-        image,
-        (grids[1] / grids[1].max()).astype(np.float32),
-        {factor: grid.astype(np.float32) for factor, grid in grids.items()},
-        {1: 4, 2: 2},
-        matrix.astype(np.float32),
-        truth,
-        ~truth,
-    )
+    image = np.full((64, 64, 3), 30, np.uint8)
+    truth = np.zeros((64, 64), np.uint8)
+    truth[12:44, 20:52] = 1
+    image[truth == 1] = 220
+    fine = (truth[2::4, 2::4] == 1) + 0.1 * rng.random((16, 16))
+    grids = {1: fine, 2: truth[4::8, 4::8] + 0.1}
+    matrix = rng.random((256, 256)) + 100 * np.eye(256)
+    matrix = (matrix / matrix.sum(1, keepdims=True)).astype(np.float16)
+    right = seen_of(Prompt("a bird on grass", (Target("bird", "bird", 3),)), grids, matrix)
+    wrong = seen_of(Prompt("a cat on grass", (Target("cat", "cat", 3),)), grids, matrix)
+    return samples.Item("one", "bird", 7, image, truth, right, wrong, 0.9)
 
 
-def test_calibration_chooses_on_the_other_half_of_the_class() -> None:
-    curves = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.9, 0.0], [0.0, 0.6]])
-    classes = ["bird", "bird", "bird", "bird", "cat"]
-    # The even birds learn from the odd ones and the other way round; the only cat from all birds.
-    assert estimates.calibrated_columns(curves, classes) == [1, 0, 1, 0, 0]
-    assert estimates.best_column(curves, classes) == 1  # by class means, not by items
+def test_classes_and_seeds_of_dev_and_test_are_disjoint_and_all():
+    dev, test = scenes.load_split("dev"), scenes.load_split("test")
+    assert not set(dev.classes) & set(test.classes)
+    assert {*dev.classes, *test.classes} == set(load_catalog().classes)
+    assert dev.seeds[0] < dev.seeds[1] <= test.seeds[0] < test.seeds[1]
 
 
-def seen_of(item: Any) -> Any:
-    return peers.Seen(item.image, item.grids, item.n_heads, item.matrix, item.truth)
+@needs_font
+@pytest.mark.parametrize("kind", [name for name, of in scenes.KINDS.items() if not of.generated])
+def test_a_scene_is_of_its_kind_and_side(kind: str, tmp_path: Path):
+    path = tmp_path / "emu_1.png"
+    PillowImage.fromarray(np.full((40, 60, 3), (0, 255, 0), np.uint8)).save(path)
+    split, of = scenes.load_split("dev"), scenes.KINDS[kind]
+    one, again = (scenes.draw(kind, "fish", 1, split, SIZE_HW, [path]) for _ in range(2))
+    assert np.array_equal(one.image, again.image)
+    assert split.seeds[0] <= one.seed < split.seeds[1]
+    assert one.prompt.targets[0].class_name == "fish"
+    assert len(one.prompt.targets) == 1 + of.all_asked
+    assert one.wrong in split.classes
+    assert one.wrong not in one.prompt.text.split()
+    n_labels = len(np.unique(one.truth)) - 1
+    assert n_labels == (1 if of.same else of.objects)
+    named = len(one.prompt.targets) + len(one.unasked)
+    assert named == (n_labels if of.all_named else 1)
+    if of.ground == "photograph":
+        assert np.median(one.image[one.truth == 0], 0).tolist() == [0, 255, 0]
 
 
-def test_daam_sums_by_heads_and_stretches(item: Any) -> None:
-    heat = peers.daam_heat(seen_of(item), leave_out_coarsest=False)
-    fine, coarse = (peers.resize(item.grids[factor], item.image).clip(min=0) for factor in (1, 2))
-    expected = 4 * fine + 2 * coarse
-    expected = (expected - expected.min()) / (expected.max() - expected.min())
-    np.testing.assert_allclose(heat, expected, atol=1e-6)
-    np.testing.assert_allclose(peers.daam_heat(seen_of(item)), peers.stretched(fine), atol=1e-6)
+@needs_font
+def test_a_photograph_named_like_an_object_of_the_scene_is_not_its_ground(tmp_path: Path):
+    with pytest.raises(InputError, match="photographs without"):
+        scenes.draw(
+            "photograph", "dog", 0, scenes.load_split("dev"), SIZE_HW, [tmp_path / "dog_1.jpg"]
+        )
 
 
-def test_the_official_map_is_the_mean_of_maps_by_their_peak(item: Any) -> None:
-    grids = {factor: np.roll(item.grids[1], factor, axis=1) for factor in (1, 2, 4)}
-    seen = peers.Seen(item.image, grids, item.n_heads, item.matrix, item.truth)
+@needs_font
+def test_a_near_ground_has_the_colour_of_its_object():
+    split = scenes.load_split("dev")
+
+    def contrast(kind: str) -> float:
+        drawn = [scenes.draw(kind, "mushroom", i, split, SIZE_HW) for i in range(6)]
+        means = [
+            one.image[one.truth == 1].mean(0) - one.image[one.truth == 0].mean(0) for one in drawn
+        ]
+        return float(np.abs(means).mean())
+
+    assert contrast("near") < contrast("one") / 2
+
+
+def test_only_classes_of_the_split_are_asked_and_new_sprites_are_new():
+    split, sprites = scenes.load_split("dev"), scenes.KINDS["sprites"]
+    assert "sofa" not in scenes.classes_of(sprites, split)
+    with pytest.raises(InputError, match="expected classes of dev"):
+        scenes.classes_of(sprites, split, ["cat"])
+    with pytest.raises(InputError, match="expected kinds among one, two"):
+        scenes.chosen_kinds(["four"], None)
+    assert "photograph" not in scenes.chosen_kinds([], None)
+
+
+def test_items_are_read_as_written(item: samples.Item, tmp_path: Path):
+    samples._write(tmp_path / "batch.npz", [item, replace(item, seed=8)])
+    first, second = samples.read(tmp_path / "batch.npz")
+    assert (first.seed, second.seed) == (7, 8)
+    for got in (first, second):
+        assert (got.right.prompt, got.wrong.prompt) == (item.right.prompt, item.wrong.prompt)
+        assert (got.right.columns, got.right.n_heads) == (item.right.columns, item.right.n_heads)
+        np.testing.assert_array_equal(got.image, item.image)
+        np.testing.assert_array_equal(got.truth, item.truth)
+        np.testing.assert_array_equal(got.right.matrix, item.right.matrix)
+        for factor, maps in item.right.maps.items():
+            np.testing.assert_array_equal(got.right.maps[factor], maps)
+    assert [path.name for path in tmp_path.iterdir()] == ["batch.npz"]
+
+
+def test_kept_attention_gives_the_sample_of_the_package(item: samples.Item):
+    attention = item.right.attention
+    ((size_hw, matrices),) = attention.self_matrices.items()
+    assert size_hw == (16, 16)
+    np.testing.assert_allclose(matrices[0].numpy(), item.right.matrix, atol=1e-6)
+    assert attention.factors == {(16, 16): 1, (8, 8): 2}
+    sample = item.sample(item.right)
+    grid = item.right.maps[1][0]
+    np.testing.assert_allclose(sample.heats["bird"], grid / grid.max(), atol=1 / 255)
+
+
+def test_controls_without_text_make_the_same_masks_whatever_the_prompt_asks(item: samples.Item):
+    moved = {factor: np.roll(maps, 5, axis=1) for factor, maps in item.wrong.maps.items()}
+    other = replace(item, right=replace(item.wrong, maps=moved))
+    first, second = (methods.control_masks(ways.View(one)) for one in (item, other))
+    for name in (name for name in methods.CONTROLS if name != "wrong word"):
+        np.testing.assert_array_equal(first[name].mask, second[name].mask)
+    rough = methods.MaskSettings(refiner="none")
+    ours = [methods.masked(ways.View(one).sample, rough) for one in (item, other)]
+    assert not np.array_equal(ours[0].mask, ours[1].mask)
+
+
+def test_daam_sums_by_heads_and_stretches(item: samples.Item):
+    view = ways.View(item)
+    fine = peers.resize(view.grids[1], item.image).clip(min=0)
+    np.testing.assert_allclose(peers.daam_heat(view), peers.stretched(fine), atol=1e-6)
+
+
+def a_view(item: samples.Item, **changes: Any) -> Any:
+    """A view whose parts are as wanted."""
+    view = ways.View(item)
+    names = ("image", "grids", "matrix", "affinity", "item", "cells")
+    return SimpleNamespace(**{name: getattr(view, name) for name in names} | changes)
+
+
+def test_the_official_map_is_the_mean_of_maps_by_their_peak(item: samples.Item):
+    fine = ways.View(item).grids[1]
+    grids = {factor: np.roll(fine, factor, axis=1) for factor in (1, 2, 4)}
     maps = [peers.resize(grids[factor], item.image) for factor in (1, 2)]
     expected = sum(one / one.max() for one in maps) / 2
-    np.testing.assert_allclose(peers.official_heat(seen), expected, atol=1e-6)
+    got = peers.official_heat(a_view(item, grids=grids))
+    np.testing.assert_allclose(got, expected, atol=1e-6)
 
 
-def test_the_official_code_leaves_nothing_far_from_the_affinity_mask(item: Any) -> None:
-    seen = seen_of(item)
-    assert (peers.official(seen) == 1)[item.truth].mean() > 0.7
-    elsewhere = replace(seen, affinity=item.truth & False)
-    assert not peers.official(elsewhere).any()
+def test_the_official_code_leaves_nothing_far_from_the_affinity_mask(item: samples.Item):
+    way = peers.PEERS["official DiffuMask code"]
+    truth = item.truth == 1
+    got = way.make(a_view(item, affinity=truth), **way.published)
+    assert got.mask[truth].mean() > 0.7
+    elsewhere = way.make(a_view(item, affinity=truth & False), **way.published)
+    assert not elsewhere.mask.any()
 
 
-def test_dataset_diffusion_doubts_what_is_between_its_thresholds(item: Any) -> None:
-    still = peers.Seen(
-        item.image, item.grids, item.n_heads, np.eye(48, dtype=np.float32), item.truth
-    )
-    heat = peers.stretched(peers.resize(peers.stretched(item.grids[1]), item.image).clip(0, 1))
-    class_map = peers.dataset_diffusion(still)
-    assert np.array_equal(class_map == 1, heat >= 0.6)
-    assert np.array_equal(class_map == 255, (heat >= 0.5) & (heat < 0.6))
+def test_dataset_diffusion_doubts_what_is_between_its_thresholds(item: samples.Item):
+    view = a_view(item, matrix=ways.View(item).matrix.new_zeros(256, 256).fill_diagonal_(1))
+    heat = peers.stretched(peers.resize(peers.stretched(view.cells), item.image).clip(0, 1))
+    way = peers.PEERS["Dataset Diffusion"]
+    got = way.make(view, **way.published)
+    assert np.array_equal(got.mask, heat > 0.6)
+    assert got.open_px is not None
+    assert np.array_equal(got.open_px, (heat > 0.5) & (heat <= 0.6))
 
 
-@pytest.mark.parametrize("name", ["DAAM, threshold 0.5", "Dataset Diffusion", "SeeDiff-like"])
-def test_flat_attention_gives_peers_an_empty_mask(item: Any, name: str) -> None:
-    flat = {factor: np.full_like(grid, 0.2) for factor, grid in item.grids.items()}
-    matrix = np.full_like(item.matrix, 1 / 48)
-    seen = peers.Seen(item.image, flat, item.n_heads, matrix, item.truth)
-    assert not peers.PEERS[name](seen).any()
+@pytest.mark.parametrize("name", ["DAAM", "Dataset Diffusion", "SeeDiff-like"])
+def test_flat_attention_gives_peers_an_empty_mask(item: samples.Item, name: str):
+    flat = {factor: np.full_like(maps, 0.2) for factor, maps in item.right.maps.items()}
+    seen = replace(item.right, maps=flat, matrix=np.full_like(item.right.matrix, 1 / 256))
+    for way in (peers.PEERS[name], peers.PEERS[f"{name}, {peers.OUR_REFINER}"]):
+        assert not way.make(ways.View(replace(item, right=seen)), **way.published).mask.any()
 
 
-def test_small_boxes_are_dropped_by_their_box_not_their_area() -> None:
+def test_small_boxes_are_dropped_by_their_box_not_their_area():
     mask = np.zeros((10, 20), bool)
     mask[np.arange(5), np.arange(5)] = True  # a diagonal of 5 pixels in a box of 25
     mask[8:10, 10:14] = True
@@ -101,71 +201,88 @@ def test_small_boxes_are_dropped_by_their_box_not_their_area() -> None:
     assert np.array_equal(peers.without_small_boxes(mask, 0.1), expected)
 
 
-def test_a_curve_is_the_masks_one_by_one(item: Any) -> None:
-    heat = methods.enlarge(item.heat, (24, 32))
-    got = methods.curves_of(item.image, heat, item.truth, {"same": item.truth}, "none")
-    assert len(got.iou) == len(methods.THRESHOLDS) + 1
-    for column in (3, 15, -1):
-        threshold = [*methods.THRESHOLDS, methods.otsu(heat)][column]
-        (mask,) = methods.candidates(item.image, heat, [threshold], "none")
-        figures = methods.figures_of(mask, item.truth)
-        assert got.iou[column] == pytest.approx(figures.iou)
-        assert got.boundary[column] == pytest.approx(figures.boundary)
-    np.testing.assert_allclose(got.agreement["same"], got.iou)
+def test_every_way_tries_as_many_settings_within_its_ranges_and_its_published_ones():
+    tried = fit_masks.candidates(12)
+    assert set(tried) == set(methods.WAYS)
+    for name, settings in tried.items():
+        way = methods.WAYS[name]
+        assert len(settings) == 12
+        assert settings[0] == way.published
+        for one in settings[1:]:
+            for key, bounds in way.ranges.items():
+                value = one[key]
+                inside = (
+                    value in bounds if isinstance(value, str) else bounds[0] <= value <= bounds[-1]
+                )
+                assert inside, (name, key)
 
 
-def test_what_is_left_out_counts_in_neither() -> None:
-    truth = np.array([[1, 1, 1, 0, 0]], bool)
-    mask = np.array([[1, 0, 0, 0, 1]], bool)
-    left_out = np.array([[0, 0, 1, 0, 1]], bool)
-    got = methods.figures_of(mask & ~left_out, truth, left_out)
-    assert (got.iou, got.left_out) == (pytest.approx(1 / 2), pytest.approx(2 / 5))
+def test_settings_are_compared_by_the_mean_over_kinds_of_the_means_over_classes():
+    scored = [
+        ("one", "bird", {"way": [1.0, 0.0]}),
+        ("one", "bird", {"way": [0.0, 0.0]}),
+        ("one", "cat", {"way": [0.5, 1.0]}),
+        ("two", "cat", {"way": [0.1, 0.3]}),
+    ]
+    assert fit_masks.means(scored, "way").tolist() == pytest.approx([0.3, 0.4])
 
 
-def test_adaptive_takes_the_best_gamma_and_else_otsu() -> None:
-    agreement = np.zeros((3, len(methods.THRESHOLDS) + 1))
-    agreement[0, methods.THRESHOLDS.index(0.41)] = 0.5
-    agreement[1, methods.THRESHOLDS.index(0.31)] = 0.9  # not a gamma
-    agreement[2, tables.GAMMA_COLUMNS] = np.linspace(0.1, 0.2, 20)
-    expected = [methods.THRESHOLDS.index(0.41), methods.OTSU, methods.THRESHOLDS.index(0.54)]
-    assert tables.adaptive_columns(agreement) == expected
+def test_what_was_fitted_is_read_as_written(tmp_path: Path):
+    fitted = Fitted({"settings": 3, "kinds": ["one"]}, {"DAAM, x": {"a": 0.25, "b": 2, "c": "crf"}})
+    write_fitted(fitted, tmp_path / "fitted.toml")
+    assert read_fitted(tmp_path / "fitted.toml") == fitted
 
 
-def test_an_item_is_judged_and_reported(item: Any) -> None:
-    judged = [methods.judge(methods.Job(item, every, None)) for every in (True, False)]
-    assert set(judged[1].curves) < set(judged[0].curves)
-    assert ("none", "pamr") in judged[0].curves
-    rows = tables.peers_table(judged)
-    assert [row.count("|") for row in rows] == [7] * len(rows)
-    assert len(tables.goals_table(judged)) == 6
-    assert any("Refiner: guided" in line for line in tables.ablation_tables(judged))
+def test_the_committed_settings_are_those_of_procedures():
+    fitted = read_fitted().settings
+    assert set(fitted) <= set(methods.WAYS)
+    for name, settings in fitted.items():
+        assert set(settings) == set(methods.WAYS[name].published)
 
 
-def test_items_are_read_as_written(item: Any, tmp_path: Path) -> None:
-    samples._write(tmp_path / "batch.npz", [item, item])
-    first, second = samples.read(tmp_path / "batch.npz")
-    for got in (first, second):
-        assert (got.prompt, got.seed, got.n_heads) == (item.prompt, item.seed, item.n_heads)
-        for name in ("image", "heat", "matrix", "truth", "oracle"):
-            np.testing.assert_array_equal(getattr(got, name), getattr(item, name))
-        for factor, grid in item.grids.items():
-            np.testing.assert_array_equal(got.grids[factor], grid)
-    assert [path.name for path in tmp_path.iterdir()] == ["batch.npz"]
+def a_judged(class_name: str, hits: int, union: int, present: bool = True) -> judge.Judged:
+    row = {"iou": hits / union, "hits_px": hits, "union_px": union, "empty": float(not hits)}
+    of = Path(), 0, "made_one", class_name, present, np.nan, class_name == "cat"
+    return judge.Judged(*of, {"ours": row})
 
 
-def test_a_matrix_on_a_grid_of_its_own_serves_every_procedure(
-    pipe: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(pooling, "MAX_MATRIX_CELLS", 32)
-    monkeypatch.setattr(pooling, "ENOUGH_MATRIX_CELLS", 24)
-    image = np.random.default_rng(0).integers(256, size=(64, 48, 3)).astype(np.uint8)
-    prompt, truth = Prompt("a bird", (Target("bird", "bird", 3),)), np.zeros((64, 48), bool)
-    truth[16:48, 16:32] = True
-    attention, _ = observe_attention(pipe, [image], [prompt], seeds=[0], affinity=True)
-    (one,) = samples._items([prompt], [0], [image], attention, [truth], [truth])
-    assert (one.heat.shape, one.matrix.shape) == ((8, 6), (30, 30))
-    assert one.sample.affinities["bird"].shape == (6, 5)
-    assert peers.grid_of(seen_of(one)).shape == (6, 5)
-    (expected,) = heat_maps(attention)
-    np.testing.assert_allclose(one.sample.affinities["bird"], expected[1]["bird"], atol=0.1)
-    assert methods.judge(methods.Job(one, False, None)).figures
+def test_the_iou_of_a_data_set_is_that_of_all_pixels_of_a_class():
+    judged = [a_judged("bird", 1, 2), a_judged("bird", 90, 100), a_judged("cat", 1, 4)]
+    assert tables.data_set_iou(judged, "ours") == pytest.approx((91 / 102 + 1 / 4) / 2)
+
+
+def test_absent_objects_count_nothing_and_are_to_be_empty():
+    judged = [a_judged("bird", 1, 2), a_judged("bird", 0, 9, present=False), a_judged("cat", 0, 4)]
+    cells = tables.absent_table(judged)[-1].split(" | ")
+    assert cells[1].startswith("0.500")  # the wrong word was empty for the cat alone
+    assert cells[2:5] == ["1 of 3", "100.0%", "50.0%"]
+    assert cells[5].startswith("0.125")  # (0.5 + 0) / 2 of the birds, 0 of the cat
+
+
+@needs_font
+def test_a_small_run_fits_on_dev_and_reports_and_a_second_one_asks_no_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    # In this process: others would import torch anew, for seconds.
+    monkeypatch.setattr("benchmarks.masks.judge.on_all", lambda work, paths, _: map(work, paths))
+    monkeypatch.setattr(
+        "benchmarks.masks.fit_masks.on_all", lambda work, paths, _: map(work, paths)
+    )
+    kept: Any = {"n": 1, "kinds": ["two_asked"], "work": tmp_path, "fitted": tmp_path / "f.toml"}
+    fit_masks.main(**kept, classes=["dog"], budget=2)
+    report = masks.main(**kept, classes=["cat", "bus"])
+    monkeypatch.setattr(samples, "_pipe", None)
+    split = scenes.load_split("test")
+    plan = samples.Plan(resolve("tiny"), split, ["two_asked"], 1, None, ["cat", "bus"])
+    assert [samples.read(path)[0].class_name for path in samples.gather(plan, tmp_path)] == [
+        "cat",
+        "bus",
+    ]
+    text = "\n".join(report.lines)
+    assert "| two objects, both asked | " in text
+    assert all(
+        f"| {name} | " in text for name in (*methods.CONTROLS, *methods.WAYS, *methods.STEPS)
+    )
+    assert "nan" not in text
+    report.pictures[0].write(tmp_path / "worst.jpg")
+    assert (tmp_path / "worst.jpg").stat().st_size > 1000

@@ -1,136 +1,166 @@
 """How other tools make masks of the same attention, each re-expressed plainly from its paper.
 
 Only the procedure from attention to mask is theirs; model, prompts, steps and attention are ours.
+Each ends in a refiner of its own or in ours, and knows no word but the asked one.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 
 import cv2
 import numpy as np
-import torch
-from jaxtyping import Float32
+from jaxtyping import Bool, Float32
 from scipy import ndimage
-from skimage.filters import threshold_otsu
 
-from diffumask.attention.propagate import expand_seeds
+from diffumask.attention.propagate import expand_seeds, propagate
+from diffumask.masks.class_map import MaskSettings
+from diffumask.masks.components import drop_small
 from diffumask.masks.refine import from_labels, refine
 from diffumask.masks.thresholds import GAMMAS, ious
 from diffumask.masks.unary import label_probabilities
-from diffumask.types import IGNORE_ID, ClassMap, Heat, Image, Mask
+from diffumask.types import GridHeat, Heat, Image, Mask
 
-from .samples import matrix_layers, on_matrix_grid
+from .ways import Made, View, Way, otsu
 
-Grid = Float32[np.ndarray, "grid_h grid_w"]
+Masks = Bool[np.ndarray, "threshold h w"]
+Finish = Callable[[Image, Heat, Sequence[float]], Masks]
+
 OFFICIAL_MIN_BOX = 1500 / 512**2  # share of the image
-DATASET_DIFFUSION_POWER = 4
-DATASET_DIFFUSION_BAND = (0.5, 0.6)
-DAAM_THRESHOLD = 0.5
 CONFIDENCE = 20 / 21  # of hard labels, 20 : 1 for the label against each of 20 others
+OUR_REFINER = "our refiner"
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """What a procedure starts from: an image and the attention to one word.
-
-    `grids` holds the mean cross-attention by the factor of the grid (1 the finest), `n_heads` how
-    many heads each averages; `matrix` is the mean self-attention of the layers of one of them.
-    `affinity` is the mask that the official code takes from its AffinityNet.
-    """
-
-    image: Image
-    grids: Mapping[int, Grid]
-    n_heads: Mapping[int, int]
-    matrix: Float32[np.ndarray, "n n"]
-    affinity: Mask
+def plain(image: Image, heat: Heat, thresholds: Sequence[float]) -> Masks:
+    """Refine nothing."""
+    return heat > np.array(thresholds, np.float32)[:, None, None]
 
 
-def daam_heat(seen: Seen, leave_out_coarsest: bool = True) -> Heat:
+def refined(image: Image, heat: Heat, thresholds: Sequence[float], refiner: str) -> Masks:
+    """Refine by one of our refiners."""
+    rough = label_probabilities(heat[None], [[threshold] for threshold in thresholds])
+    return refine(refiner, image, rough).argmax(1) == 1
+
+
+def hard_crf(image: Image, heat: Heat, thresholds: Sequence[float]) -> Masks:
+    """Refine labels that are equally sure everywhere by a dense CRF, as the released code does."""
+    labels = plain(image, heat, thresholds).astype(np.uint8)
+    return refine("crf", image, from_labels(labels, 2, CONFIDENCE))[:, 1] > 0.5
+
+
+def as_ours(image: Image, heat: Heat, thresholds: Sequence[float]) -> Masks:
+    """Refine as the package does by default, and drop specks."""
+    settings = MaskSettings()
+    masks = refined(image, heat, thresholds, settings.refiner)
+    return np.stack([drop_small(mask, settings.min_area * mask.size) for mask in masks])
+
+
+def daam(view: View, finish: Finish, threshold: float) -> Made:
+    """Threshold the heat map of DAAM."""
+    return Made(finish(view.image, daam_heat(view), [threshold])[0])
+
+
+def daam_heat(view: View) -> Heat:
     """Sum over heads, layers and steps, stretched to [0, 1] (Tang et al. 2023).
 
     Their code leaves out the coarsest grid.
     """
-    chosen = finer_grids(seen.grids) if leave_out_coarsest else seen.grids
-    resized = (seen.n_heads[factor] * resize(grid, seen.image) for factor, grid in chosen.items())
+    n_heads, chosen = view.item.right.n_heads, finer_grids(view.grids)
+    resized = (n_heads[factor] * resize(grid, view.image) for factor, grid in chosen.items())
     return stretched(np.sum([one.clip(min=0) for one in resized], axis=0))
 
 
-def daam(seen: Seen) -> ClassMap:
-    """Threshold the heat map of DAAM."""
-    return (daam_heat(seen) > DAAM_THRESHOLD).astype(np.uint8)
-
-
-def official_heat(seen: Seen) -> Heat:
-    """Average the finer grids, each divided by its peak (released code of Wu et al. 2023)."""
-    resized = [resize(grid, seen.image) for grid in finer_grids(seen.grids).values()]
-    return np.stack([one / max(one.max(), 1e-12) for one in resized]).mean(0)
-
-
-def official(seen: Seen) -> ClassMap:
-    """Refine the mask at each of 20 thresholds by CRF, keep the one nearest to the affinity mask.
+def official(view: View, finish: Finish, low: float, high: float, min_box: float) -> Made:
+    """Refine the mask at each of 20 thresholds, keep the one nearest to the affinity mask.
 
     As the released code of Wu et al. 2023 does: then objects with a small bounding box are
     dropped and holes are filled. Nothing is left where no mask overlaps the affinity mask.
     """
-    heat = official_heat(seen)
-    labels = heat > np.array(GAMMAS, np.float32)[:, None, None]
-    unary = from_labels(labels.astype(np.uint8), 2, CONFIDENCE)
-    masks = refine("crf", seen.image, unary)[:, 1] > 0.5
-    agreement = ious(masks, seen.affinity)
+    gammas = np.linspace(low, max(low, high), len(GAMMAS)).tolist()
+    masks = finish(view.image, official_heat(view), gammas)
+    agreement = ious(masks, view.affinity)
     best = masks[int(agreement.argmax())] & bool(agreement.any())
-    whole = np.asarray(ndimage.binary_fill_holes(best), bool)
-    return without_small_boxes(whole, OFFICIAL_MIN_BOX).astype(np.uint8)
+    return Made(without_small_boxes(np.asarray(ndimage.binary_fill_holes(best), bool), min_box))
 
 
-def dataset_diffusion(seen: Seen) -> ClassMap:
-    """Self-attention to the fourth power times cross-attention, with an uncertain band as 255.
+def official_heat(view: View) -> Heat:
+    """Average the finer grids, each divided by its peak (released code of Wu et al. 2023)."""
+    resized = [resize(grid, view.image) for grid in finer_grids(view.grids).values()]
+    return np.stack([one / max(one.max(), 1e-12) for one in resized]).mean(0)
+
+
+def dataset_diffusion(
+    view: View, finish: Finish, power: int, threshold: float, band: float
+) -> Made:
+    """Self-attention to a power times cross-attention, with an uncertain band above a threshold.
 
     Nguyen et al. 2023. They take cross-attention of the grid below that of self-attention; here
     both are of one grid, the only one of which the matrix is known.
     """
-    grid = grid_of(seen)
-    spread = grid.ravel()
-    for _ in range(DATASET_DIFFUSION_POWER):
-        spread = seen.matrix @ spread
-    heat = stretched(resize(stretched(spread.reshape(grid.shape)), seen.image).clip(0, 1))
-    low, high = DATASET_DIFFUSION_BAND
-    return np.where(heat >= high, 1, np.where(heat >= low, IGNORE_ID, 0)).astype(np.uint8)
+    heat = stretched(resize(_spread(view, partial(propagate, power=power)), view.image).clip(0, 1))
+    low, high = finish(view.image, heat, [threshold, threshold + band])
+    return Made(high, low & ~high)
 
 
-def seediff_like(seen: Seen) -> ClassMap:
-    """Grow seeds of cross-attention along self-attention, then refine by PAMR (after SeeDiff 2025).
+def seediff_like(view: View, finish: Finish, less: float, max_rounds: int) -> Made:
+    """Grow seeds of cross-attention along self-attention, and refine (after SeeDiff 2025).
 
     Their background and their several scales are left out.
     """
-    heats = torch.from_numpy(grid_of(seen))[None]
-    grown = expand_seeds(heats, torch.from_numpy(seen.matrix))[0].numpy()
-    heat = resize(grown, seen.image).clip(0, 1)
-    if not heat.any():
-        return np.zeros(heat.shape, np.uint8)
-    rough = label_probabilities(heat[None], [[float(threshold_otsu(heat))]])
-    return refine("pamr", seen.image, rough).argmax(1)[0].astype(np.uint8)
+    heat = resize(_spread(view, partial(expand_seeds, max_rounds=max_rounds)), view.image)
+    heat = heat.clip(0, 1)
+    return Made(finish(view.image, heat, [max(0.0, otsu(heat) - less)])[0])
 
 
-PEERS: dict[str, Callable[[Seen], ClassMap]] = {
-    "DAAM, threshold 0.5": daam,
-    "official DiffuMask code": official,
-    "Dataset Diffusion": dataset_diffusion,
-    "SeeDiff-like": seediff_like,
+def _spread(view: View, spread: Callable[..., "np.ndarray | object"]) -> GridHeat:
+    import torch
+
+    return spread(torch.from_numpy(view.cells)[None], view.matrix)[0].numpy()
+
+
+_OWN: Mapping[str, tuple[Finish, Way]] = {
+    "DAAM": (plain, Way(daam, {"threshold": 0.5}, {"threshold": (0.05, 0.95)})),
+    "official DiffuMask code": (
+        hard_crf,
+        Way(
+            official,
+            {"low": GAMMAS[0], "high": GAMMAS[-1], "min_box": OFFICIAL_MIN_BOX},
+            {"low": (0.05, 0.5), "high": (0.4, 0.8), "min_box": (0.0, 0.02)},
+        ),
+    ),
+    "Dataset Diffusion": (
+        plain,
+        Way(
+            dataset_diffusion,
+            {"power": 4, "threshold": 0.5, "band": 0.1},
+            {"power": (1, 6), "threshold": (0.2, 0.8), "band": (0.0, 0.15)},
+        ),
+    ),
+    "SeeDiff-like": (
+        partial(refined, refiner="pamr"),
+        Way(
+            seediff_like,
+            {"less": 0.0, "max_rounds": 8},
+            {"less": (-0.15, 0.25), "max_rounds": (1, 12)},
+        ),
+    ),
+}
+PEERS: dict[str, Way] = {
+    **{n: replace(way, make=partial(way.make, finish=own)) for n, (own, way) in _OWN.items()},
+    **{
+        f"{n}, {OUR_REFINER}": replace(way, make=partial(way.make, finish=as_ours))
+        for n, (_, way) in _OWN.items()
+    },
 }
 
 
-def finer_grids(grids: Mapping[int, Grid]) -> dict[int, Grid]:
+def finer_grids(grids: Mapping[int, GridHeat]) -> dict[int, GridHeat]:
     """Leave out the coarsest of several grids."""
     kept = sorted(grids)[:-1] or list(grids)
     return {factor: grids[factor] for factor in kept}
 
 
-def grid_of(seen: Seen) -> Grid:
-    """Return the cross-attention of the layers that the matrix is of, on its grid."""
-    return on_matrix_grid(seen.grids[matrix_layers(seen.grids)], seen.grids)
-
-
-def resize(grid: Grid, image: Image) -> Heat:
+def resize(grid: GridHeat, image: Image) -> Heat:
     """Resize bicubically to an image."""
     height, width = image.shape[:2]
     return cv2.resize(grid, (width, height), interpolation=cv2.INTER_CUBIC)

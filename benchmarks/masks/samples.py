@@ -1,135 +1,145 @@
 """What masks are judged on: images with their attention and the truth, kept on disk.
 
-Two kinds of items, each of one prompted object: "generated" are images of the model, whose truth
-is what the oracle sees; "renders" are scenes that the model did not make, with exact masks, which
-it observes through a little noise. Both keep the attention of every grid, so that every way to
-make masks of it can be tried without the model.
+Some images the model makes, and their truth is what the oracle sees; the others are scenes with
+exact truth, which it observes through a little noise. Every image is looked at a second time with a
+wrong word in its prompt. The attention is kept as it was captured, so that every way to make masks
+of it can be tried without the model.
 """
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from jaxtyping import Float32
 
 from benchmarks.judges.oracle import MIN_AREA, load_oracle, predict
-from benchmarks.sampling import BATCH_SIZE, prompts_of, settings_of
-from diffumask.attention.pooling import matrix_factor, matrix_hw
-from diffumask.attention.propagate import propagate
+from benchmarks.report import tell
+from benchmarks.sampling import BATCH_SIZE, settings_of
 from diffumask.attention.running_means import Attention
-from diffumask.masks.area_mean import area_mean
+from diffumask.files.atomic import new_file
+from diffumask.metrics import iou
 from diffumask.models import ModelSpec, fingerprint, load
-from diffumask.prompts.vocabulary import Vocabulary
+from diffumask.prompts.build import build
+from diffumask.prompts.vocabulary import Vocabulary, load_vocabulary
+from diffumask.proof.controls import with_wrong_word
+from diffumask.proof.figures import ASKED
 from diffumask.sampling.observe import TIMESTEPS, observe_attention
-from diffumask.sampling.sample import heat_maps, rounded, sample_attention
-from diffumask.scenes import render_scene
-from diffumask.types import GridHeat, Image, Mask, Prompt, Sample, Target
+from diffumask.sampling.sample import heat_maps, sample_attention
+from diffumask.types import ClassMap, Image, Prompt, Sample, Target
 
-FIRST_RENDER_SEED = 30_000_000  # far from the seeds that `tiny` and the oracle were trained on
-SEEDS_PER_CLASS, SEEDS_PER_RUN = 100_000, 1_000
-GENERATED, RENDERS = "generated", "renders"
+from .scenes import KINDS, Drawn, Split, classes_of, draw, random_of
+
+RIGHT, WRONG = "right", "wrong"
+NO_NOUNS = {"a", "an", "the", "on", "in", "at", "by", "among"}
+FIRST_UNASKED_ID = 200  # above those of all classes
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the model attended to in an image under a prompt: `Attention` of one image.
+
+    `maps` are means of cross-attention by the factor of the grid and by column; `columns` are those
+    of each word that was captured. `n_heads` says how many heads each grid averages, `matrix` is
+    the mean self-attention on a grid of `matrix_hw`.
+    """
+
+    prompt: Prompt
+    columns: Mapping[str, tuple[int, ...]]
+    maps: Mapping[int, Float32[np.ndarray, "column _h _w"]]
+    n_heads: Mapping[int, int]
+    matrix_hw: tuple[int, int]
+    matrix: Float32[np.ndarray, "n n"]
+
+    @property
+    def attention(self) -> Attention:
+        """The attention as the library has it."""
+        attention = Attention()
+        positions = attention.expect([self.columns])
+        for factor, maps in self.maps.items():
+            grid = attention.grid((maps.shape[1], maps.shape[2]), factor, positions)
+            grid.words.total += torch.from_numpy(maps)[None]
+            grid.words.count_of("all").add_(1)
+            grid.n_heads = self.n_heads[factor]
+        sums = attention.matrix(self.matrix_hw, positions)
+        sums.total += torch.from_numpy(self.matrix).mT.unflatten(1, self.matrix_hw)[None]
+        sums.count_of("all").add_(1)
+        return attention
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """An image with one wanted object, what the model attended to, and where the object is.
+    """An image, where its objects are (see `diffumask.proof.figures`), and what was attended to.
 
-    `grids` are means of cross-attention by the factor of the grid, `n_heads` how many heads each
-    averages, `matrix` is the mean self-attention on the grid that `on_matrix_grid` brings maps to.
+    `oracle` is the IoU of what the oracle sees with an exact truth, NaN where it is the truth.
     """
 
-    prompt: Prompt
+    kind: str
+    class_name: str
     seed: int
     image: Image
-    heat: GridHeat
-    grids: Mapping[int, GridHeat]
-    n_heads: Mapping[int, int]
-    matrix: Float32[np.ndarray, "n n"]
-    truth: Mask
-    oracle: Mask
-
-    @property
-    def class_name(self) -> str:
-        """The class of the object."""
-        return self.prompt.targets[0].class_name
+    truth: ClassMap
+    right: Seen
+    wrong: Seen
+    oracle: float
 
     @property
     def present(self) -> bool:
-        """Whether the truth shows the object on enough of the image."""
-        return float(self.truth.mean()) >= MIN_AREA
+        """Whether the truth shows the asked object on enough of the image."""
+        return float((self.truth == ASKED).mean()) >= MIN_AREA
 
-    @property
-    def cells(self) -> GridHeat:
-        """The heat on the grid of the matrix."""
-        return on_matrix_grid(self.heat, self.grids)
-
-    @property
-    def sample(self) -> Sample:
-        """The item as `diffumask.sampling.sample` gives it.
-
-        Propagated again, so that kept items serve another way to propagate.
-        """
-        word = self.prompt.targets[0].word
-        spread = propagate(torch.from_numpy(self.cells)[None], torch.from_numpy(self.matrix))
-        affinities = rounded({word: spread[0].numpy()})
-        return Sample(self.prompt, self.seed, self.image, {word: self.heat}, affinities)
+    def sample(self, seen: Seen) -> Sample:
+        """Return the sample as the package makes it of what was seen."""
+        ((heats, affinities),) = heat_maps(seen.attention)
+        return Sample(seen.prompt, self.seed, self.image, heats, affinities)
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Which items: `n` images and `n_renders` scenes of each class."""
+    """Which items: `n` of some kinds, for each class of one side of the split, or some of them."""
 
     spec: ModelSpec
-    vocabulary: Vocabulary
+    split: Split
+    kinds: Sequence[str]
     n: int
-    n_renders: int
-    seed: int
+    photographs: Path | None = None
+    classes: Sequence[str] = ()
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """The size of all images."""
+        return self.spec.height, self.spec.width
 
 
-def matrix_layers(grids: Mapping[int, GridHeat]) -> int:
-    """Return the factor of the layers whose self-attention is the matrix."""
-    return matrix_factor({factor: (len(grid), len(grid[0])) for factor, grid in grids.items()})
+def gather(plan: Plan, work: Path) -> list[Path]:
+    """Return the files of the items, each made where it is not in `work` yet.
 
-
-def on_matrix_grid(heat: GridHeat, grids: Mapping[int, GridHeat]) -> GridHeat:
-    """Bring a map to the grid of the matrix, which follows from those of cross-attention."""
-    layers = grids[matrix_layers(grids)]
-    h, w = matrix_hw((len(layers), len(layers[0])))
-    return cv2.resize(area_mean(heat, (h, w)), (w, h), interpolation=cv2.INTER_CUBIC)
-
-
-def gather(plan: Plan, work: Path) -> dict[str, list[Item]]:
-    """Return the items of both kinds, made where they are not in `work` yet.
-
-    Batches are written whole or not at all, so a run goes on where it was stopped. A folder
-    holds the items of one model; another one has a folder of its own below `work`.
+    A file is written whole or not at all, so a run goes on where it was stopped. A folder holds
+    the items of one model; another one has a folder of its own below `work`.
     """
     folder = work / fingerprint(plan.spec)
-    folder.mkdir(parents=True, exist_ok=True)
-    makers = {GENERATED: (plan.n, _generated), RENDERS: (plan.n_renders, _rendered)}
-    items: dict[str, list[Item]] = {kind: [] for kind in makers}
-    for kind, (n, make) in makers.items():
-        for path, entry, indices in _batches(plan, folder, kind, n):
-            if not path.exists():
-                _write(path, make(plan, entry, indices))
-            items[kind] += read(path)
-    return items
+    batches = list(_batches(plan))
+    for done, (name, kind, class_name, indices) in enumerate(batches, start=1):
+        if not (folder / name).exists():
+            make = _generated if KINDS[kind].generated else _observed
+            _write(folder / name, make(plan, kind, class_name, indices))
+            tell(f"{done}/{len(batches)} batches: {KINDS[kind].title}, {class_name}")
+    return [folder / name for name, *_ in batches]
 
 
-def _batches(
-    plan: Plan, folder: Path, kind: str, n: int
-) -> Iterator[tuple[Path, Any, Sequence[int]]]:
-    for entry in plan.vocabulary.classes:
-        for start in range(0, n, BATCH_SIZE):
-            stop = min(start + BATCH_SIZE, n)
-            name = f"{kind}_{plan.seed}_{entry.name.replace(' ', '-')}_{start}_{stop}.npz"
-            yield folder / name, entry, range(start, stop)
+def _batches(plan: Plan) -> Iterator[tuple[str, str, str, Sequence[int]]]:
+    for kind in plan.kinds:
+        of_photographs = KINDS[kind].ground == "photograph" and plan.photographs
+        of = f"-{plan.photographs.parent.name}" if of_photographs and plan.photographs else ""
+        for class_name in classes_of(KINDS[kind], plan.split, plan.classes):
+            for start in range(0, plan.n, BATCH_SIZE):
+                stop = min(start + BATCH_SIZE, plan.n)
+                words = f"{plan.split.name}_{kind}{of}_{class_name}_{start}_{stop}"
+                yield f"{words.replace(' ', '-')}.npz", kind, class_name, range(start, stop)
 
 
 @cache
@@ -137,93 +147,142 @@ def _pipe(spec: ModelSpec) -> Any:
     return load(spec)
 
 
-def _generated(plan: Plan, entry: Any, indices: Sequence[int]) -> list[Item]:
-    """Sample images as `diffumask generate` does."""
-    made = prompts_of(plan.vocabulary, [entry.name], indices, plan.seed)
-    prompts, seeds = map(list, zip(*made, strict=True))
-    settings = settings_of(plan.spec, plan.vocabulary)
-    images, attention, *_ = sample_attention(_pipe(plan.spec), prompts, seeds, settings)
-    seen = list(predict(load_oracle(), images) == entry.class_id)
-    return _items(prompts, seeds, images, attention, seen, seen)
+def _observed(plan: Plan, kind: str, class_name: str, indices: Sequence[int]) -> list[Item]:
+    """Draw scenes and let the model look at them."""
+    photographs = sorted(plan.photographs.iterdir()) if plan.photographs else []
+    of = plan.split, plan.size_hw, photographs
+    drawn = [draw(kind, class_name, index, *of) for index in indices]
+    images = [one.image for one in drawn]
+    prompts = [_all_words(one.prompt, one.unasked) for one in drawn]
+    attention = _look(plan, images, prompts, [one.seed for one in drawn])
+    class_id = drawn[0].prompt.targets[0].class_id
+    seen = predict(load_oracle(), images) == class_id
+    oracle = [iou(mask, one.truth == ASKED) for mask, one in zip(seen, drawn, strict=True)]
+    return _items(plan, kind, class_name, drawn, attention, oracle)
 
 
-def _rendered(plan: Plan, entry: Any, indices: Sequence[int]) -> list[Item]:
-    """Render scenes with one object and let the model look at them."""
-    run = SEEDS_PER_CLASS * entry.class_id + SEEDS_PER_RUN * plan.seed
-    seeds = [FIRST_RENDER_SEED + run + index for index in indices]
-    size_hw = plan.spec.height, plan.spec.width
-    scenes = [render_scene(seed, size_hw, class_names=[entry.name]) for seed in seeds]
-    target = Target(entry.name, entry.name, entry.class_id)
-    prompts = [Prompt(scene.caption, (target,)) for scene in scenes]
-    images = [scene.image for scene in scenes]
-    attention, _ = observe_attention(
-        _pipe(plan.spec), images, prompts, seeds=seeds, timesteps=TIMESTEPS, affinity=True
-    )
-    truths = [scene.objects[0].mask for scene in scenes]
-    seen = list(predict(load_oracle(), images) == entry.class_id)
-    return _items(prompts, seeds, images, attention, truths, seen)
+def _generated(plan: Plan, kind: str, class_name: str, indices: Sequence[int]) -> list[Item]:
+    """Sample images as `diffumask generate` does, and let the oracle see them."""
+    vocabulary = _of_split(plan.split)
+    rngs = [random_of(plan.split, kind, class_name, index) for index in indices]
+    seeds = [int(rng.integers(*plan.split.seeds)) for rng in rngs]
+    whole = [build(vocabulary, class_name, seed, KINDS[kind].objects) for seed in seeds]
+    asked = [one.targets if KINDS[kind].all_asked else one.targets[:1] for one in whole]
+    prompts = [replace(one, targets=of_one) for one, of_one in zip(whole, asked, strict=True)]
+    unasked = [
+        tuple(target.word for target in one.targets[len(of_one) :])
+        for one, of_one in zip(whole, asked, strict=True)
+    ]
+    words = [_all_words(one, more) for one, more in zip(prompts, unasked, strict=True)]
+    sampled = sample_attention(_pipe(plan.spec), words, seeds, settings_of(plan.spec, vocabulary))
+    drawn = []
+    for i, class_map in enumerate(predict(load_oracle(), sampled.images)):
+        truth = np.zeros_like(class_map)
+        for label, target in enumerate(whole[i].targets, start=ASKED):
+            truth[class_map == target.class_id] = label
+        named = {target.class_name for target in whole[i].targets}
+        wrong = str(rngs[i].choice([name for name in plan.split.classes if name not in named]))
+        of_one = seeds[i], sampled.images[i], prompts[i], unasked[i], wrong, truth
+        drawn.append(Drawn(*of_one))
+    return _items(plan, kind, class_name, drawn, sampled.attention, [np.nan] * len(drawn))
+
+
+def _of_split(split: Split) -> Vocabulary:
+    """Return the vocabulary of `tiny` with the classes of one side, for partners too."""
+    vocabulary = load_vocabulary("tiny")
+    return replace(vocabulary, classes=tuple(vocabulary.find(name) for name in split.classes))
+
+
+def _look(
+    plan: Plan, images: Sequence[Image], prompts: Sequence[Prompt], seeds: Sequence[int]
+) -> Attention:
+    of_images = {"seeds": seeds, "timesteps": TIMESTEPS, "affinity": True}
+    return observe_attention(_pipe(plan.spec), images, prompts, **of_images)
+
+
+def _all_words(prompt: Prompt, unasked: Sequence[str]) -> Prompt:
+    """Return the prompt with a target for each content word, so that all are captured."""
+    place = " ".join(word for word in prompt.context.split() if word not in NO_NOUNS)
+    words = [*unasked, *([place] if place else [])]
+    more = (Target(word, word, FIRST_UNASKED_ID + i) for i, word in enumerate(words))
+    return replace(prompt, targets=(*prompt.targets, *more))
 
 
 def _items(
-    prompts: Sequence[Prompt],
-    seeds: Sequence[int],
-    images: Sequence[Image],
+    plan: Plan,
+    kind: str,
+    class_name: str,
+    drawn: Sequence[Drawn],
     attention: Attention,
-    truths: Sequence[Mask],
-    oracle: Sequence[Mask],
+    oracle: Sequence[float],
 ) -> list[Item]:
-    maps, factors = attention.maps, attention.factors
-    n_heads = {factors[size]: count for size, count in attention.n_heads.items()}
-    ((_, matrices),) = attention.self_matrices.items()
+    images, seeds = [one.image for one in drawn], [one.seed for one in drawn]
+    wrong = [with_wrong_word(one.prompt, one.wrong) for one in drawn]
+    wrong_words = [_all_words(of, one.unasked) for of, one in zip(wrong, drawn, strict=True)]
+    of_wrong = _look(plan, images, wrong_words, seeds)
     items = []
-    for i, (heats, _) in enumerate(heat_maps(attention)):
-        (word,) = heats
-        columns = list(attention.columns(i, word))
-        grids = {factors[size]: maps[size][i, columns].mean(0).cpu().numpy() for size in maps}
-        matrix = matrices[i].cpu().numpy()
-        of_image = prompts[i], seeds[i], images[i], heats[word], grids, n_heads, matrix
-        items.append(Item(*of_image, truths[i], oracle[i]))
+    for i, one in enumerate(drawn):
+        right, other = _seen(attention, i, one.prompt), _seen(of_wrong, i, wrong[i])
+        truth = one.seed, one.image, one.truth
+        items.append(Item(kind, class_name, *truth, right, other, float(oracle[i])))
     return items
 
 
+def _seen(attention: Attention, image: int, prompt: Prompt) -> Seen:
+    factors = attention.factors
+    columns = {word: attention.columns(image, word) for word in attention.words[image]}
+    used = 1 + max(max(of_word) for of_word in columns.values())
+    maps = {factors[hw]: one[image, :used].cpu().numpy() for hw, one in attention.maps.items()}
+    n_heads = {factors[hw]: count for hw, count in attention.n_heads.items()}
+    ((matrix_hw, matrices),) = attention.self_matrices.items()
+    return Seen(prompt, columns, maps, n_heads, matrix_hw, matrices[image].cpu().numpy())
+
+
 def _write(path: Path, items: Sequence[Item]) -> None:
-    texts = [
-        {
-            "text": one.prompt.text,
-            "target": [getattr(one.prompt.targets[0], name) for name in Target.__slots__],
-            "seed": one.seed,
+    arrays: dict[str, Any] = {}
+    texts = []
+    for i, item in enumerate(items):
+        arrays |= {f"{i}/image": item.image, f"{i}/truth": item.truth}
+        text: dict[str, Any] = {
+            name: getattr(item, name) for name in ("kind", "class_name", "seed", "oracle")
         }
-        for one in items
-    ]
-    arrays: dict[str, Any] = {
-        name: np.stack([getattr(one, name) for one in items])
-        for name in ("image", "heat", "truth", "oracle")
-    }
-    arrays["matrix"] = np.stack([one.matrix for one in items]).astype(np.float16)
-    for factor in items[0].grids:
-        arrays[f"grid_{factor}"] = np.stack([one.grids[factor] for one in items])
-        arrays[f"heads_{factor}"] = np.array(items[0].n_heads[factor])
-    partial = path.with_suffix(".partial.npz")
-    np.savez(partial, texts=np.array(json.dumps(texts)), **arrays)
-    partial.replace(path)
+        for name in (RIGHT, WRONG):
+            seen: Seen = getattr(item, name)
+            arrays[f"{i}/{name}/matrix"] = seen.matrix.astype(np.float16)
+            for factor, maps in seen.maps.items():
+                arrays[f"{i}/{name}/{factor}"] = maps
+            kept = {"columns": seen.columns, "n_heads": seen.n_heads, "hw": seen.matrix_hw}
+            text[name] = {"prompt": asdict(seen.prompt), **kept}
+        texts.append(text)
+    with new_file(path) as partial:
+        np.savez(partial, texts=np.array(json.dumps(texts)), **arrays)
 
 
 def read(path: Path) -> list[Item]:
-    """Read a batch that `gather` wrote."""
+    """Read a file that `gather` wrote."""
     with np.load(path, allow_pickle=False) as arrays:
         stored = {name: arrays[name] for name in arrays.files}
-    factors = sorted(int(name[5:]) for name in stored if name.startswith("grid_"))
     return [
         Item(
-            Prompt(text["text"], (Target(*text["target"]),)),
-            text["seed"],
-            stored["image"][i],
-            stored["heat"][i],
-            {factor: stored[f"grid_{factor}"][i] for factor in factors},
-            {factor: int(stored[f"heads_{factor}"]) for factor in factors},
-            stored["matrix"][i].astype(np.float32),
-            stored["truth"][i],
-            stored["oracle"][i],
+            **{name: text[name] for name in ("kind", "class_name", "seed", "oracle")},
+            image=stored[f"{i}/image"],
+            truth=stored[f"{i}/truth"],
+            right=_read_seen(text[RIGHT], stored, f"{i}/{RIGHT}"),
+            wrong=_read_seen(text[WRONG], stored, f"{i}/{WRONG}"),
         )
         for i, text in enumerate(json.loads(str(stored["texts"])))
     ]
+
+
+def _read_seen(text: Mapping[str, Any], stored: Mapping[str, Any], prefix: str) -> Seen:
+    n_heads = {int(factor): count for factor, count in text["n_heads"].items()}
+    targets = tuple(Target(**one) for one in text["prompt"]["targets"])
+    h, w = text["hw"]
+    return Seen(
+        Prompt(**text["prompt"] | {"targets": targets}),
+        {word: tuple(columns) for word, columns in text["columns"].items()},
+        {factor: stored[f"{prefix}/{factor}"] for factor in n_heads},
+        n_heads,
+        (h, w),
+        stored[f"{prefix}/matrix"].astype(np.float32),
+    )

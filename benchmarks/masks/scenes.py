@@ -96,10 +96,26 @@ def load_split(name: str) -> Split:
     return Split(name, tuple(entry["classes"]), (first, stop))
 
 
-def classes_of(kind: Kind, split: Split) -> list[str]:
-    """Return the classes that can be asked: of new sprites those that have some."""
-    known = load_catalog().classes
-    return [name for name in split.classes if known[name].test or not kind.new_sprites]
+def chosen_kinds(names: Sequence[str], photographs: Path | None) -> list[str]:
+    """Return the kinds of these names; of none all, with photographs where there are some."""
+    for name in names:
+        if name not in KINDS:
+            raise InputError(f"expected kinds among {', '.join(KINDS)}, got {name!r}")
+    return [name for name in names or KINDS if photographs or KINDS[name].ground != "photograph"]
+
+
+def classes_of(kind: Kind, split: Split, names: Sequence[str] = ()) -> list[str]:
+    """Return the classes that can be asked, or those of these names: of new sprites with some.
+
+    Raises InputError for a name that is not of this side of the split.
+    """
+    for name in names:
+        if name not in split.classes:
+            known = ", ".join(split.classes)
+            raise InputError(f"expected classes of {split.name} ({known}), got {name!r}")
+    catalog = load_catalog().classes
+    chosen = names or split.classes
+    return [name for name in chosen if catalog[name].test or not kind.new_sprites]
 
 
 def random_of(split: Split, kind: str, class_name: str, index: int) -> np.random.Generator:

@@ -1,211 +1,223 @@
-"""The figures of all masks as tables."""
+"""The figures of all masks as tables: of each kind of scene, of absent objects, of each step."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Float64
 
-from benchmarks.estimates import best_column, calibrated_columns
 from benchmarks.report import table
-from diffumask.masks.thresholds import GAMMAS
-from diffumask.proof.estimates import by_class, estimate, worst_class
+from diffumask.proof.estimates import Estimate, Values, by_class, estimate, worst_class
+from diffumask.proof.figures import text_gain
 
-from .methods import (
-    DAAM_MAP,
-    DEFAULT,
-    DEFAULT_WITH_BAND,
-    MAPS,
-    NONE,
-    OFFICIAL_MAP,
-    OTSU,
-    SELF_ATTENTION,
-    THRESHOLDS,
-    Judged,
-)
+from .fitted import Fitted
+from .judge import Judged
+from .methods import CONTROLS, OURS, STEPS, WAYS
+from .peers import OUR_REFINER, PEERS
+from .scenes import KINDS
 
-MIOU_GOAL, WORST_GOAL = 0.80, 0.60
-SEED = 0
-GAMMA_COLUMNS = [THRESHOLDS.index(gamma) for gamma in GAMMAS]
-FIXED = (0.4, 0.5, 0.6)
-# Rows that look at the truth to choose a threshold, which a user cannot: marked in the tables.
-CHEATS = "†"
-BEST_FIXED = 0  # the place of that row among those of a grid
-PEER_ROWS = (
-    "DAAM, threshold 0.5",
-    "DAAM of all grids, threshold 0.5",
-    f"{DAAM_MAP}, best fixed {CHEATS}",
-    "official DiffuMask code",
-    f"{OFFICIAL_MAP}, best fixed {CHEATS}",
-    "Dataset Diffusion",
-    "Dataset Diffusion, its band left out",
-    "SeeDiff-like",
-)
-
-Values = Float64[np.ndarray, " item"]
+WITH_OUR_REFINER = [name for name in PEERS if OUR_REFINER in name]
+OWN_REFINER = [name for name in WAYS if name not in WITH_OUR_REFINER]
+NOTHING = "-"  # a figure that a row does not have
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """The figures of one way over all items; NaN where it was not tried."""
-
-    name: str
-    iou: Values
-    boundary: Values
-    left_out: float = 0.0
+def values_of(judged: Sequence[Judged], name: str, figure: str) -> Values:
+    """Return a figure of a row for each item."""
+    return np.array([one.rows[name][figure] for one in judged], np.float64)
 
 
-def procedures(judged: Sequence[Judged]) -> dict[str, Row]:
-    """Return our default and the peers."""
-    rows = {}
-    for name in judged[0].figures:
-        of_items = [one.figures[name] for one in judged]
-        left_out = float(np.mean([one.left_out for one in of_items]))
-        ious, boundaries = (
-            [getattr(one, field) for one in of_items] for field in ("iou", "boundary")
-        )
-        rows[name] = Row(name, np.array(ious), np.array(boundaries), left_out)
-    for heat in MAPS:
-        best = grid_rows(judged, heat, "none")[BEST_FIXED]
-        rows[f"{heat}, best fixed {CHEATS}"] = replace(best, name=f"{heat}, {best.name}")
-    return rows
+def classes_of(judged: Sequence[Judged]) -> list[str]:
+    """Return the class of each item."""
+    return [one.class_name for one in judged]
 
 
-def grid_rows(judged: Sequence[Judged], heat: str, refiner: str) -> list[Row]:
-    """Return a row for each way to find the threshold, of one kind of heat and one refiner."""
-    tried = [i for i, one in enumerate(judged) if (heat, refiner) in one.curves]
-    curves = [judged[i].curves[heat, refiner] for i in tried]
-    classes = [judged[i].class_name for i in tried]
-    iou, boundary = (
-        np.stack([getattr(one, name) for one in curves]) for name in ("iou", "boundary")
+def share(judged: Sequence[Judged], name: str, figure: str) -> str:
+    """Write the mean of a figure as a share, nothing where no item has it."""
+    mean = estimate(values_of(judged, name, figure), classes_of(judged)).mean
+    return NOTHING if np.isnan(mean) else f"{mean:.1%}"
+
+
+def data_set_iou(judged: Sequence[Judged], name: str) -> float:
+    """Return the mean over classes of the IoU of all pixels of a class."""
+    hits, union = (
+        by_class(values_of(judged, name, figure), classes_of(judged))
+        for figure in ("hits_px", "union_px")
     )
-    agreement = {
-        kind: np.stack([one.agreement[kind] for one in curves]) for kind in curves[0].agreement
-    }
+    return float(np.mean([hits[one] / max(union[one], 1e-12) for one in hits]))
 
-    def row(name: str, columns: Sequence[int]) -> Row:
-        figures = np.full((2, len(judged)), np.nan)
-        rows = np.arange(len(tried))
-        figures[:, tried] = iou[rows, columns], boundary[rows, columns]
-        return Row(name, figures[0], figures[1])
 
+def gain_of(judged: Sequence[Judged], name: str) -> tuple[str, Estimate]:
+    """Return the best control, and by how much a row is above it."""
+    of_controls = {control: values_of(judged, control, "iou") for control in CONTROLS}
+    best, gains = text_gain(values_of(judged, name, "iou"), of_controls)
+    return best, estimate(gains, classes_of(judged))
+
+
+def less(judged: Sequence[Judged], name: str, other: str) -> Estimate:
+    """Return by how much the IoU of a row is above that of another."""
+    ious = (values_of(judged, one, "iou") for one in (name, other))
+    return estimate(np.subtract(*ious), classes_of(judged))
+
+
+def present(judged: Sequence[Judged], kind: str) -> list[Judged]:
+    """Return the items of a kind that show their object."""
+    return [one for one in judged if one.kind == kind and one.present]
+
+
+def summary_table(judged: Sequence[Judged]) -> list[str]:
+    """Return a line for each kind: what text earns there, and the nearest peer."""
+    rows = []
+    for kind in kinds_of(judged):
+        of_kind = present(judged, kind)
+        control, gain = gain_of(of_kind, OURS)
+        nearest = min(WITH_OUR_REFINER, key=lambda name: less(of_kind, OURS, name).low)
+        rows.append(
+            (
+                KINDS[kind].title,
+                gain.signed,
+                control,
+                estimate(values_of(of_kind, OURS, "iou"), classes_of(of_kind)),
+                share(of_kind, OURS, "takes_other"),
+                share(of_kind, OURS, "clean"),
+                f"{less(of_kind, OURS, nearest).signed} {nearest}",
+            )
+        )
+    head = (
+        "scenes",
+        "text gain",
+        "best control",
+        "IoU",
+        "takes other",
+        "clean",
+        "least over a peer",
+    )
+    return table(head, rows)
+
+
+def kinds_of(judged: Sequence[Judged]) -> list[str]:
+    """Return the kinds that have items with their object."""
+    return [kind for kind in KINDS if present(judged, kind)]
+
+
+HEAD = (
+    "masks",
+    "IoU by image",
+    "255 left out",
+    "IoU by data set",
+    "boundary F",
+    "takes other",
+    "clean",
+    "pointing",
+    "swapped",
+    "worst class",
+    "text gain",
+    "ours less this",
+)
+
+
+def kind_tables(judged: Sequence[Judged]) -> list[str]:
+    """Return two tables: ours, controls and peers; and peers with our refiner."""
+    names = [OURS, *CONTROLS, *OWN_REFINER]
     return [
-        row(name, columns) for name, columns in _choices(iou[:, :OTSU], agreement, classes, heat)
+        *table(HEAD, [_cells(judged, name) for name in names]),
+        "",
+        "Peers with our refiner:",
+        "",
+        *table(HEAD, [_cells(judged, name) for name in WITH_OUR_REFINER]),
     ]
 
 
-def _choices(
-    iou: Float64[np.ndarray, "item threshold"],
-    agreement: Mapping[str, Float64[np.ndarray, "item candidate"]],
-    classes: Sequence[str],
-    heat: str,
-) -> Iterator[tuple[str, Sequence[int]]]:
-    """Yield each way to choose, with the column that it chooses for each item."""
-    n, best = len(classes), best_column(iou, classes)
-    yield f"best fixed, {THRESHOLDS[best]:.2f} {CHEATS}", [best] * n
-    for threshold in FIXED:
-        yield f"fixed at {threshold}", [THRESHOLDS.index(threshold)] * n
-    yield "Otsu", [OTSU] * n
-    yield f"calibrated on the truth {CHEATS}", calibrated_columns(iou, classes)
-    for kind, of_kind in agreement.items():
-        if heat == NONE:
-            yield f"calibrated on {kind}", calibrated_columns(of_kind[:, :OTSU], classes)
-            yield f"adaptive by {kind}", adaptive_columns(of_kind)
-
-
-def adaptive_columns(agreement: Float64[np.ndarray, "item candidate"]) -> list[int]:
-    """Return the gamma whose mask agrees best with the affinity mask, Otsu where none does."""
-    swept = agreement[:, GAMMA_COLUMNS]
-    best = np.array(GAMMA_COLUMNS)[swept.argmax(1)]
-    return np.where(swept.any(1), best, OTSU).tolist()
-
-
-HEAD = ("way", "items", "mIoU", "boundary F", "worst class", "default less this")
-
-
-def rows_table(rows: Sequence[Row], default: Row, classes: Sequence[str]) -> list[str]:
-    """Write rows with their intervals and the paired difference of the default to each."""
-    return table(HEAD, [_cells(row, default, classes) for row in rows])
-
-
-def _cells(row: Row, default: Row, classes: Sequence[str]) -> tuple[object, ...]:
-    worst, lowest = worst_class(row.iou, classes)
-    difference = estimate(default.iou - row.iou, classes, SEED)
-    left_out = f"; {row.left_out:.1%} of pixels left out" if row.left_out else ""
-    return (
-        row.name + left_out,
-        int((~np.isnan(row.iou)).sum()),
-        estimate(row.iou, classes, SEED),
-        estimate(row.boundary, classes, SEED),
+def _cells(judged: Sequence[Judged], name: str) -> list[object]:
+    classes = classes_of(judged)
+    iou = values_of(judged, name, "iou")
+    means = [
+        estimate(values_of(judged, name, figure), classes).mean
+        for figure in ("iou_decided", "boundary_f")
+    ]
+    worst, lowest = worst_class(iou, classes)
+    return [
+        name,
+        estimate(iou, classes),
+        f"{means[0]:.3f}",
+        f"{data_set_iou(judged, name):.3f}",
+        f"{means[1]:.3f}",
+        *(share(judged, name, one) for one in ("takes_other", "clean", "pointing", "swapped")),
         f"{worst} {lowest:.3f}",
-        "" if row is default else difference.signed,
-    )
-
-
-def peers_table(judged: Sequence[Judged]) -> list[str]:
-    """Return our default, and below it the procedures of others."""
-    rows, classes = procedures(judged), [one.class_name for one in judged]
-    chosen = [rows[name] for name in (DEFAULT, DEFAULT_WITH_BAND, *PEER_ROWS)]
-    return rows_table(chosen, rows[DEFAULT], classes)
-
-
-def goals_table(judged: Sequence[Judged]) -> list[str]:
-    """Return the goals beside what was reached."""
-    rows, classes = procedures(judged), [one.class_name for one in judged]
-    default = rows[DEFAULT]
-    worst, lowest = worst_class(default.iou, classes)
-    differences = {
-        name: estimate(default.iou - rows[name].iou, classes, SEED) for name in PEER_ROWS
-    }
-    nearest = min(differences, key=lambda name: differences[name].low)
-    beaten = sum(one.is_above_zero for one in differences.values())
-    reached = [
-        ("mIoU of the default", estimate(default.iou, classes, SEED), f"{MIOU_GOAL:.2f}"),
-        (f"its worst class ({worst})", f"{lowest:.3f}", f"{WORST_GOAL:.2f}"),
-        ("peer rows that it beats with the interval clear of zero", beaten, len(differences)),
-        (f"least clear of them: {nearest}", differences[nearest].signed, "above 0"),
+        NOTHING if name in CONTROLS else gain_of(judged, name)[1].signed,
+        NOTHING if name == OURS else less(judged, OURS, name).signed,
     ]
-    return table(("figure", "reached", "goal"), reached)
 
 
-def ablation_tables(judged: Sequence[Judged]) -> list[str]:
-    """Return a table for each kind of heat and refiner, a line for each threshold method."""
-    classes = [one.class_name for one in judged]
-    default = procedures(judged)[DEFAULT]
-    keys = sorted({key for one in judged for key in one.curves}, key=_order)
-    lines: list[str] = []
-    for heat, refiner in keys:
-        rows = grid_rows(judged, heat, refiner)
-        lines += ["", f"Heat: {heat}. Refiner: {refiner}.", ""]
-        lines += rows_table(rows, default, classes)
-    return lines
+def absent_table(judged: Sequence[Judged]) -> list[str]:
+    """Return how often masks are empty where the object is not in the picture, and where it is.
 
-
-def _order(key: tuple[str, str]) -> tuple[int, int, str]:
-    heats = [NONE, SELF_ATTENTION]
-    return heats.index(key[0]) if key[0] in heats else len(heats), key[1] != "none", key[1]
-
-
-def classes_table(
-    judged: Mapping[str, Sequence[Judged]], absent: Mapping[str, int], oracle: Mapping[str, float]
-) -> list[str]:
-    """Return the figures of each class: how often present, and the IoU of the default."""
-    ious = {
-        kind: by_class(
-            np.array([one.figures[DEFAULT].iou for one in of_kind]),
-            [one.class_name for one in of_kind],
+    Every image was also asked for a wrong word; images of the model may lack their object.
+    """
+    rows = []
+    for kind, of_kind in _by_kind(judged).items():
+        classes = classes_of(of_kind)
+        empty = values_of(of_kind, OURS, "empty")
+        shown = np.array([one.present for one in of_kind])
+        wrong = np.array([float(one.wrong_empty) for one in of_kind])
+        with_absent = np.where(shown, values_of(of_kind, OURS, "iou"), 0.0)
+        of_absent, of_present = np.where(shown, np.nan, empty), np.where(shown, empty, np.nan)
+        rows.append(
+            (
+                KINDS[kind].title,
+                estimate(wrong, classes),
+                f"{int((~shown).sum())} of {len(of_kind)}",
+                _share(estimate(of_absent, classes).mean),
+                _share(estimate(of_present, classes).mean),
+                estimate(with_absent, classes),
+            )
         )
-        for kind, of_kind in judged.items()
-    }
-    names = sorted(set().union(*ious.values()) | set(absent))
+    head = (
+        "scenes",
+        "wrong word: empty",
+        "without their object",
+        "these: empty",
+        "others: emptied",
+        "IoU, absent objects counting 0",
+    )
+    return table(head, rows)
+
+
+def _share(value: float) -> str:
+    return NOTHING if np.isnan(value) else f"{value:.1%}"
+
+
+def _by_kind(judged: Sequence[Judged]) -> Mapping[str, list[Judged]]:
+    of_kinds = {kind: [one for one in judged if one.kind == kind] for kind in KINDS}
+    return {kind: of_kind for kind, of_kind in of_kinds.items() if of_kind}
+
+
+def steps_table(judged: Sequence[Judged]) -> list[str]:
+    """Return what each step is worth on each kind of scene: IoU, takes-other, clean."""
+    kinds = kinds_of(judged)
+
+    def cell(of_kind: Sequence[Judged], name: str) -> str:
+        iou = estimate(values_of(of_kind, name, "iou"), classes_of(of_kind)).mean
+        shares = [share(of_kind, name, one) for one in ("takes_other", "clean")]
+        return "; ".join([f"{iou:.3f}", *(one for one in shares if one != NOTHING)])
+
+    rows = [
+        (name, *(cell(present(judged, kind), name) for kind in kinds)) for name in (OURS, *STEPS)
+    ]
+    return table(("step", *(KINDS[kind].title for kind in kinds)), rows)
+
+
+def fitted_table(fitted: Fitted) -> list[str]:
+    """Return the settings that were fitted on dev, and of how many they are the best."""
+    tried = fitted.facts.get("settings", 1)
     rows = [
         (
             name,
-            absent.get(name, 0),
-            *(f"{of_kind[name]:.3f}" if name in of_kind else "" for of_kind in ious.values()),
-            f"{oracle[name]:.3f}" if name in oracle else "",
+            tried if name in fitted.settings else 1,
+            shown(fitted.settings.get(name, of.published)),
         )
-        for name in names
+        for name, of in WAYS.items()
     ]
-    head = ("class", "absent", *(f"IoU, {kind}" for kind in ious), "oracle on renders")
-    return table(head, rows)
+    return table(("procedure", "settings tried on dev", "settings"), rows)
+
+
+def shown(settings: Mapping[str, object]) -> str:
+    """Write settings in a cell."""
+    return ", ".join(f"{name} {value}" for name, value in settings.items())

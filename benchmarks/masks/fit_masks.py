@@ -1,0 +1,102 @@
+"""Fit every number of every procedure on dev, ours and those of peers, by one tuner.
+
+Each procedure tries as many settings: its published ones, and others drawn evenly from stated
+ranges. The best has the highest mean over kinds of scenes, of the mean over classes, of the IoU; a
+pixel that a mask leaves open counts half. What is found is written to benchmarks/masks/fitted.toml.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from jaxtyping import Float64
+
+from benchmarks.report import Report, table
+from diffumask.models import resolve
+from diffumask.proof.estimates import class_weights
+
+from .fitted import FITTED, Fitted, write_fitted
+from .judge import on_all, row_of
+from .methods import WAYS
+from .samples import Plan, gather, read
+from .scenes import KINDS, chosen_kinds, load_split
+from .tables import shown
+from .ways import Made, Settings, View, drawn_settings
+
+Scores = Mapping[str, Float64[np.ndarray, "item setting"]]
+
+
+def candidates(budget: int) -> dict[str, list[dict[str, object]]]:
+    """Return the settings that each way tries, always the same."""
+    return {
+        name: drawn_settings(way, budget, np.random.default_rng(0)) for name, way in WAYS.items()
+    }
+
+
+def agreement(made: Made, truth: np.ndarray) -> float:
+    """Return the IoU where an open pixel counts half: the mean of wrong and left out."""
+    row = row_of(made, truth)
+    return (row["iou"] + row["iou_decided"]) / 2
+
+
+def score(
+    path: Path, tried: Mapping[str, Sequence[Settings]], affinity_net: Path | None
+) -> list[tuple[str, str, dict[str, list[float]]]]:
+    """Return kind, class and scores of each item of a file that shows its object."""
+    scores = []
+    for item in read(path):
+        view = View(item, affinity_net)
+        if item.present:
+            of_item = {
+                name: [agreement(WAYS[name].make(view, **one), item.truth) for one in settings]
+                for name, settings in tried.items()
+            }
+            scores.append((item.kind, item.class_name, of_item))
+    return scores
+
+
+def means(
+    scored: Sequence[tuple[str, str, Mapping[str, Sequence[float]]]], name: str
+) -> Float64[np.ndarray, " setting"]:
+    """Return the mean of each setting over kinds of the means over classes."""
+    of_kinds = []
+    for kind in {kind for kind, *_ in scored}:
+        of_kind = [(class_name, of[name]) for one, class_name, of in scored if one == kind]
+        weights = class_weights([class_name for class_name, _ in of_kind])
+        of_kinds.append(weights @ np.array([values for _, values in of_kind]))
+    return np.mean(of_kinds, axis=0)
+
+
+def main(
+    model: str = "tiny",
+    n: Annotated[int, "items per class and kind"] = 1,
+    budget: Annotated[int, "settings that each procedure tries"] = 24,
+    kinds: Annotated[Sequence[str], "of scenes; all that can be drawn"] = (),
+    classes: Annotated[Sequence[str], "that are asked; all of dev"] = (),
+    photographs: Annotated[Path | None, "folder of photographs for grounds"] = None,
+    affinity_net: Annotated[Path | None, "folder of diffumask affinity train"] = None,
+    work: Annotated[Path, "where items are kept"] = Path("build/masks"),
+    workers: int = os.cpu_count() or 1,
+    fitted: Annotated[Path, "where the best settings are written"] = FITTED,
+) -> Report:
+    """Try all settings of all procedures on dev, and write the best of each."""
+    chosen = chosen_kinds(kinds, photographs)
+    plan = Plan(resolve(model), load_split("dev"), chosen, n, photographs, classes)
+    files = gather(plan, work)
+    tried = candidates(budget)
+    work_on = partial(score, tried=tried, affinity_net=affinity_net)
+    scored = [one for of_file in on_all(work_on, files, workers) for one in of_file]
+    of_ways = {name: means(scored, name) for name in WAYS}
+    best = {name: tried[name][int(of_way.argmax())] for name, of_way in of_ways.items()}
+    facts = {"model": model, "settings": budget, "items": len(scored), "kinds": list(chosen)}
+    write_fitted(Fitted(facts, best), fitted)
+    rows = [
+        (name, budget, f"{of_way[0]:.3f}", f"{of_way.max():.3f}", shown(best[name]))
+        for name, of_way in of_ways.items()
+    ]
+    head = ("procedure", "settings tried", "IoU as published", "best", "its settings")
+    titles = ", ".join(KINDS[kind].title for kind in chosen)
+    return Report("Fitted on dev", [f"{len(scored)} items of {titles}."], table(head, rows))
