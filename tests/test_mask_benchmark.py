@@ -9,7 +9,18 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
-from benchmarks.masks import fit_masks, judge, masks, methods, peers, samples, scenes, tables, ways
+from benchmarks.masks import (
+    fit_masks,
+    items,
+    judge,
+    masks,
+    methods,
+    peers,
+    samples,
+    scenes,
+    tables,
+    ways,
+)
 from benchmarks.masks.fitted import Fitted, read_fitted, write_fitted
 from diffumask.errors import InputError
 from diffumask.models import resolve
@@ -21,17 +32,17 @@ needs_font = pytest.mark.skipif(not find_font(), reason="needs Noto Color Emoji"
 SIZE_HW = (64, 64)
 
 
-def seen_of(prompt: Prompt, grids: dict[int, np.ndarray], matrix: np.ndarray) -> samples.Seen:
+def seen_of(prompt: Prompt, grids: dict[int, np.ndarray], matrix: np.ndarray) -> items.Seen:
     words = [target.word for target in prompt.targets]
     maps = {
         factor: np.stack([grid] * len(words)).astype(np.float32) for factor, grid in grids.items()
     }
     columns = {word: (i,) for i, word in enumerate(words)}
-    return samples.Seen(prompt, columns, maps, {1: 4, 2: 2}, (16, 16), matrix.astype(np.float32))
+    return items.Seen(prompt, columns, maps, {1: 4, 2: 2}, (16, 16), matrix.astype(np.float32))
 
 
 @pytest.fixture
-def item() -> samples.Item:
+def item() -> items.Item:
     rng = np.random.default_rng(0)
     image = np.full((64, 64, 3), 30, np.uint8)
     truth = np.zeros((64, 64), np.uint8)
@@ -43,7 +54,7 @@ def item() -> samples.Item:
     matrix = (matrix / matrix.sum(1, keepdims=True)).astype(np.float16)
     right = seen_of(Prompt("a bird on grass", (Target("bird", "bird", 3),)), grids, matrix)
     wrong = seen_of(Prompt("a cat on grass", (Target("cat", "cat", 3),)), grids, matrix)
-    return samples.Item("one", "bird", 7, image, truth, right, wrong, 0.9)
+    return items.Item("one", "bird", 7, image, truth, right, wrong, 0.9)
 
 
 def test_classes_and_seeds_of_dev_and_test_are_disjoint_and_all():
@@ -106,9 +117,9 @@ def test_only_classes_of_the_split_are_asked_and_new_sprites_are_new():
     assert "photograph" not in scenes.chosen_kinds([], None)
 
 
-def test_items_are_read_as_written(item: samples.Item, tmp_path: Path):
-    samples._write(tmp_path / "batch.npz", [item, replace(item, seed=8)])
-    first, second = samples.read(tmp_path / "batch.npz")
+def test_items_are_read_as_written(item: items.Item, tmp_path: Path):
+    items.write(tmp_path / "batch.npz", [item, replace(item, seed=8)])
+    first, second = items.read(tmp_path / "batch.npz")
     assert (first.seed, second.seed) == (7, 8)
     for got in (first, second):
         assert (got.right.prompt, got.wrong.prompt) == (item.right.prompt, item.wrong.prompt)
@@ -121,7 +132,7 @@ def test_items_are_read_as_written(item: samples.Item, tmp_path: Path):
     assert [path.name for path in tmp_path.iterdir()] == ["batch.npz"]
 
 
-def test_kept_attention_gives_the_sample_of_the_package(item: samples.Item):
+def test_kept_attention_gives_the_sample_of_the_package(item: items.Item):
     attention = item.right.attention
     ((size_hw, matrices),) = attention.self_matrices.items()
     assert size_hw == (16, 16)
@@ -132,7 +143,7 @@ def test_kept_attention_gives_the_sample_of_the_package(item: samples.Item):
     np.testing.assert_allclose(sample.heats["bird"], grid / grid.max(), atol=1 / 255)
 
 
-def test_controls_without_text_make_the_same_masks_whatever_the_prompt_asks(item: samples.Item):
+def test_controls_without_text_make_the_same_masks_whatever_the_prompt_asks(item: items.Item):
     moved = {factor: np.roll(maps, 5, axis=1) for factor, maps in item.wrong.maps.items()}
     other = replace(item, right=replace(item.wrong, maps=moved))
     first, second = (methods.control_masks(ways.View(one)) for one in (item, other))
@@ -143,20 +154,20 @@ def test_controls_without_text_make_the_same_masks_whatever_the_prompt_asks(item
     assert not np.array_equal(ours[0].mask, ours[1].mask)
 
 
-def test_daam_sums_by_heads_and_stretches(item: samples.Item):
+def test_daam_sums_by_heads_and_stretches(item: items.Item):
     view = ways.View(item)
     fine = peers.resize(view.grids[1], item.image).clip(min=0)
     np.testing.assert_allclose(peers.daam_heat(view), peers.stretched(fine), atol=1e-6)
 
 
-def a_view(item: samples.Item, **changes: Any) -> Any:
+def a_view(item: items.Item, **changes: Any) -> Any:
     """A view whose parts are as wanted."""
     view = ways.View(item)
     names = ("image", "grids", "matrix", "affinity", "item", "cells")
     return SimpleNamespace(**{name: getattr(view, name) for name in names} | changes)
 
 
-def test_the_official_map_is_the_mean_of_maps_by_their_peak(item: samples.Item):
+def test_the_official_map_is_the_mean_of_maps_by_their_peak(item: items.Item):
     fine = ways.View(item).grids[1]
     grids = {factor: np.roll(fine, factor, axis=1) for factor in (1, 2, 4)}
     maps = [peers.resize(grids[factor], item.image) for factor in (1, 2)]
@@ -165,7 +176,7 @@ def test_the_official_map_is_the_mean_of_maps_by_their_peak(item: samples.Item):
     np.testing.assert_allclose(got, expected, atol=1e-6)
 
 
-def test_the_official_code_leaves_nothing_far_from_the_affinity_mask(item: samples.Item):
+def test_the_official_code_leaves_nothing_far_from_the_affinity_mask(item: items.Item):
     way = peers.PEERS["official DiffuMask code"]
     truth = item.truth == 1
     got = way.make(a_view(item, affinity=truth), **way.published)
@@ -174,7 +185,7 @@ def test_the_official_code_leaves_nothing_far_from_the_affinity_mask(item: sampl
     assert not elsewhere.mask.any()
 
 
-def test_dataset_diffusion_doubts_what_is_between_its_thresholds(item: samples.Item):
+def test_dataset_diffusion_doubts_what_is_between_its_thresholds(item: items.Item):
     view = a_view(item, matrix=ways.View(item).matrix.new_zeros(256, 256).fill_diagonal_(1))
     heat = peers.stretched(peers.resize(peers.stretched(view.cells), item.image).clip(0, 1))
     way = peers.PEERS["Dataset Diffusion"]
@@ -185,7 +196,7 @@ def test_dataset_diffusion_doubts_what_is_between_its_thresholds(item: samples.I
 
 
 @pytest.mark.parametrize("name", ["DAAM", "Dataset Diffusion", "SeeDiff-like"])
-def test_flat_attention_gives_peers_an_empty_mask(item: samples.Item, name: str):
+def test_flat_attention_gives_peers_an_empty_mask(item: items.Item, name: str):
     flat = {factor: np.full_like(maps, 0.2) for factor, maps in item.right.maps.items()}
     seen = replace(item.right, maps=flat, matrix=np.full_like(item.right.matrix, 1 / 256))
     for way in (peers.PEERS[name], peers.PEERS[f"{name}, {peers.OUR_REFINER}"]):
@@ -210,7 +221,7 @@ def test_every_way_tries_as_many_settings_within_its_ranges_and_its_published_on
         assert settings[0] == way.published
         for one in settings[1:]:
             for key, bounds in way.ranges.items():
-                value = one[key]
+                value: Any = one[key]
                 inside = (
                     value in bounds if isinstance(value, str) else bounds[0] <= value <= bounds[-1]
                 )
@@ -274,7 +285,7 @@ def test_a_small_run_fits_on_dev_and_reports_and_a_second_one_asks_no_model(
     monkeypatch.setattr(samples, "_pipe", None)
     split = scenes.load_split("test")
     plan = samples.Plan(resolve("tiny"), split, ["two_asked"], 1, None, ["cat", "bus"])
-    assert [samples.read(path)[0].class_name for path in samples.gather(plan, tmp_path)] == [
+    assert [items.read(path)[0].class_name for path in samples.gather(plan, tmp_path)] == [
         "cat",
         "bus",
     ]

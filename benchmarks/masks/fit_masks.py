@@ -19,9 +19,10 @@ from diffumask.models import resolve
 from diffumask.proof.estimates import class_weights
 
 from .fitted import FITTED, Fitted, write_fitted
+from .items import read
 from .judge import on_all, row_of
 from .methods import WAYS
-from .samples import Plan, gather, read
+from .samples import Plan, gather
 from .scenes import KINDS, chosen_kinds, load_split
 from .tables import shown
 from .ways import Made, Settings, View, drawn_settings

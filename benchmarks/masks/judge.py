@@ -17,8 +17,8 @@ from diffumask.proof.figures import figures_of, swapped
 from diffumask.types import ClassMap
 
 from .fitted import Fitted
+from .items import read
 from .methods import row_masks
-from .samples import read
 from .ways import Made, View
 
 Row = dict[str, float]

@@ -23,9 +23,10 @@ from diffumask.models import resolve
 from diffumask.proof.estimates import estimate
 
 from .fitted import FITTED, read_fitted
+from .items import read
 from .judge import Judged, judge_all
 from .methods import OURS
-from .samples import Plan, gather, read
+from .samples import Plan, gather
 from .scenes import KINDS, chosen_kinds, load_split
 from .tables import (
     absent_table,

@@ -10,8 +10,10 @@ from functools import partial
 
 import cv2
 import numpy as np
+import torch
 from jaxtyping import Bool, Float32
 from scipy import ndimage
+from torch import Tensor
 
 from diffumask.attention.propagate import expand_seeds, propagate
 from diffumask.masks.class_map import MaskSettings
@@ -112,9 +114,7 @@ def seediff_like(view: View, finish: Finish, less: float, max_rounds: int) -> Ma
     return Made(finish(view.image, heat, [max(0.0, otsu(heat) - less)])[0])
 
 
-def _spread(view: View, spread: Callable[..., "np.ndarray | object"]) -> GridHeat:
-    import torch
-
+def _spread(view: View, spread: Callable[[Tensor, Tensor], Tensor]) -> GridHeat:
     return spread(torch.from_numpy(view.cells)[None], view.matrix)[0].numpy()
 
 

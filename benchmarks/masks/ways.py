@@ -14,7 +14,7 @@ from diffumask.attention.aggregate import aggregate
 from diffumask.masks.class_map import enlarge
 from diffumask.types import GridHeat, Heat, Image, Mask, Sample
 
-from .samples import Item
+from .items import Item
 
 Range = tuple[float, float] | tuple[int, int] | tuple[str, ...]  # bounds, or names to choose from
 Settings = Mapping[str, Any]
