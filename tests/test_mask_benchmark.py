@@ -38,7 +38,8 @@ def seen_of(prompt: Prompt, grids: dict[int, np.ndarray], matrix: np.ndarray) ->
         factor: np.stack([grid] * len(words)).astype(np.float32) for factor, grid in grids.items()
     }
     columns = {word: (i,) for i, word in enumerate(words)}
-    return items.Seen(prompt, columns, maps, {1: 4, 2: 2}, (16, 16), matrix.astype(np.float32))
+    of_matrix = (16, 16), matrix.astype(np.float32)
+    return items.Seen(prompt, columns, maps, {1: 4, 2: 2}, *of_matrix, dict.fromkeys(words, 0.7))
 
 
 @pytest.fixture
@@ -79,8 +80,8 @@ def test_a_scene_is_of_its_kind_and_side(kind: str, tmp_path: Path):
     assert one.wrong not in one.prompt.text.split()
     n_labels = len(np.unique(one.truth)) - 1
     assert n_labels == (1 if of.same else of.objects)
-    named = len(one.prompt.targets) + len(one.unasked)
-    assert named == (n_labels if of.all_named else 1)
+    named = one.prompt.text.count(" and ") + 1
+    assert named == (n_labels if of.all_named and not of.same else 1 + of.same)
     if of.ground == "photograph":
         assert np.median(one.image[one.truth == 0], 0).tolist() == [0, 255, 0]
 
@@ -123,7 +124,8 @@ def test_items_are_read_as_written(item: items.Item, tmp_path: Path):
     assert (first.seed, second.seed) == (7, 8)
     for got in (first, second):
         assert (got.right.prompt, got.wrong.prompt) == (item.right.prompt, item.wrong.prompt)
-        assert (got.right.columns, got.right.n_heads) == (item.right.columns, item.right.n_heads)
+        for name in ("columns", "n_heads", "matrix_hw", "presences"):
+            assert getattr(got.right, name) == getattr(item.right, name)
         np.testing.assert_array_equal(got.image, item.image)
         np.testing.assert_array_equal(got.truth, item.truth)
         np.testing.assert_array_equal(got.right.matrix, item.right.matrix)

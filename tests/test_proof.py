@@ -26,7 +26,8 @@ def a_sample(text: str = "a bird and a cat on grass") -> Sample:
     image = rng.integers(0, 255, (20, 20, 3)).astype(np.uint8)
     word = next(word for word in ("bird", "dog") if word in text)
     heats = {word: rng.random((4, 4)).astype(np.float32), "grass": np.ones((4, 4), np.float32)}
-    return Sample(Prompt(text, (Target(word, word, 3),)), 7, image, heats, heats)
+    prompt = Prompt(text, (Target(word, word, 3),))
+    return Sample(prompt, 7, image, heats, heats, presences={word: 0.1})
 
 
 def test_the_mask_of_the_target_alone_is_clean():
@@ -107,6 +108,7 @@ def test_control_heat_is_the_same_whatever_the_prompt_asks(name):
         replaced = controls.with_heat(sample, heat, lambda cells: cells**2)
         word = sample.prompt.targets[0].word
         assert set(replaced.heats) == set(replaced.affinities) == {word}  # and no rival
+        assert not replaced.presences
         made.append((replaced.heats[word], replaced.affinities[word]))
     np.testing.assert_array_equal(made[0], made[1])
     assert made[0][0].dtype == np.float32

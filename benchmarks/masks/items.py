@@ -26,7 +26,7 @@ class Seen:
 
     `maps` are means of cross-attention by the factor of the grid and by column; `columns` are those
     of each word that was captured. `n_heads` says how many heads each grid averages, `matrix` is
-    the mean self-attention on a grid of `matrix_hw`.
+    the mean self-attention on a grid of `matrix_hw`, `presences` what targets explain, by word.
     """
 
     prompt: Prompt
@@ -35,6 +35,7 @@ class Seen:
     n_heads: Mapping[int, int]
     matrix_hw: tuple[int, int]
     matrix: Float32[np.ndarray, "n n"]
+    presences: Mapping[str, float]
 
     @property
     def attention(self) -> Attention:
@@ -76,7 +77,8 @@ class Item:
     def sample(self, seen: Seen) -> Sample:
         """Return the sample as the package makes it of what was seen."""
         ((heats, affinities),) = heat_maps(seen.attention)
-        return Sample(seen.prompt, self.seed, self.image, heats, affinities)
+        of_image = seen.prompt, self.seed, self.image, heats, affinities
+        return Sample(*of_image, presences=seen.presences)
 
 
 def write(path: Path, items: Sequence[Item]) -> None:
@@ -93,7 +95,7 @@ def write(path: Path, items: Sequence[Item]) -> None:
             for factor, maps in seen.maps.items():
                 arrays[f"{i}/{name}/{factor}"] = maps
             kept = {"columns": seen.columns, "n_heads": seen.n_heads, "hw": seen.matrix_hw}
-            text[name] = {"prompt": asdict(seen.prompt), **kept}
+            text[name] = {"prompt": asdict(seen.prompt), "presences": seen.presences, **kept}
         texts.append(text)
     with new_file(path) as partial:
         np.savez(partial, texts=np.array(json.dumps(texts)), **arrays)
@@ -126,4 +128,5 @@ def _read_seen(text: Mapping[str, Any], stored: Mapping[str, Any], prefix: str) 
         n_heads,
         (h, w),
         stored[f"{prefix}/matrix"].astype(np.float32),
+        text["presences"],
     )

@@ -4,12 +4,12 @@ A row of a table is a name here. A step is added by one line of `STEPS`.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 
 from diffumask.attention.aggregate import localizing_weights
-from diffumask.attention.propagate import propagate, propagated
+from diffumask.attention.propagate import POWER, propagate, propagated
 from diffumask.masks.class_map import MaskSettings, make_class_map
 from diffumask.masks.refine import REFINERS
 from diffumask.masks.thresholds import GAMMAS, Adaptive, Otsu
@@ -23,19 +23,39 @@ from .ways import Made, View, Way
 OURS, ADAPTIVE = "ours", "adaptive threshold (Wu et al. 2023, eq. 4)"
 OURS_FITTED = "ours, as fitted"
 
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Settings of masks, and whether the other things that a prompt names compete."""
+
+    settings: MaskSettings
+    rivals: bool = True
+
+
 _BARE = MaskSettings(
-    heat="attention", threshold=Otsu(), refiner="none", uncertain_band=0.0, min_area=0.0
+    heat="attention",
+    threshold=Otsu(),
+    refiner="none",
+    uncertain_band=0.0,
+    min_area=0.0,
+    least_warmth=0.0,
+    least_presence=0.0,
 )
 # Each step of ours added to those above it, and then ours without one of them.
-STEPS: Mapping[str, MaskSettings] = {
-    "attention above Otsu's threshold": _BARE,
-    "+ propagation": (_propagated := replace(_BARE, heat="affinity")),
-    "+ a lower threshold": (_lowered := replace(_propagated, threshold=Otsu(less=0.05))),
-    "+ dense CRF": (_refined := replace(_lowered, refiner="crf-wide")),
-    "+ specks dropped": replace(_refined, min_area=MaskSettings().min_area),
-    "ours without propagation": MaskSettings(heat="attention"),
-    "ours at Otsu's threshold": MaskSettings(threshold=Otsu()),
-    "ours without CRF": MaskSettings(refiner="none"),
+STEPS: Mapping[str, Step] = {
+    "attention above Otsu's threshold": Step(_BARE, rivals=False),
+    "+ propagation": Step(_SPREAD := replace(_BARE, heat="affinity"), rivals=False),
+    "+ a lower threshold": Step(_LOWER := replace(_SPREAD, threshold=Otsu(0.05)), rivals=False),
+    "+ dense CRF": Step(_REFINED := replace(_LOWER, refiner="crf-wide"), rivals=False),
+    "+ rivals": Step(_REFINED),
+    "+ specks dropped": Step(_WHOLE := replace(_REFINED, min_area=MaskSettings().min_area)),
+    "+ cool parts dropped": Step(replace(_WHOLE, least_warmth=MaskSettings().least_warmth)),
+    "ours without propagation": Step(MaskSettings(heat="attention")),
+    "ours at Otsu's threshold": Step(MaskSettings(threshold=Otsu())),
+    "ours without CRF": Step(MaskSettings(refiner="none")),
+    "ours without rivals": Step(MaskSettings(), rivals=False),
+    "ours with cool parts": Step(MaskSettings(least_warmth=0.0)),
+    "ours without asking for presence": Step(MaskSettings(least_presence=0.0)),
 }
 
 
@@ -47,12 +67,26 @@ def masked(sample: Sample, settings: MaskSettings) -> Made:
     return Made(first, class_map == IGNORE_ID, heat, others[0] if others else None)
 
 
-def ours(view: View, less: float, refiner: str, uncertain_band: float, power: int) -> Made:
+def step(sample: Sample, one: Step) -> Made:
+    """Make masks by some of the steps."""
+    words = [target.word for target in sample.prompt.targets]
+    heats = sample.heats if one.rivals else {word: sample.heats[word] for word in words}
+    return masked(replace(sample, heats=heats), one.settings)
+
+
+def ours(
+    view: View, less: float, refiner: str, uncertain_band: float, power: int, least_warmth: float
+) -> Made:
     """Make our masks with settings of the tuner."""
     attention = view.attention
     (heats,) = propagated(attention, weights=localizing_weights(attention), power=power)
     sample = replace(view.sample, affinities=rounded(heats))
-    settings = MaskSettings(threshold=Otsu(less), refiner=refiner, uncertain_band=uncertain_band)
+    settings = MaskSettings(
+        threshold=Otsu(less),
+        refiner=refiner,
+        uncertain_band=uncertain_band,
+        least_warmth=least_warmth,
+    )
     return masked(sample, settings)
 
 
@@ -75,21 +109,26 @@ def control_masks(view: View) -> dict[str, Made]:
     for name, heat_of in controls.HEATS.items():
         heat = heat_of(view.image, view.item.right.matrix_hw)
         made[name] = masked(controls.with_heat(view.sample, heat, spread), settings)
-    made[controls.WRONG_WORD] = masked(view.wrong, settings)
+    unasked = replace(view.wrong, presences={})  # that would empty it, which beats no mask
+    made[controls.WRONG_WORD] = masked(unasked, settings)
     made[controls.GRABCUT] = Made(controls.grabcut(view.image))
     return made
 
 
 CONTROLS = (*controls.HEATS, controls.WRONG_WORD, controls.GRABCUT)
+_SHIPPED = {
+    name: getattr(MaskSettings(), name) for name in ("refiner", "uncertain_band", "least_warmth")
+}
 WAYS: dict[str, Way] = {
     OURS_FITTED: Way(
         ours,
-        {"less": 0.05, "refiner": "crf-wide", "uncertain_band": 0.02, "power": 1},
+        _SHIPPED | {"less": 0.05, "power": POWER},
         {
             "less": (-0.1, 0.2),
             "refiner": tuple(REFINERS),
             "uncertain_band": (0.0, 0.05),
             "power": (1, 4),
+            "least_warmth": (0.0, 0.9),
         },
     ),
     ADAPTIVE: Way(
@@ -105,4 +144,4 @@ def row_masks(view: View, fitted: Mapping[str, Mapping[str, object]]) -> dict[st
     """Return the masks of all rows: ours as shipped, controls, ways as fitted, and our steps."""
     made = {OURS: masked(view.sample, MaskSettings()), **control_masks(view)}
     made |= {name: way.make(view, **fitted.get(name, way.published)) for name, way in WAYS.items()}
-    return made | {name: masked(view.sample, settings) for name, settings in STEPS.items()}
+    return made | {name: step(view.sample, one) for name, one in STEPS.items()}

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from benchmarks.judges.oracle import load_oracle, predict
 from benchmarks.report import tell
@@ -25,14 +26,12 @@ from diffumask.prompts.vocabulary import Vocabulary, load_vocabulary
 from diffumask.proof.controls import with_wrong_word
 from diffumask.proof.figures import ASKED
 from diffumask.sampling.observe import TIMESTEPS, observe_attention
-from diffumask.sampling.sample import sample_attention
-from diffumask.types import Image, Prompt, Target
+from diffumask.sampling.presence import presences_of
+from diffumask.sampling.sample import heat_maps, sample_attention
+from diffumask.types import Image, Prompt
 
 from .items import Item, Seen, write
 from .scenes import KINDS, Drawn, Split, classes_of, draw, random_of
-
-NO_NOUNS = {"a", "an", "the", "on", "in", "at", "by", "among"}
-FIRST_UNASKED_ID = 200  # above those of all classes
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +89,11 @@ def _observed(plan: Plan, kind: str, class_name: str, indices: Sequence[int]) ->
     of = plan.split, plan.size_hw, photographs
     drawn = [draw(kind, class_name, index, *of) for index in indices]
     images = [one.image for one in drawn]
-    prompts = [_all_words(one.prompt, one.unasked) for one in drawn]
-    attention = _look(plan, images, prompts, [one.seed for one in drawn])
+    looked = _look(plan, images, [one.prompt for one in drawn], [one.seed for one in drawn])
     class_id = drawn[0].prompt.targets[0].class_id
     seen = predict(load_oracle(), images) == class_id
     oracle = [iou(mask, one.truth == ASKED) for mask, one in zip(seen, drawn, strict=True)]
-    return _items(plan, kind, class_name, drawn, attention, oracle)
+    return _items(plan, kind, class_name, drawn, looked, oracle)
 
 
 def _generated(plan: Plan, kind: str, class_name: str, indices: Sequence[int]) -> list[Item]:
@@ -106,12 +104,8 @@ def _generated(plan: Plan, kind: str, class_name: str, indices: Sequence[int]) -
     whole = [build(vocabulary, class_name, seed, KINDS[kind].objects) for seed in seeds]
     asked = [one.targets if KINDS[kind].all_asked else one.targets[:1] for one in whole]
     prompts = [replace(one, targets=of_one) for one, of_one in zip(whole, asked, strict=True)]
-    unasked = [
-        tuple(target.word for target in one.targets[len(of_one) :])
-        for one, of_one in zip(whole, asked, strict=True)
-    ]
-    words = [_all_words(one, more) for one, more in zip(prompts, unasked, strict=True)]
-    sampled = sample_attention(_pipe(plan.spec), words, seeds, settings_of(plan.spec, vocabulary))
+    settings = settings_of(plan.spec, vocabulary)
+    sampled = sample_attention(_pipe(plan.spec), prompts, seeds, settings)
     drawn = []
     for i, class_map in enumerate(predict(load_oracle(), sampled.images)):
         truth = np.zeros_like(class_map)
@@ -119,9 +113,10 @@ def _generated(plan: Plan, kind: str, class_name: str, indices: Sequence[int]) -
             truth[class_map == target.class_id] = label
         named = {target.class_name for target in whole[i].targets}
         wrong = str(rngs[i].choice([name for name in plan.split.classes if name not in named]))
-        of_one = seeds[i], sampled.images[i], prompts[i], unasked[i], wrong, truth
-        drawn.append(Drawn(*of_one))
-    return _items(plan, kind, class_name, drawn, sampled.attention, [np.nan] * len(drawn))
+        drawn.append(Drawn(seeds[i], sampled.images[i], prompts[i], wrong, truth))
+    assert sampled.latents is not None
+    looked = _seen(plan, sampled.attention, sampled.latents, prompts, seeds)
+    return _items(plan, kind, class_name, drawn, looked, [np.nan] * len(drawn))
 
 
 def _of_split(split: Split) -> Vocabulary:
@@ -132,17 +127,10 @@ def _of_split(split: Split) -> Vocabulary:
 
 def _look(
     plan: Plan, images: Sequence[Image], prompts: Sequence[Prompt], seeds: Sequence[int]
-) -> Attention:
+) -> list[Seen]:
     of_images = {"seeds": seeds, "timesteps": TIMESTEPS, "affinity": True}
-    return observe_attention(_pipe(plan.spec), images, prompts, **of_images)
-
-
-def _all_words(prompt: Prompt, unasked: Sequence[str]) -> Prompt:
-    """Return the prompt with a target for each content word, so that all are captured."""
-    place = " ".join(word for word in prompt.context.split() if word not in NO_NOUNS)
-    words = [*unasked, *([place] if place else [])]
-    more = (Target(word, word, FIRST_UNASKED_ID + i) for i, word in enumerate(words))
-    return replace(prompt, targets=(*prompt.targets, *more))
+    observed = observe_attention(_pipe(plan.spec), images, prompts, **of_images)
+    return _seen(plan, observed.attention, observed.latents, prompts, seeds)
 
 
 def _items(
@@ -150,26 +138,35 @@ def _items(
     kind: str,
     class_name: str,
     drawn: Sequence[Drawn],
-    attention: Attention,
+    right: Sequence[Seen],
     oracle: Sequence[float],
 ) -> list[Item]:
     images, seeds = [one.image for one in drawn], [one.seed for one in drawn]
-    wrong = [with_wrong_word(one.prompt, one.wrong) for one in drawn]
-    wrong_words = [_all_words(of, one.unasked) for of, one in zip(wrong, drawn, strict=True)]
-    of_wrong = _look(plan, images, wrong_words, seeds)
+    wrong = _look(plan, images, [with_wrong_word(one.prompt, one.wrong) for one in drawn], seeds)
     items = []
     for i, one in enumerate(drawn):
-        right, other = _seen(attention, i, one.prompt), _seen(of_wrong, i, wrong[i])
-        truth = one.seed, one.image, one.truth
-        items.append(Item(kind, class_name, *truth, right, other, float(oracle[i])))
+        of_image = one.seed, one.image, one.truth, right[i], wrong[i]
+        items.append(Item(kind, class_name, *of_image, float(oracle[i])))
     return items
 
 
-def _seen(attention: Attention, image: int, prompt: Prompt) -> Seen:
-    factors = attention.factors
-    columns = {word: attention.columns(image, word) for word in attention.words[image]}
-    used = 1 + max(max(of_word) for of_word in columns.values())
-    maps = {factors[hw]: one[image, :used].cpu().numpy() for hw, one in attention.maps.items()}
+def _seen(
+    plan: Plan,
+    attention: Attention,
+    latents: Tensor,
+    prompts: Sequence[Prompt],
+    seeds: Sequence[int],
+) -> list[Seen]:
+    """Return what was captured of each image of a batch, and what its targets explain of it."""
+    of_words = presences_of(_pipe(plan.spec), latents, prompts, seeds, heat_maps(attention))
+    factors, maps = attention.factors, attention.maps
     n_heads = {factors[hw]: count for hw, count in attention.n_heads.items()}
     ((matrix_hw, matrices),) = attention.self_matrices.items()
-    return Seen(prompt, columns, maps, n_heads, matrix_hw, matrices[image].cpu().numpy())
+    seen = []
+    for i, prompt in enumerate(prompts):
+        columns = {word: attention.columns(i, word) for word in attention.words[i]}
+        used = 1 + max(max(of_word) for of_word in columns.values())
+        grids = {factors[hw]: one[i, :used].cpu().numpy() for hw, one in maps.items()}
+        matrix = matrices[i].cpu().numpy()
+        seen.append(Seen(prompt, columns, grids, n_heads, matrix_hw, matrix, of_words[i]))
+    return seen

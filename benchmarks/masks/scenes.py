@@ -78,12 +78,11 @@ KINDS: dict[str, Kind] = {
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """A scene with its prompt, the words of what is named and not asked, and a wrong class."""
+    """A scene with its prompt, a class that is not in it, and its truth."""
 
     seed: int
     image: Image
     prompt: Prompt
-    unasked: tuple[str, ...]
     wrong: str
     truth: ClassMap
 
@@ -147,8 +146,8 @@ def draw(
         truth = _truth(scene.objects, class_name)
         if _fits(kind, truth):
             wrong = str(rng.choice([one for one in others if one not in names]))
-            prompt, unasked = _prompt(kind, scene.objects, class_name, phrase, rng)
-            return Drawn(seed, scene.image, prompt, unasked, wrong, truth)
+            prompt = _prompt(kind, scene.objects, class_name, phrase, rng)
+            return Drawn(seed, scene.image, prompt, wrong, truth)
     raise InputError(f"expected a scene {kind.title!r} of {class_name}, got none in {TRIES} tries")
 
 
@@ -238,8 +237,8 @@ def _prompt(
     class_name: str,
     phrase: str,
     rng: np.random.Generator,
-) -> tuple[Prompt, tuple[str, ...]]:
-    """Return the prompt, and the words of the objects that it names and does not ask for."""
+) -> Prompt:
+    """Return the prompt, which names the objects in their order and asks for some of them."""
     named = [one for one in objects if kind.all_named or one.class_name == class_name]
     with_sub_class = [not kind.same and rng.random() < SUB_CLASS_PROBABILITY for _ in named]
     phrases = [
@@ -253,5 +252,4 @@ def _prompt(
     asked = [class_name, *(others if kind.all_asked else ())]
     targets = tuple(Target(name, name, ids[name]) for name in asked)
     text = f"a photo of {' and '.join(phrases)} {phrase}".strip()
-    unasked = tuple(name for name in others if name not in asked)
-    return Prompt(text, targets, sub_class, phrase), unasked
+    return Prompt(text, targets, sub_class, phrase)

@@ -46,13 +46,13 @@ HEATS: Mapping[str, Callable[[Image, tuple[int, int]], GridHeat]] = {
 
 
 def with_heat(sample: Sample, heat: GridHeat, spread: Callable[[GridHeat], GridHeat]) -> Sample:
-    """Return the sample with this heat for each target and for no other word.
+    """Return the sample with this heat for each target, no rival, and nothing said of presence.
 
     `spread` propagates as the sample's own heat was: along its matrix of self-attention.
     """
     words = [target.word for target in sample.prompt.targets]
-    affinities = dict.fromkeys(words, spread(heat))
-    return replace(sample, heats=dict.fromkeys(words, heat), affinities=affinities, objects=None)
+    heats, affinities = dict.fromkeys(words, heat), dict.fromkeys(words, spread(heat))
+    return replace(sample, heats=heats, affinities=affinities, objects=None, presences={})
 
 
 def grabcut(image: Image) -> Mask:
