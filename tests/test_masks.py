@@ -11,7 +11,13 @@ from slow_reference import area_mean as slow_area_mean
 
 from diffumask.errors import InputError
 from diffumask.masks.area_mean import area_mean
-from diffumask.masks.class_map import NO_PIXEL, MaskSettings, enlarge, make_class_map
+from diffumask.masks.class_map import (
+    NO_PIXEL,
+    MaskSettings,
+    enlarge,
+    make_class_map,
+    make_class_maps,
+)
 from diffumask.masks.refine import REFINERS
 from diffumask.masks.thresholds import Adaptive, Fixed, Otsu
 from diffumask.masks.unary import label_probabilities
@@ -197,3 +203,22 @@ def test_settings_out_of_range_are_refused(changes):
 
 def test_the_default_refiner_is_one_of_them():
     assert MaskSettings().refiner in REFINERS
+
+
+@pytest.mark.parametrize("refiner", ["none", "crf-wide"])
+@pytest.mark.parametrize("uncertain_band", [0.0, 0.1])
+def test_masks_of_several_thresholds_at_once_are_those_of_each_alone(refiner, uncertain_band):
+    rng = np.random.default_rng(0)
+    heats = [np.outer(rng.random(6), rng.random(8)) for _ in range(2)]
+    image = rng.integers(256, size=(*SIZE_HW, 3), dtype=np.uint8)
+    one = sample(*heats, image=image)
+    settings = MaskSettings("attention", refiner=refiner, uncertain_band=uncertain_band)
+    methods = [Fixed(0.2), Otsu(), Fixed(0.6)]
+    together = make_class_maps(one, settings, methods)
+    assert len(together) == 3
+    for method, masked in zip(methods, together, strict=True):
+        alone = make_class_map(one, replace(settings, threshold=method))
+        assert masked.thresholds == alone.thresholds
+        assert (masked.class_map != alone.class_map).mean() < 0.01
+        assert masked.scores["contrast"] == pytest.approx(alone.scores["contrast"], abs=0.01)
+    assert len({masked.foreground for masked in together}) == 3

@@ -24,14 +24,13 @@ from .components import drop_cool, drop_small
 from .refine import refine
 from .scores import score
 from .sources import MaskSource, alone, fused
-from .thresholds import Evidence, Otsu, ThresholdMethod
+from .thresholds import DEFAULT, Evidence, ThresholdMethod
 from .unary import label_probabilities, word_shares
 
 NO_PIXEL = "no pixel above the threshold"
 UNSEEN = "the picture is explained as well without the word (presence {:.3f})"
 # A word that explains nothing of a picture has a presence of 1/2.
 LEAST_PRESENCE = 0.5
-DEFAULT_THRESHOLD = Otsu(less=0.05)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +49,7 @@ class MaskSettings:
     """
 
     heat: Literal["attention", "affinity"] = "affinity"
-    threshold: ThresholdMethod = DEFAULT_THRESHOLD
+    threshold: ThresholdMethod = DEFAULT
     refiner: str = "crf-wide"
     affinity_of: Callable[[Image, Heat], Heat] | None = None
     uncertain_band: float = 0.02
@@ -98,23 +97,49 @@ def make_class_map(sample: Sample, settings: MaskSettings) -> Masked:
     asked for) by the default one, and what a rival wins is background. A word without heat has no
     pixels. Raises InputError for heat that is not finite.
     """
-    targets = sample.prompt.targets
+    (masked,) = make_class_maps(sample, settings, [settings.threshold])
+    return masked
+
+
+def make_class_maps(
+    sample: Sample, settings: MaskSettings, methods: Sequence[ThresholdMethod]
+) -> list[Masked]:
+    """Make the class map of a sample by each of some methods, in place of the settings' own.
+
+    Each is as `make_class_map` makes it; all are refined at once.
+    """
     absent = _unseen(sample, settings.least_presence)
-    seen, rough = _seen(sample, settings, frozenset(absent))
+    seen, rough = _seen(sample, settings, methods, frozenset(absent))
     refined = refine(settings.refiner, sample.image, rough, settings.device)
     labels = np.stack([_cleaned(one, seen, settings) for one in refined.argmax(1)])
+    n_shifts = len(labels) // len(methods)
+    return [
+        _masked(sample, seen.heats, of_method, rough[at], labels[at : at + n_shifts], absent)
+        for of_method, at in zip(seen.thresholds, range(0, len(labels), n_shifts), strict=True)
+    ]
 
-    ids = np.zeros(rough.shape[1], np.uint8)  # rivals are background
+
+def _masked(
+    sample: Sample,
+    heats: Float32[np.ndarray, "word h w"],
+    thresholds: Sequence[float],
+    rough: Float32[np.ndarray, "label h w"],
+    labels: UInt8[np.ndarray, "shift h w"],
+    absent: Mapping[str, str],
+) -> Masked:
+    """Join the labels by some thresholds with those by others a band away: 255 where they differ."""
+    targets = sample.prompt.targets
+    ids = np.zeros(len(rough), np.uint8)  # rivals are background
     ids[1 : len(targets) + 1] = [target.class_id for target in targets]
     classes = ids[labels]
     class_map = classes[0]
     class_map[(classes != classes[0]).any(axis=0)] = IGNORE_ID
     lacking = [one for one in targets if not (class_map == one.class_id).any()]
-    heats, thresholds = seen.heats[: len(targets)], seen.thresholds[: len(targets)]
+    of_targets, thresholds = heats[: len(targets)], thresholds[: len(targets)]
     return Masked(
         class_map,
         thresholds,
-        score(heats, thresholds, rough[0].argmax(0).astype(np.uint8), labels[0])
+        score(of_targets, thresholds, rough.argmax(0).astype(np.uint8), labels[0])
         | _presence_score(sample),
         {one.class_name: absent.get(one.word, NO_PIXEL) for one in lacking},
     )
@@ -135,17 +160,23 @@ def _presence_score(sample: Sample) -> dict[str, float]:
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """The words of a sample, targets first: heat with its threshold, and what was captured."""
+    """The words of a sample, targets first: heat, thresholds by method, and what was captured."""
 
     heats: Float32[np.ndarray, "word h w"]
-    thresholds: list[float]
+    thresholds: list[list[float]]
     attention: Float32[np.ndarray, "word h w"] | None
 
 
 def _seen(
-    sample: Sample, settings: MaskSettings, absent: Collection[str]
+    sample: Sample,
+    settings: MaskSettings,
+    methods: Sequence[ThresholdMethod],
+    absent: Collection[str],
 ) -> tuple[_Seen, Float32[np.ndarray, "candidate label h w"]]:
-    """Return what is known of each word, and the label probabilities."""
+    """Return what is known of each word, and the label probabilities.
+
+    Those are of each method in turn: by its thresholds, then by thresholds moved by the band.
+    """
     targets, band, source = sample.prompt.targets, settings.uncertain_band, settings.source
     objects = None if source is None else source.source(sample)
     if source is not None and objects is not None and not source.fused:
@@ -154,23 +185,27 @@ def _seen(
             if target.word in absent:
                 kept[0] += kept[place]
                 kept[place] = 0
-        return _Seen(kept[1:-1], [0.5] * len(targets), None), alone(kept, band)
+        seen = _Seen(kept[1:-1], [[0.5] * len(targets)] * len(methods), None)
+        return seen, np.concatenate([alone(kept, band)] * len(methods))
     words = {target.word: target.class_name for target in targets}
     words |= {word: word for word in sample.heats if word not in words}
     pairs = [_evidence(sample, *one, settings, absent) for one in words.items()]
     attention, evidence = np.stack([heat for heat, _ in pairs]), [one for _, one in pairs]
-    methods = [settings.threshold] * len(targets) + [DEFAULT_THRESHOLD] * len(evidence)
+    of_rivals = [_threshold(DEFAULT, one) for one in evidence[len(targets) :]]
     thresholds = [
-        method(one) if one.heat.any() else 1.0
-        for method, one in zip(methods, evidence, strict=False)
+        [*(_threshold(method, one) for one in evidence[: len(targets)]), *of_rivals]
+        for method in methods
     ]
-    candidates = [thresholds]
-    if band:
-        candidates += [[max(t - band, 0.0) for t in thresholds], [t + band for t in thresholds]]
+    shifts = (0.0, -band, band) if band else (0.0,)
+    candidates = [[max(t + by, 0.0) for t in row] for row in thresholds for by in shifts]
     heats = np.stack([one.heat for one in evidence])
     rough = label_probabilities(heats, candidates, word_shares(attention))
     seen = _Seen(heats, thresholds, attention)
     return seen, rough if objects is None else fused(rough, objects)
+
+
+def _threshold(method: ThresholdMethod, evidence: Evidence) -> float:
+    return method(evidence) if evidence.heat.any() else 1.0
 
 
 def _evidence(

@@ -82,16 +82,20 @@ class Otsu:
         return f"otsu - {self.less:g}" if self.less else "otsu"
 
 
+DEFAULT = Otsu(less=0.05)
+
+
 @dataclass(frozen=True, slots=True)
 class Calibrated:
-    """The threshold of the class in a table; see `diffumask.calibration.fit`."""
+    """The threshold of the class in a table, or `DEFAULT`; see `diffumask.calibration.fit`."""
 
-    threshold_of: Callable[[str], float]
+    threshold_of: Callable[[str], float | None]
     name: str
 
     def __call__(self, evidence: Evidence) -> float:
         """Return the threshold. Raises InputError for a class that the table lacks."""
-        return self.threshold_of(evidence.class_name)
+        threshold = self.threshold_of(evidence.class_name)
+        return DEFAULT(evidence) if threshold is None else threshold
 
     def describe(self) -> str:
         """Return the name of the table."""
