@@ -86,7 +86,10 @@ QUICK = {
         ]
     ),
     "calibrate": Command(
-        lambda data, out: ["calibrate", "--data", data, "--class", "bird", "--out", out / "t.json"]
+        lambda data, out: [
+            *("calibrate", "--data", data, "--class", "bird", "--out", out / "t.json"),
+            *("--reference", f"masks:{out.parent / 'masks'}"),
+        ]
     ),
     "upload": Command(lambda data, out: ["upload", data, f"file://{out}/there"]),
     "import": Command(

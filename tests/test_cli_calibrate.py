@@ -5,13 +5,16 @@ from functools import partial
 import commands
 import numpy as np
 import pytest
-from commands import call, done
+from commands import call, contents, done
 from PIL import Image as PillowImage
 
 from diffumask.calibration.file import read_thresholds, write_thresholds
+from diffumask.calibration.setting import Setting
 from diffumask.dataset.decode import read_image
 from diffumask.dataset.listing import read_records
+from diffumask.dataset.maps import read_maps
 from diffumask.dataset.run import read_run
+from diffumask.metrics import iou
 from diffumask.sampling.sample import sample_attention
 
 refused = partial(commands.refused, "calibrate")
@@ -24,7 +27,8 @@ def dataset(tmp_path, tiny_random_folder):
     """Three birds of the random model, 16x24 pixels, with their heat maps kept."""
     out = tmp_path / "birds"
     words = ["--model", tiny_random_folder, "--height", 16, "--width", 24, "--keep-maps", *QUICK]
-    done("generate", "--class", "bird", "--n", 3, "--out", out, *words)
+    # such a model sees no bird in what it drew
+    done("generate", "--class", "bird", "--n", 3, "--out", out, *words, "--least-presence", 0)
     return out
 
 
@@ -49,7 +53,8 @@ def test_drawn_masks_of_a_dataset_give_its_thresholds(dataset, masks, tmp_path):
     assert row.split()[0] == "bird"
     assert row.split()[-2:] == ["2", "0"]
     thresholds = read_thresholds(out)
-    assert way == f"heat maps: {thresholds.heat}, mean of a word's tokens, the default grids"
+    assert way.startswith("masks: affinity, power 1, mean of a word's tokens, the default grids, ")
+    assert way.endswith(f"refiner {thresholds.setting.refiner}, uncertain band 0.02")
     assert last == f"thresholds are in {out}"
     run = json.loads((dataset / "run.json").read_text())["settings"]
     thresholds.check_model(run["model"], run["checkpoint"])
@@ -58,18 +63,46 @@ def test_drawn_masks_of_a_dataset_give_its_thresholds(dataset, masks, tmp_path):
     assert call("calibrate", *words).exit_code == 0  # in place of the file before
 
 
-def test_remask_takes_the_file(dataset, masks, tmp_path):
+def iou_of_masks(folder, masks):
+    """The mean IoU of the written masks of birds with those drawn for them."""
+    ious = []
+    for record in read_records(folder):
+        path = masks / f"{record.name}.png"
+        if path.is_file():
+            truth = np.array(PillowImage.open(path)) > 0
+            written = np.array(PillowImage.open(folder / "masks" / path.name))
+            ious.append(iou(written == record.prompt.targets[0].class_id, truth))
+    return np.mean(ious)
+
+
+@pytest.mark.parametrize("threshold", [None, 0.35])
+def test_the_iou_of_a_class_is_that_of_the_masks_that_remask_writes(
+    dataset, masks, tmp_path, threshold
+):
     out = tmp_path / "thresholds.json"
-    call(
-        *("calibrate", "--class", "bird", "--data", dataset),
-        *("--reference", f"masks:{masks}", "-o", out),
-    )
-    result = call("remask", dataset, "--out", tmp_path / "new", "--threshold", out, *QUICK[2:4])
-    assert result.exit_code == 0, result.output
-    threshold = read_thresholds(out).of("bird")
+    words = ["--class", "bird", "--data", dataset, "--reference", f"masks:{masks}", "-o", out]
+    stdout = done("calibrate", *words)
+    found = read_thresholds(out)
+    bird = found.classes["bird"]
+    assert bird.threshold is None  # two masks say nothing surely
+    if threshold is not None:
+        bird = replace(bird, threshold=threshold, iou=bird.ious[bird.thresholds.index(threshold)])
+        write_thresholds(out, replace(found, classes={"bird": bird}))
+    done("remask", dataset, "--out", tmp_path / "new", "--threshold", out)
+    written = iou_of_masks(tmp_path / "new", masks)
+    assert written == pytest.approx(bird.iou, abs=1e-3)
+    if threshold is None:
+        assert f"auto       {bird.low:.2f} to {bird.high:.2f}   {bird.iou:.2f}" in stdout
+        done("remask", dataset, "--out", tmp_path / "default")
+        new, default = (
+            contents(tmp_path / "new" / "masks"),
+            contents(tmp_path / "default" / "masks"),
+        )
+        assert new == default
     records = read_records(tmp_path / "new")
     flat = 1.0  # the threshold of heat that is the same everywhere
-    assert all(record.fields["thresholds"] in ([threshold], [flat]) for record in records)
+    if threshold is not None:
+        assert all(record.fields["thresholds"] in ([threshold], [flat]) for record in records)
     assert np.array_equal(read_image(tmp_path / "new", records[0]), read_image(dataset, records[0]))
 
 
@@ -80,7 +113,8 @@ def test_new_items_are_those_that_generate_would_make(
 
     def in_one_step(pipe, prompts, seeds, settings):
         seen.extend(zip([prompt.text for prompt in prompts], seeds, strict=True))
-        return sample_attention(pipe, prompts, seeds, replace(settings, num_inference_steps=1))
+        quick = replace(settings, num_inference_steps=1, presence=False)
+        return sample_attention(pipe, prompts, seeds, quick)
 
     monkeypatch.setattr("diffumask.calibration.sampled.sample_attention", in_one_step)
     words = ["--class", "bird", "--n", 3, "--model", tiny_random_folder, "--batch-size", 2]
@@ -105,10 +139,10 @@ def test_new_items_are_those_that_generate_would_make(
         (["-o", "thresholds.txt"], "expected thresholds in FILE.json, got thresholds.txt"),
         (["--plot", "curves.jpg"], "expected a plot named *.svg or *.png, got curves.jpg"),
         (["--reference", "masks:drawn"], "expected the dataset that the masks are of"),
-        (["--reference", "truth"], "expected a reference affinity, masks:DIR or"),
-        (["--reference", "affinity:drawn"], "expected a reference affinity, masks:DIR or"),
+        (["--reference", "truth"], "expected a reference masks:DIR or"),
+        (["--reference", "affinity"], "expected a reference masks:DIR or"),
+        (["--reference", "transformers:"], "expected a reference masks:DIR or"),
         (["--reference", "transformers:nowhere"], "expected a folder with config.json or a hub id"),
-        (["--reference", "oracle"], "expected a reference affinity, masks:DIR or"),
         (["--data", "nowhere"], "expected a dataset with nowhere/run.json"),
         (["--data", "nowhere", "--model", "tiny"], "expected no model beside data"),
     ],
@@ -116,13 +150,15 @@ def test_new_items_are_those_that_generate_would_make(
 def test_bad_input_is_one_line_before_any_model_is_loaded(words, message, monkeypatch, tmp_path):
     monkeypatch.setattr("diffumask.models.load", pytest.fail)
     monkeypatch.chdir(tmp_path)
-    assert message in refused("--class", "bird", "-o", "thresholds.json", *words)
+    known = ["--class", "bird", "-o", "thresholds.json", "--reference", "transformers:nowhere"]
+    assert message in refused(*known, *words)
 
 
 def test_a_file_of_something_else_is_left_alone(tmp_path):
     out = tmp_path / "settings.json"
     out.write_text("{}")
-    assert "with something else; choose another file" in refused("--class", "bird", "-o", out)
+    words = ["--class", "bird", "-o", out, "--reference", "masks:drawn", "--data", tmp_path]
+    assert "; choose another file" in refused(*words)
     assert out.read_text() == "{}"
 
 
@@ -142,25 +178,53 @@ def test_what_a_dataset_cannot_do_is_one_line(dataset, masks, tmp_path):
     assert "expected a dataset made with keep_maps" in refused("--class", "bird", *words)
 
 
-def test_thresholds_are_used_on_the_heat_they_were_found_on(dataset, masks, tmp_path):
+def test_masks_are_made_as_those_that_thresholds_were_fitted_to(dataset, masks, tmp_path):
     out = tmp_path / "thresholds.json"
-    call(
-        "calibrate",
-        "--class",
-        "bird",
-        "--data",
-        dataset,
-        "--reference",
-        f"masks:{masks}",
-        "-o",
-        out,
-    )
-    found = replace(read_thresholds(out), heat="affinity", weights={1: 1.0, 2: 0.5})
-    write_thresholds(out, found)
+    words = ["--class", "bird", "--data", dataset, "--reference", f"masks:{masks}", "-o", out]
+    done("calibrate", *words)
+    fitted = Setting(refiner="guided", uncertain_band=0.05)
+    found = replace(read_thresholds(out), setting=fitted)
     words = ["remask", dataset, "--out", tmp_path / "new", "--threshold", out]
-    assert "expected heat maps made as the thresholds' were" in call(*words).stderr
-    write_thresholds(out, replace(found, weights=None))
-    assert "expected heat affinity" in call(*words, "--heat", "attention").stderr
-    assert "expected the affinity self-attention" in call(*words, "--affinity", "none").stderr
-    assert call(*words, *QUICK[2:4]).exit_code == 0
-    assert read_run(tmp_path / "new").settings["heat"] == "affinity"
+    for other in ({"weights": {1: 1.0, 2: 0.5}}, {"power": 2}):
+        write_thresholds(out, replace(found, setting=replace(fitted, **other)))
+        assert "expected heat maps made as the thresholds' were" in call(*words).stderr
+    write_thresholds(out, found)
+    for option, value, message in (
+        ("--heat", "attention", "expected heat affinity, with which"),
+        ("--affinity", "none", "expected the affinity self-attention, with which"),
+        ("--refiner", "crf", "expected the refiner guided, with which"),
+        ("--uncertain-band", 0, "expected an uncertain band of 0.05, with which"),
+    ):
+        line = commands.refused(*words, option, value)
+        assert message in line
+        assert line.endswith("leave it out, or calibrate anew")
+    done(*words, "--refiner", "guided")
+    settings = read_run(tmp_path / "new").settings
+    kept = {"heat": "affinity", "refiner": "guided", "uncertain_band": 0.05}
+    assert {key: settings[key] for key in kept} == kept
+    assert settings["threshold"].startswith("calibrated ")
+
+
+def test_generate_propagates_as_the_file_says(dataset, masks, tmp_path, tiny_random_folder):
+    out = tmp_path / "thresholds.json"
+    words = ["--class", "bird", "--data", dataset, "--reference", f"masks:{masks}", "-o", out]
+    done("calibrate", *words)
+    found = read_thresholds(out)
+    write_thresholds(out, replace(found, setting=replace(found.setting, power=3)))
+    small = ["--model", tiny_random_folder, "--height", 16, "--width", 24]
+    words = ["--class", "bird", "--n", 1, *small, *QUICK[:2], "--keep-maps"]
+    done("generate", *words, "--threshold", out, "--out", tmp_path / "new")
+    assert read_run(tmp_path / "new").heat_made()["power"] == 3
+    (once, *_), (thrice,) = (read_records(folder) for folder in (dataset, tmp_path / "new"))
+    (heat, before), (same, after) = read_maps(dataset, once), read_maps(tmp_path / "new", thrice)
+    word = once.prompt.targets[0].word
+    assert np.array_equal(heat[word], same[word])
+    assert not np.array_equal(before[word], after[word])
+
+
+def test_a_file_of_an_earlier_format_is_one_line(dataset, tmp_path):
+    old = tmp_path / "thresholds.json"
+    old.write_text(json.dumps({"format": 1, "model": "tiny", "classes": {}}))
+    line = commands.refused("remask", dataset, "--out", tmp_path / "new", "--threshold", old)
+    assert "in format 2, got" in line
+    assert line.endswith("with format 1; make it again with diffumask calibrate")

@@ -52,7 +52,12 @@ WRONG = [
     ("absent", {"bird": None}),
     ("model", 5),
 ]
-RUN = {"format": 1, "settings": {"weights": {"8": 0.5}, "x": []}, "classes": {"a": 1}, "runs": [{}]}
+RUN = {
+    "format": 1,
+    "settings": {"merge": "mean", "weights": {"8": 0.5}, "x": []},
+    "classes": {"a": 1},
+    "runs": [{}],
+}
 
 
 def test_a_line_comes_back_as_it_was_read():
@@ -113,7 +118,7 @@ def test_a_run_of_other_kinds_is_refused(keys, value):
 def test_a_run_comes_back_as_it_was_read():
     run = Run.from_json(json.loads(json.dumps(RUN)))
     assert json.dumps(run.to_json()) == json.dumps(RUN)
-    assert run.weights() == {8: 0.5}
+    assert run.heat_made() == {"merge": "mean", "weights": {8: 0.5}, "power": 1}
     with pytest.raises(InputError, match="the setting 'model', got none"):
         run.setting("model")
 

@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,15 +10,21 @@ from safetensors.numpy import load_file, save_file
 from transformers import SegformerForSemanticSegmentation
 
 from diffumask.attention.running_means import Attention
-from diffumask.calibration.cases import Case, Combination, gather
+from diffumask.calibration.cases import Case, as_shipped, gather
+from diffumask.calibration.file import Thresholds
+from diffumask.calibration.fit import AUTO, THRESHOLDS, calibrate
 from diffumask.calibration.references import Known, find_reference
-from diffumask.calibration.sampled import combinations
+from diffumask.calibration.sampled import settings_of
+from diffumask.calibration.setting import Setting
 from diffumask.draw import voc_palette
 from diffumask.errors import InputError
+from diffumask.masks.class_map import make_class_map
+from diffumask.masks.thresholds import Calibrated, Fixed
+from diffumask.metrics import iou
 from diffumask.segmentation.predict import label_maps
 from diffumask.segmentation.preprocessing import Preprocessing
 from diffumask.segmentation.segmenter import label_ids, pretrained
-from diffumask.types import Target
+from diffumask.types import Prompt, Sample, Target
 
 pytestmark = pytest.mark.numeric
 
@@ -26,12 +33,19 @@ KNOWN = Known({"bird": 3, "cat": 8}, {"bird": ("fowl",)}, frozenset({"Bird_00000
 IMAGE = np.random.default_rng(0).integers(256, size=(32, 48, 3), dtype=np.uint8)
 
 
-def case(image=IMAGE, heats=(), affinity=None):
-    return Case("Bird_000000", BIRD, image, [(Combination(), heat) for heat in heats], affinity)
+CAT = Target("cat", "cat", 8)
+PLAIN = Setting(heat="attention", refiner="none", uncertain_band=0.0)
 
 
-def small(heats=(), affinity=None):
-    return case(np.zeros((2, 3, 3), np.uint8), heats, affinity)
+def case(image=IMAGE, heats=None, settings=(PLAIN,), target=BIRD):
+    targets = tuple(one for one in (BIRD, CAT) if one.word in (heats or {"bird"}))
+    prompt = Prompt("a bird and a cat", targets)
+    sample = Sample(prompt, 0, image, heats or {})
+    return Case("Bird_000000", target, [(setting, sample) for setting in settings])
+
+
+def small(**more):
+    return case(np.zeros((2, 3, 3), np.uint8), **more)
 
 
 def truth_of(reference, one):
@@ -39,14 +53,6 @@ def truth_of(reference, one):
     truth = reference(one)
     assert truth is not None
     return truth
-
-
-def test_the_affinity_is_cut_at_one_half():
-    judge = find_reference("affinity", KNOWN)
-    affinity = np.array([[0.2, 0.5, 0.6], [1, 0, 0]], np.float32)
-    assert truth_of(judge, small(affinity=affinity)).tolist() == [[0, 0, 1], [1, 0, 0]]
-    with pytest.raises(InputError, match="affinity of Bird_000000, got none; generate with"):
-        judge(small())
 
 
 def drawn(folder, values, name="Bird_000000", mode="L"):
@@ -170,22 +176,70 @@ def test_gathering_leaves_out_what_the_reference_does_not_show():
     heat = np.array([[1, 0.9, 0], [0, 0, 0]], np.float32)
     shown = np.array([[1, 1, 0], [0, 0, 255]], np.uint8)
     answers = iter([shown, None, np.zeros((2, 3), np.uint8), shown])
-    found = gather([small([heat, 1 - heat])] * 4, lambda _: next(answers), ["bird", "cat"])
+    settings = [PLAIN, replace(PLAIN, uncertain_band=0.3)]
+    cases = [small(heats={"bird": heat}, settings=settings)] * 4
+    found = gather(cases, lambda _: next(answers), ["bird", "cat"])
+    assert found.settings == settings
     assert found.left_out == {"bird": 1, "cat": 0}
-    assert [one["bird"].shape for one in found.curves] == [(2, 91), (2, 91)]
-    assert found.curves[0]["bird"].max() == 1
-    assert found.curves[1]["bird"].max() < 0.3
-    assert found.curves[0]["cat"].shape == (0, 91)
+    assert [one["bird"].shape for one in found.curves] == [(2, 15), (2, 15)]
+    assert found.curves[0]["bird"].tolist() == np.ones((2, 15)).tolist()
+    # 0.9 less 0.65 is within the band, and what is left at 255 counts as not of the class
+    assert found.curves[1]["bird"][0, 1 + int((THRESHOLDS == 0.65).argmax())] == 0.5
+    assert found.curves[0]["cat"].shape == (0, 15)
 
 
-def test_combinations_differ_from_the_default_in_one_thing():
+def test_a_curve_is_of_masks_after_competition_refined_and_without_specks():
+    rng = np.random.default_rng(0)
+    heats = {word: rng.random((8, 12), np.float32) for word in ("bird", "cat")}
+    truth = rng.integers(2, size=(32, 48), dtype=np.uint8)
+    truth[:4] = 255
+    setting = Setting(heat="attention", uncertain_band=0.05)
+    one = case(heats=heats, settings=[setting])
+    ((curve,),) = (of["bird"] for of in gather([one], lambda _: truth, ["bird"]).curves)
+    for threshold, value in zip((None, *THRESHOLDS), curve, strict=True):
+        method = Calibrated({"bird": threshold}.get, "")
+        class_map = make_class_map(one.sample, replace(setting.masks, threshold=method)).class_map
+        assert value == pytest.approx(iou((class_map == 3)[4:], truth[4:] > 0), abs=0.01)
+    assert curve.max() > curve.min()
+
+
+def test_memory_is_bounded_by_refining_a_few_at_a_time(monkeypatch):
+    heats = {"bird": np.random.default_rng(0).random((8, 12), np.float32)}
+    truth = np.ones((32, 48), np.uint8)
+    one = case(heats=heats, settings=[PLAIN])
+    whole = gather([one], lambda _: truth, ["bird"]).curves[0]["bird"]
+    monkeypatch.setattr("diffumask.calibration.cases.PIXELS_AT_ONCE", 4 * 32 * 48)
+    in_parts = gather([one], lambda _: truth, ["bird"]).curves[0]["bird"]
+    assert in_parts.tolist() == whole.tolist()
+
+
+def test_thresholds_of_several_classes_in_an_image_are_judged_together():
+    rng = np.random.default_rng(0)
+    heats = {word: rng.random((8, 12), np.float32) for word in ("bird", "cat")}
+    truths = {"bird": np.eye(32, 48, dtype=np.uint8), "cat": np.ones((32, 48), np.uint8)}
+    cases = [case(heats=heats, target=target) for target in (BIRD, CAT)]
+
+    def look(one):
+        return truths[one.target.class_name]
+
+    curves = gather(cases, look, ["bird", "cat"]).curves[0]
+    found = {name: replace(calibrate(curves[name]), threshold=0.1) for name in curves}
+    table = Thresholds("tiny", "0" * 16, PLAIN, "masks:drawn", found)
+    settings = replace(PLAIN.masks, threshold=Fixed(0.1))
+    class_map = make_class_map(cases[0].sample, settings).class_map
+    shipped = as_shipped(table, cases, look).classes
+    assert shipped["bird"].iou == round(iou(class_map == 3, truths["bird"] > 0), 4)
+    assert shipped["cat"].iou == round(iou(class_map == 8, truths["cat"] > 0), 4)
+    assert curves["cat"][0, AUTO] != shipped["cat"].iou
+
+
+def test_settings_of_new_attention_differ_from_the_default_in_one_thing():
     attention, positions = Attention(), torch.zeros(1, 1, dtype=torch.long)
     for side, factor in ((64, 1), (32, 2), (16, 4), (8, 8)):
         attention.grid((side, side), factor, positions)
-    default, *others = combinations(attention)
-    assert default == Combination()
-    assert [one.heat for one in others if one.heat != default.heat] != []
-    assert {one.merge for one in others} == {"mean", "max", "first", "last"}
+    default, *others = settings_of(attention)
+    assert default == Setting()
+    assert {one.power for one in others} == {1, 2, 4}
     grids = [tuple(one.weights) for one in others if one.weights]
     assert len(grids) == len(set(grids)) == 9  # runs of neighbours but the default's
     assert (1, 2) in grids

@@ -1,79 +1,91 @@
-"""The threshold of each class that a reference agrees with best."""
+"""The threshold of each class by which masks agree best with a reference."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diffumask.errors import InputError
 
-from .calibrate_cases import CalibrateOptions, measure_kept, measure_new
+from .calibrate_cases import CalibrateOptions, Measured, measure_kept, measure_new
 from .result import Result
 from .use_case import use_case
 
 if TYPE_CHECKING:  # torch takes seconds to import, and a mistyped class should not
-    from diffumask.calibration.cases import Combination
     from diffumask.calibration.file import Thresholds
     from diffumask.calibration.fit import ClassThreshold
+    from diffumask.calibration.setting import Setting
 
-FIGURES = ("threshold", "low", "high", "iou", "n", "left_out")
+FIGURES = ("low", "high", "iou", "default_iou", "n", "left_out")
 
 
 @use_case(CalibrateOptions)
 def calibrate(options: CalibrateOptions) -> "Result[Thresholds]":
-    """Find the threshold of each class that a reference agrees with best.
+    """Find the threshold of each class by which masks agree best with a reference.
 
-    generate and remask take the file as threshold. With masks:DIR the reference is drawn by hand,
-    for 10 to 20 images of the data; with transformers:MODEL it is a segmentation network.
+    generate and remask take the file as threshold; a class that the default suits keeps it. With
+    masks:DIR the reference is drawn by hand, for 10 to 20 images of the data; with
+    transformers:MODEL it is a segmentation network.
 
     Returns the thresholds. Raises InputError for what the user can mend, before the work where
     that can be known, and for a class without a threshold, once those of others are written.
     """
-    from diffumask.calibration.file import Thresholds, write_thresholds
-    from diffumask.calibration.fit import fit
+    from diffumask.calibration.file import write_thresholds
     from diffumask.calibration.plot import write_curves
 
     out = Path(options.out)
     _refuse_foreign(out)
     measured = measure_new(options) if options.data is None else measure_kept(options)
+    thresholds, refused = _fitted(measured, options)
+    write_thresholds(out, thresholds)
+    if options.plot is not None:
+        title = f"IoU of masks against threshold, {measured.model}, reference {options.reference}"
+        write_curves(Path(options.plot), title, thresholds.classes)
+    for name, reason in refused.items():
+        raise InputError(f"{name}: {reason}; the thresholds of other classes are in {out}")
+    setting = thresholds.setting
+    facts = {
+        "file": out,
+        **asdict(setting),
+        "classes": {
+            name: {"threshold": "auto" if one.threshold is None else one.threshold}
+            | {figure: getattr(one, figure) for figure in FIGURES}
+            for name, one in thresholds.classes.items()
+        },
+    }
+    text = f"{table(thresholds.classes)}\n{_describe(setting)}\nthresholds are in {out}"
+    return Result(thresholds, text, facts)
+
+
+def _fitted(
+    measured: Measured, options: CalibrateOptions
+) -> "tuple[Thresholds, Mapping[str, str]]":
+    """Fit thresholds to what was measured; also return why classes have none."""
+    from diffumask.calibration.file import Thresholds
+    from diffumask.calibration.fit import fit
+
     gathered = measured.gathered
     fitted = fit(gathered.curves, gathered.left_out, options.seed)
-    way, reference = gathered.combinations[fitted.setting], options.reference
     thresholds = Thresholds(
         measured.model,
         measured.checkpoint,
-        way.merge,
-        way.weights,
-        way.heat,
-        reference,
+        gathered.settings[fitted.setting],
+        options.reference,
         fitted.classes,
     )
-    write_thresholds(out, thresholds)
-    if options.plot is not None:
-        title = f"IoU against threshold, {measured.model}, reference {reference}"
-        write_curves(Path(options.plot), title, fitted.classes)
-    for name, reason in fitted.refused.items():
-        raise InputError(f"{name}: {reason}; the thresholds of other classes are in {out}")
-    facts = {
-        "file": out,
-        "heat": way.heat,
-        "merge": way.merge,
-        "classes": {
-            name: {figure: getattr(fit_of_class, figure) for figure in FIGURES}
-            for name, fit_of_class in fitted.classes.items()
-        },
-    }
-    text = f"{table(fitted.classes)}\n{_describe(way)}\nthresholds are in {out}"
-    return Result(thresholds, text, facts)
+    return measured.finish(thresholds), fitted.refused
 
 
 def table(classes: "Mapping[str, ClassThreshold]") -> str:
     """Lay the thresholds out in columns."""
+    from diffumask.calibration.file import named
+
     width = max(len("class"), *map(len, classes))
-    lines = [f"{'class':{width}}  threshold  95 % interval  IoU   items  left out"]
+    lines = [f"{'class':{width}}  threshold  95 % interval  IoU   by default  items  left out"]
     lines += [
-        f"{name:{width}}  {fit.threshold:<9.2f}  {fit.low:.2f} to {fit.high:.2f}   {fit.iou:.2f}"
-        f"  {fit.n:<5}  {fit.left_out}"
-        for name, fit in classes.items()
+        f"{name:{width}}  {named(one.threshold):<9}  {one.low:.2f} to {one.high:.2f}   "
+        f"{one.iou:.2f}  {one.default_iou:<10.2f}  {one.n:<5}  {one.left_out}"
+        for name, one in classes.items()
     ]
     return "\n".join(lines)
 
@@ -89,8 +101,11 @@ def _refuse_foreign(out: Path) -> None:
             raise InputError(f"{error}; choose another file") from error
 
 
-def _describe(combination: "Combination") -> str:
+def _describe(setting: "Setting") -> str:
     grids = "the default grids"
-    if combination.weights is not None:
-        grids = f"grids of 1/{', 1/'.join(map(str, combination.weights))} of the latents"
-    return f"heat maps: {combination.heat}, {combination.merge} of a word's tokens, {grids}"
+    if setting.weights is not None:
+        grids = f"grids of 1/{', 1/'.join(map(str, setting.weights))} of the latents"
+    return (
+        f"masks: {setting.heat}, power {setting.power}, {setting.merge} of a word's tokens, "
+        f"{grids}, refiner {setting.refiner}, uncertain band {setting.uncertain_band:g}"
+    )

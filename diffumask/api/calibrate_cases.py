@@ -1,6 +1,6 @@
-"""What `calibrate` measures: curves of kept or newly sampled heat, against a reference."""
+"""What `calibrate` measures: curves of the masks of kept or newly sampled heat."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,10 +15,11 @@ from .prompt_options import vocabulary_for
 
 if TYPE_CHECKING:  # torch takes seconds to import, and a mistyped class should not
     from diffumask.calibration.cases import Case, Gathered
+    from diffumask.calibration.file import Thresholds
     from diffumask.calibration.sampled import Job
     from diffumask.prompts.vocabulary import Vocabulary, VocabularyClass
 
-AFFINITY, MASKS = "affinity", "masks:"
+MASKS = "masks:"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +30,10 @@ class CalibrateOptions(DeviceOptions):
         Sequence[str], Option("Class to calibrate; repeat for several.", name="class")
     ]
     out: Annotated[StrPath, Option("Thresholds file (.json).", short="o")]
-    n: Annotated[int, Option("Most images of each class.")] = 200
-    reference: Annotated[str, Option("affinity, masks:DIR or transformers:MODEL.")] = AFFINITY
+    reference: Annotated[
+        str, Option("What shows where objects are: masks:DIR or transformers:MODEL.")
+    ]
+    n: Annotated[int, Option("Most images of each class.")] = 50
     data: Annotated[
         StrPath | None, Option("Dataset that keeps its heat maps.", default="sample new images")
     ] = None
@@ -61,18 +64,27 @@ class CalibrateOptions(DeviceOptions):
             raise InputError(f"expected no model beside data, which has its own, got {self.model}")
 
 
+def _as_measured(thresholds: "Thresholds") -> "Thresholds":
+    return thresholds
+
+
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """The curves of all cases in every combination, and the model they are of."""
+    """The curves of all cases in every setting, and the model they are of.
+
+    `finish` measures what thresholds make together, which curves tell where images have one class.
+    """
 
     model: str
     checkpoint: str
     gathered: "Gathered"
+    finish: "Callable[[Thresholds], Thresholds]" = _as_measured
 
 
 def measure_kept(options: CalibrateOptions) -> Measured:
-    """Compare the kept heat maps of a dataset with the reference."""
-    from diffumask.calibration.cases import ATTENTION, gather, kept_cases, kept_combinations
+    """Compare the masks of a dataset's kept heat maps with the reference."""
+    from diffumask.calibration.cases import as_shipped, gather
+    from diffumask.calibration.kept import kept_cases, kept_settings
     from diffumask.calibration.references import Known, find_reference
     from diffumask.dataset.listing import read_records
     from diffumask.dataset.run import read_run
@@ -90,12 +102,14 @@ def measure_kept(options: CalibrateOptions) -> Measured:
     items = frozenset(record.name for record in read_records(folder))
     known = Known(class_ids, aliases, items, options.device)
     reference = find_reference(options.reference, known)
-    ways = kept_combinations(run)
-    if options.reference == AFFINITY:  # would favour itself
-        ways = [way for way in ways if way.heat == ATTENTION]
-    cases = kept_cases(folder, ways, list(aliases), options.n)
-    gathered = gather(cases, reference, list(aliases))
-    return Measured(model, run.setting("checkpoint"), gathered)
+    names, settings = list(aliases), kept_settings(run)
+    gathered = gather(kept_cases(folder, settings, names, options.n), reference, names)
+
+    def finish(thresholds: "Thresholds") -> "Thresholds":
+        cases = kept_cases(folder, [thresholds.setting], names, options.n)
+        return as_shipped(thresholds, cases, reference)
+
+    return Measured(model, run.setting("checkpoint"), gathered, finish)
 
 
 def _aliases(
@@ -112,7 +126,7 @@ def _aliases(
 
 
 def measure_new(options: CalibrateOptions) -> Measured:
-    """Sample the items that `generate` would make, and compare their heat with the reference."""
+    """Sample the items that `generate` would make, and compare their masks with the reference."""
     from diffumask.prompts.classes import Classes
 
     model = options.model or "tiny"
@@ -135,9 +149,7 @@ def measure_new(options: CalibrateOptions) -> Measured:
     pipe = load(spec, options.device, options.dtype)
     options.log_dtype(str(pipe.dtype).removeprefix("torch."))
     jobs = _jobs(options, words, entries)
-    # The affinity is made from the attention of the default, and so would favour that.
-    combine_all = options.reference != AFFINITY
-    cases = sampled_cases(pipe, jobs, sampling, as_generate.batch_of(sampling), combine_all)
+    cases = sampled_cases(pipe, jobs, sampling, as_generate.batch_of(sampling))
     with progress(options.n * len(entries)) as advance:
         gathered = gather(_counted(cases, advance), reference, list(entries))
     return Measured(spec.name, fingerprint(spec), gathered)

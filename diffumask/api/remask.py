@@ -86,8 +86,7 @@ def _open(options: RemaskOptions, run: "Run") -> "Recipe":
     calibration = recipe.threshold.calibration
     if calibration is not None:
         calibration.check_model(run.setting("model"), run.setting("checkpoint"))
-        made = {"merge": run.setting("merge"), "weights": run.weights()}
-        found = {"merge": calibration.merge, "weights": calibration.weights}
+        made, found = run.heat_made(), calibration.setting.heat_made
         if made != found:
             raise InputError(
                 f"expected heat maps made as the thresholds' were ({found}), got {made}; generate"

@@ -15,11 +15,10 @@ from diffumask.errors import InputError
 from diffumask.types import FLAT, Heat
 
 from .aggregate import aggregate
-from .defaults import MERGE, WEIGHTS
+from .defaults import MERGE, POWER, WEIGHTS
 from .probabilities import autocast_off
 from .running_means import Attention
 
-POWER = 1  # Nguyen et al. 2023 take 4; on `tiny` 1 to 8 differ little, 1 is best on renders
 MAX_ROUNDS = 8
 
 Heats = Float[Tensor, "word h w"]

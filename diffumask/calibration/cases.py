@@ -1,57 +1,43 @@
-"""What thresholds are fitted on: objects with the heat of their words, and the curves of it."""
+"""What thresholds are fitted on: samples that show objects, and the IoU of their masks."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 import numpy as np
+from jaxtyping import Float64, UInt8
 
-from diffumask.attention.defaults import MERGE
-from diffumask.dataset.decode import read_image
-from diffumask.dataset.listing import whole_records
-from diffumask.dataset.maps import read_maps
-from diffumask.dataset.run import Run
-from diffumask.errors import InputError
-from diffumask.masks.class_map import MaskSettings, enlarge
-from diffumask.types import BACKGROUND_ID, IGNORE_ID, GridHeat, Heat, Image, Target
+from diffumask.masks.class_map import MaskSettings, make_class_maps
+from diffumask.masks.thresholds import Calibrated, ThresholdMethod
+from diffumask.metrics import iou
+from diffumask.types import BACKGROUND_ID, IGNORE_ID, Sample, Target
 
-from .fit import THRESHOLDS, Curves, Truth, iou_curve
+from .file import Thresholds
+from .fit import DECIMALS, THRESHOLDS, Curves
+from .setting import Setting
 
-ATTENTION, AFFINITY = "attention", "affinity"
-SELF_ATTENTION = "self-attention"  # in run.json, where affinities were kept
 MIN_AREA = 0.002  # share of the image below which a reference shows no object, only specks
+PIXELS_AT_ONCE = 2**22  # of masks that are refined together, so that memory is bounded
 
-
-@dataclass(frozen=True, slots=True)
-class Combination:
-    """How attention becomes a heat map: `merge` and `weights` of `aggregate`, and `heat`.
-
-    Weights of None are those of `localizing_weights`; `heat` is that of `MaskSettings`.
-    """
-
-    merge: str = MERGE
-    weights: Mapping[int, float] | None = None
-    heat: str = MaskSettings().heat
+Truth = UInt8[np.ndarray, "h w"]  # 0 background, 255 does not count, else the object
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """An object to judge: the heat of its word in some combinations, and the image it is in.
+    """A class to judge in an image: the sample as each setting reads it.
 
-    All cases of a run have the same combinations. Arrays are of the height and width of the image.
-    `affinity` is the heat after propagation to alike pixels, None where there is none.
+    All cases of a run have the same settings; `target` is the first of the class.
     """
 
     name: str
     target: Target
-    image: Image
-    heats: Sequence[tuple[Combination, Heat]]
-    affinity: Heat | None = None
+    samples: Sequence[tuple[Setting, Sample]]
 
+    @property
+    def sample(self) -> Sample:
+        """The sample as the first setting reads it."""
+        return self.samples[0][1]
 
-# The heat maps of an image and their propagation, by word.
-HeatMaps = tuple[Mapping[str, GridHeat], Mapping[str, GridHeat]]
 
 # Says where the object of a case is; None where it has no answer.
 Reference = Callable[[Case], Truth | None]
@@ -59,9 +45,9 @@ Reference = Callable[[Case], Truth | None]
 
 @dataclass(frozen=True, slots=True)
 class Gathered:
-    """The IoU curves of cases, for each combination by class, and how many showed no object."""
+    """The IoU curves of cases, for each setting by class, and how many showed no object."""
 
-    combinations: Sequence[Combination]
+    settings: Sequence[Setting]
     curves: Sequence[Mapping[str, Curves]]
     left_out: Mapping[str, int]
 
@@ -72,79 +58,94 @@ def gather(
     class_names: Sequence[str],
     min_area: float = MIN_AREA,
 ) -> Gathered:
-    """Compare cases with a reference, one after the other, keeping their curves alone.
+    """Compare the masks of cases with a reference, one case after the other, keeping curves alone.
 
-    Cases without an answer do not count; those whose object is smaller than `min_area` of the
-    image are left out. A class without a case has no curves.
+    A curve has the IoU by the default threshold, then by each of `THRESHOLDS`; other classes of
+    the prompt have the default. Cases without an answer do not count; those whose object is smaller
+    than `min_area` of the image are left out. A class without a case has no curves.
     """
-    combinations = [Combination()]
-    rows: dict[str, list[list[np.ndarray]]] = {name: [] for name in class_names}
-    left_out = dict.fromkeys(class_names, 0)
-    for case in cases:
-        truth = reference(case)
-        if truth is None:
+    settings = [Setting()]
+    rows: dict[str, list[Curves]] = {name: [] for name in class_names}
+    left_out = Counter(dict.fromkeys(class_names, 0))
+    for case, truth in _answered(cases, reference):
+        name = case.target.class_name
+        if _area(truth) < min_area:
+            left_out[name] += 1
             continue
-        if np.mean((truth != BACKGROUND_ID) & (truth != IGNORE_ID)) < min_area:
-            left_out[case.target.class_name] += 1
-            continue
-        combinations = [combination for combination, _ in case.heats]
-        rows[case.target.class_name].append([iou_curve(heat, truth) for _, heat in case.heats])
+        settings = [setting for setting, _ in case.samples]
+        methods = [Calibrated({name: t}.get, "") for t in (None, *THRESHOLDS.tolist())]
+        rows[name].append(
+            np.stack(
+                [
+                    ious(one, case.target, setting.masks, methods, truth)
+                    for setting, one in case.samples
+                ]
+            )
+        )
     curves = [
         {
-            name: np.array([row[index] for row in of_class]).reshape(-1, len(THRESHOLDS))
+            name: np.array([row[index] for row in of_class]).reshape(-1, 1 + len(THRESHOLDS))
             for name, of_class in rows.items()
         }
-        for index in range(len(combinations))
+        for index in range(len(settings))
     ]
-    return Gathered(combinations, curves, left_out)
+    return Gathered(settings, curves, left_out)
 
 
-def kept_cases(
-    folder: Path, combinations: Sequence[Combination], class_names: Sequence[str], n: int
-) -> Iterator[Case]:
-    """Read the first `n` items of each class from a dataset folder that kept its heat maps.
+def as_shipped(
+    thresholds: Thresholds,
+    cases: Iterable[Case],
+    reference: Reference,
+    min_area: float = MIN_AREA,
+) -> Thresholds:
+    """Return thresholds with the IoU of the masks that they make together, of the same cases.
 
-    The combinations are those of the folder. Raises InputError for an item without maps.
+    Where an image has several classes, a curve knows each beside the default of the others only.
     """
-    counts: Counter[str] = Counter()
-    for record in whole_records(folder):
-        wanted = [one for one in record.prompt.targets if one.class_name in class_names]
-        wanted = [one for one in wanted if counts[one.class_name] < n]
-        if not wanted:
-            continue
-        image, maps = read_image(folder, record), read_maps(folder, record)
-        for target in wanted:
-            counts[target.class_name] += 1
-            yield make_case(record.name, target, image, [(way, maps) for way in combinations])
+    found = {name: one.threshold for name, one in thresholds.classes.items()}
+    settings = replace(thresholds.setting.masks, threshold=Calibrated(found.get, ""))
+    of_class: dict[str, list[float]] = {name: [] for name in found}
+    for case, truth in _answered(cases, reference):
+        name = case.target.class_name
+        if name in found and _area(truth) >= min_area:
+            methods = [settings.threshold]
+            of_class[name] += ious(case.sample, case.target, settings, methods, truth).tolist()
+    classes = {
+        name: replace(one, iou=round(float(np.mean(of_class[name])), DECIMALS))
+        for name, one in thresholds.classes.items()
+    }
+    return replace(thresholds, classes=classes)
 
 
-def kept_combinations(run: Run) -> list[Combination]:
-    """Return the combinations of a dataset's heat maps.
+def ious(
+    sample: Sample,
+    target: Target,
+    settings: MaskSettings,
+    methods: Sequence[ThresholdMethod],
+    truth: Truth,
+) -> Float64[np.ndarray, " method"]:
+    """Return the IoU with the truth of the masks of a class, by each method for the threshold.
 
-    The default heat comes first, where its maps were kept. Raises InputError for a run that does
-    not tell how they were made.
+    The masks are those that are written: after competition with the other words, refined, without
+    specks. Their pixels of 255 are not of the class; pixels whose truth is 255 do not count.
     """
-    merge, weights = run.setting("merge"), run.weights()
-    heats = [ATTENTION, AFFINITY] if run.setting("affinity") == SELF_ATTENTION else [ATTENTION]
-    heats.sort(key=lambda heat: heat != Combination().heat)
-    return [Combination(merge, weights, heat) for heat in heats]
-
-
-def make_case(
-    name: str, target: Target, image: Image, maps: Sequence[tuple[Combination, HeatMaps]]
-) -> Case:
-    """Enlarge the heat of a target to its image; `maps` are those of each combination.
-
-    Raises InputError for a combination whose heat there is not.
-    """
-    size_hw = (image.shape[0], image.shape[1])
-    heats = []
-    for combination, (attention, affinities) in maps:
-        by_word = affinities if combination.heat == AFFINITY else attention
-        if target.word not in by_word:
-            raise InputError(f"expected the {combination.heat} of {name}, got none; make it again")
-        heats.append((combination, enlarge(by_word[target.word], size_hw)))
-    affinity = maps[0][1][1].get(target.word)
-    return Case(
-        name, target, image, heats, None if affinity is None else enlarge(affinity, size_hw)
+    counted, shown = truth != IGNORE_ID, truth != BACKGROUND_ID
+    n_at_once = max(1, PIXELS_AT_ONCE // truth.size)
+    parts = [methods[at : at + n_at_once] for at in range(0, len(methods), n_at_once)]
+    masks = (
+        one.class_map == target.class_id
+        for part in parts
+        for one in make_class_maps(sample, settings, part)
     )
+    return np.array([iou(mask & counted, shown & counted) for mask in masks])
+
+
+def _answered(cases: Iterable[Case], reference: Reference) -> Iterator[tuple[Case, Truth]]:
+    for case in cases:
+        truth = reference(case)
+        if truth is not None:
+            yield case, truth
+
+
+def _area(truth: Truth) -> float:
+    return float(np.mean((truth != BACKGROUND_ID) & (truth != IGNORE_ID)))

@@ -1,48 +1,52 @@
 """thresholds.json: the calibrated thresholds of some classes, for one model.
 
-{"format": 1, "model": "tiny", "checkpoint": "0123456789abcdef",
- "merge": "mean", "weights": null, "heat": "attention", "reference": "affinity",
- "classes": {"bird": {"threshold": 0.41, "low": 0.38, "high": 0.45, "iou": 0.71,
-                      "n": 190, "left_out": 10,
-                      "curve": {"thresholds": [0.05, ...], "iou": [0.2, ...]}}}}
+{"format": 2, "model": "tiny", "checkpoint": "0123456789abcdef",
+ "merge": "mean", "weights": null, "power": 1, "heat": "affinity", "refiner": "crf-wide",
+ "uncertain_band": 0.02, "reference": "masks:drawn",
+ "classes": {"bird": {"threshold": 0.4, "low": 0.35, "high": 0.45, "iou": 0.71,
+                      "default_iou": 0.69, "n": 190, "left_out": 10,
+                      "curve": {"thresholds": [0.1, ...], "iou": [0.2, ...]}},
+             "cat": {"threshold": "auto", ...}}}
 """
 
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from diffumask.errors import InputError
 from diffumask.files.atomic import write_file
+from diffumask.masks.refine import REFINERS
 
 from .fit import ClassThreshold
+from .setting import AFFINITY, ATTENTION, Setting
 
-FORMAT = 1
-NUMBERS = ("threshold", "low", "high", "iou")
+FORMAT = 2
+AUTO = "auto"  # the threshold of a class that the default suits
+NUMBERS = ("low", "high", "iou", "default_iou")
 COUNTS = ("n", "left_out")
 
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """Thresholds by class, the model they hold for, and how its heat maps were made.
+    """Thresholds by class, the model they hold for, and the setting that they were fitted in.
 
-    `checkpoint` is the fingerprint of the model; `merge` and `weights` are those of `aggregate`,
-    where weights of None stand for `localizing_weights`; `heat` is that of `MaskSettings`, where
-    "affinity" is propagation along self-attention.
+    `checkpoint` is the fingerprint of the model.
     """
 
     model: str
     checkpoint: str
-    merge: str
-    weights: Mapping[int, float] | None
-    heat: str
+    setting: Setting
     reference: str
     classes: Mapping[str, ClassThreshold]
 
-    def of(self, class_name: str) -> float:
-        """Return the threshold of a class. Raises InputError for one that is not calibrated."""
+    def of(self, class_name: str) -> float | None:
+        """Return the threshold of a class, None for the default.
+
+        Raises InputError for one that is not calibrated.
+        """
         if class_name not in self.classes:
             raise InputError(
                 f"expected a calibrated class ({', '.join(self.classes)}), got {class_name!r}; "
@@ -59,6 +63,11 @@ class Thresholds:
             )
 
 
+def named(threshold: float | None) -> str:
+    """Write a threshold as people read it: a number, or auto for the default."""
+    return AUTO if threshold is None else f"{threshold:.2f}"
+
+
 def write_thresholds(path: Path, thresholds: Thresholds) -> None:
     """Write a file, in place of an earlier one. Raises InputError where that cannot be."""
     content = _to_json(thresholds).encode()
@@ -73,10 +82,10 @@ def read_thresholds(path: Path) -> Thresholds:
         raise InputError(f"expected a thresholds file, got {path}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
         raise InputError(f"expected a thresholds file in JSON, got {path}: {error}") from error
-    if not isinstance(raw, dict) or "classes" not in raw or raw.get("format") != FORMAT:
+    if not isinstance(raw, dict) or raw.get("format") != FORMAT:
         raise InputError(
             f"expected a thresholds file of diffumask calibrate in format {FORMAT}, got {path} "
-            "with something else"
+            f"with {_found(raw)}; make it again with diffumask calibrate"
         )
     try:
         return _from_json(raw)
@@ -88,16 +97,21 @@ def read_thresholds(path: Path) -> Thresholds:
         ) from error
 
 
+def _found(raw: Any) -> str:
+    is_other_format = isinstance(raw, dict) and isinstance(raw.get("format"), int)
+    return f"format {raw['format']}" if is_other_format else "something else"
+
+
 def _to_json(thresholds: Thresholds) -> str:
     """Write a line for each class, so that the curves do not drown the thresholds."""
-    weights = thresholds.weights
+    setting = asdict(thresholds.setting)
+    if setting["weights"] is not None:
+        setting["weights"] = {str(factor): w for factor, w in setting["weights"].items()}
     head = {
         "format": FORMAT,
         "model": thresholds.model,
         "checkpoint": thresholds.checkpoint,
-        "merge": thresholds.merge,
-        "weights": None if weights is None else {str(f): w for f, w in weights.items()},
-        "heat": thresholds.heat,
+        **setting,
         "reference": thresholds.reference,
     }
     lines = [f"  {json.dumps(key)}: {json.dumps(value)}," for key, value in head.items()]
@@ -109,17 +123,27 @@ def _to_json(thresholds: Thresholds) -> str:
 
 
 def _class_to_json(one: ClassThreshold) -> dict[str, Any]:
+    threshold = AUTO if one.threshold is None else one.threshold
     figures = {key: getattr(one, key) for key in (*NUMBERS, *COUNTS)}
-    return figures | {"curve": {"thresholds": one.thresholds, "iou": one.ious}}
+    curve = {"thresholds": one.thresholds, "iou": one.ious}
+    return {"threshold": threshold, **figures, "curve": curve}
 
 
 def _from_json(raw: Mapping[str, Any]) -> Thresholds:
     weights = raw["weights"]
     if weights is not None:
         weights = {int(factor): _number(weights, factor, math.inf) for factor in weights}
-    texts = {key: _text(raw, key) for key in ("model", "checkpoint", "merge", "heat", "reference")}
+    setting = Setting(
+        weights=weights,
+        power=int(_number(raw, "power", math.inf)),
+        uncertain_band=_number(raw, "uncertain_band"),
+        merge=_text(raw, "merge"),
+        heat=_text(raw, "heat", (ATTENTION, AFFINITY)),
+        refiner=_text(raw, "refiner", REFINERS),
+    )
+    texts = {key: _text(raw, key) for key in ("model", "checkpoint", "reference")}
     classes = {name: _class_from_json(one) for name, one in raw["classes"].items()}
-    return Thresholds(**texts, weights=weights, classes=classes)
+    return Thresholds(**texts, setting=setting, classes=classes)
 
 
 def _class_from_json(raw: Any) -> ClassThreshold:
@@ -127,6 +151,7 @@ def _class_from_json(raw: Any) -> ClassThreshold:
     if len(thresholds) != len(ious):
         raise ValueError(f"a curve of {len(thresholds)} thresholds with {len(ious)} IoUs")
     return ClassThreshold(
+        threshold=None if raw["threshold"] == AUTO else _number(raw, "threshold"),
         **{key: _number(raw, key) for key in NUMBERS},
         **{key: int(_number(raw, key, math.inf)) for key in COUNTS},
         thresholds=tuple(_number(thresholds, i) for i in range(len(thresholds))),
@@ -141,7 +166,8 @@ def _number(raw: Any, key: Any, highest: float = 1.0) -> float:
     return float(value)
 
 
-def _text(raw: Mapping[str, Any], key: str) -> str:
-    if not isinstance(raw[key], str):
-        raise ValueError(f"{key} of {raw[key]!r}")
-    return raw[key]
+def _text(raw: Mapping[str, Any], key: str, known: Collection[str] | None = None) -> str:
+    value = raw[key]
+    if not isinstance(value, str) or (known is not None and value not in known):
+        raise ValueError(f"{key} of {value!r}")
+    return value

@@ -1,39 +1,48 @@
-"""Thresholds of classes from a few masks: IoU curves, their best threshold and how sure it is."""
+"""Thresholds of classes from a few masks: IoU curves, their best threshold and how sure it is.
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+The first column of a curve is `AUTO`, the threshold that is found for each image by default; the
+others are those of `THRESHOLDS`. A number is taken only where it surely beats `AUTO` on items that
+it was not fitted to, and another setting only where it surely beats the first, so that what is
+fitted costs nothing beyond noise against the default.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float, Float64, Int64, UInt8
+from jaxtyping import Float, Float64
 from scipy.special import stdtrit
 
 from diffumask.errors import InputError
-from diffumask.types import BACKGROUND_ID, IGNORE_ID, Heat
 
-# The candidates, called gamma by Wu et al. 2023, whose figure shows 0.30 to 0.54.
-THRESHOLDS = np.arange(0.05, 0.955, 0.01).round(2)
+# Wu et al. 2023 show 0.30 to 0.54 (their gamma). Every step is refined, with its band, for each
+# image and setting; between them 20 masks cannot tell, whose best threshold varies by 0.02.
+THRESHOLDS = np.arange(0.10, 0.775, 0.05).round(2)
+AUTO = 0
 N_RESAMPLES = 1000
 CONFIDENCE = 0.95
 N_FOLDS = 5
 DECIMALS = 4  # of what is kept; 200 items say no more
 
-Truth = UInt8[np.ndarray, "h w"]  # 0 background, 255 does not count, else the object
-Curves = Float64[np.ndarray, "item threshold"]
+Curves = Float64[np.ndarray, "item candidate"]
 CurvesOf = Mapping[str, Curves]  # by class
+Values = Float64[np.ndarray, " item"]
 
 
 @dataclass(frozen=True, slots=True)
 class ClassThreshold:
-    """The best threshold of a class, with its bootstrap interval, and the curve it is the top of.
+    """The threshold of a class, None the default's, and the curve that it was chosen from.
 
-    `iou` is the mean over the `n` items that were counted, at that threshold; `left_out` items
-    did not show the class. `ious` are those of the curve, at `thresholds`.
+    `low` and `high` are the bootstrap interval of the number that is best. `iou` is the mean over
+    the `n` items that were counted, as masks are made by the threshold, and `default_iou` that of
+    default masks; `left_out` items did not show the class. `ious` are those at `thresholds`.
     """
 
-    threshold: float
+    threshold: float | None
     low: float
     high: float
     iou: float
+    default_iou: float
     n: int
     left_out: int
     thresholds: tuple[float, ...]
@@ -49,37 +58,17 @@ class Fit:
     refused: Mapping[str, str]
 
 
-def iou_curve(
-    heat: Heat, truth: Truth, thresholds: Float[np.ndarray, " threshold"] = THRESHOLDS
-) -> Float64[np.ndarray, " threshold"]:
-    """Return the IoU of `heat > threshold` with the truth, at every one of rising thresholds.
-
-    Pixels whose truth is 255 do not count; two empty masks agree fully (1.0). One pass over the
-    pixels, whatever the number of thresholds. Raises InputError for heat that is not finite.
-    """
-    if not np.isfinite(heat).all():
-        raise InputError("expected finite heat maps, got nan or infinity; try dtype float32")
-    counted = truth != IGNORE_ID
-    is_object = (truth != BACKGROUND_ID)[counted]
-    # How many thresholds a pixel exceeds, compared in the precision of the heat as masks are.
-    n_exceeded = np.searchsorted(thresholds.astype(heat.dtype), heat[counted])
-    above = _at_least(n_exceeded, len(thresholds))
-    hits = _at_least(n_exceeded[is_object], len(thresholds))
-    union = above + np.count_nonzero(is_object) - hits
-    return np.divide(hits, union, out=np.ones(len(thresholds)), where=union > 0)
-
-
 def calibrate(
     curves: Curves,
     thresholds: Float[np.ndarray, " threshold"] = THRESHOLDS,
     left_out: int = 0,
     seed: int = 0,
 ) -> ClassThreshold:
-    """Find the threshold at which the mean curve of a class is highest; of equals the lowest.
+    """Find the threshold of a class: that of `pick`, with the interval of the best number.
 
-    The interval holds the middle 95 % of the best thresholds of resampled items; that of a single
-    item, which tells nothing of others, is all of them. Raises InputError where there is no item,
-    or no overlap with the truth at any threshold.
+    The interval holds the middle 95 % of the best numbers of resampled items; that of a single
+    item, which tells nothing of others, is all of them. The curves count as the default's. Raises
+    InputError where there is no item, or no overlap with the truth at any threshold.
     """
     n_items = len(curves)
     if not n_items:
@@ -90,45 +79,60 @@ def calibrate(
     mean = curves.mean(0)
     if not mean.any():
         raise InputError(
-            f"expected heat maps that overlap with the reference, got none of {n_items} at any "
+            f"expected masks that overlap with the reference, got none of {n_items} at any "
             "threshold; check that its masks are of this class and of these images"
         )
     n_drawn = np.random.default_rng(seed).multinomial(
         n_items, np.full(n_items, 1 / n_items), N_RESAMPLES
     )
-    bests = thresholds[(n_drawn @ curves).argmax(1)]
+    bests = thresholds[(n_drawn @ curves[:, AUTO + 1 :]).argmax(1)]
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(bests, [tail, 1 - tail], method="inverted_cdf")
     if n_items == 1:
         low, high = thresholds[0], thresholds[-1]
-    best = int(mean.argmax())
+    column = pick(curves, seed)
     return ClassThreshold(
-        threshold=round(float(thresholds[best]), DECIMALS),
-        low=round(float(low), DECIMALS),
-        high=round(float(high), DECIMALS),
-        iou=round(float(mean[best]), DECIMALS),
+        threshold=None if column == AUTO else _rounded(thresholds[column - 1]),
+        low=_rounded(low),
+        high=_rounded(high),
+        iou=_rounded(mean[column]),
+        default_iou=_rounded(mean[AUTO]),
         n=n_items,
         left_out=left_out,
-        thresholds=_rounded(thresholds),
-        ious=_rounded(mean),
+        thresholds=tuple(map(_rounded, thresholds)),
+        ious=tuple(map(_rounded, mean[AUTO + 1 :])),
     )
 
 
-def held_out_ious(
-    curves: Curves, n_folds: int = N_FOLDS, seed: int = 0
-) -> Float64[np.ndarray, " item"]:
-    """Return the IoU of each item at the threshold that is best for the items of other folds.
+def best_number(curves: Curves) -> int:
+    """Return the column of the number whose mean over items is highest; of equals the lowest."""
+    return AUTO + 1 + int(curves[:, AUTO + 1 :].mean(0).argmax())
 
-    Folds are drawn at random, as equal as can be. A single item is judged at its own best.
+
+def pick(curves: Curves, seed: int = 0) -> int:
+    """Return the column of the best number where that surely beats `AUTO`, else `AUTO`.
+
+    It does where the 95 % interval of its gain on held-out items (Student's t) is above 0.
+    """
+    gains = held_out_ious(curves, best_number, seed) - curves[:, AUTO]
+    return best_number(curves) if _is_sure(gains) else AUTO
+
+
+def held_out_ious(
+    curves: Curves, choose_column: Callable[[Curves], int] = pick, seed: int = 0
+) -> Values:
+    """Return the IoU of each item in the column that is chosen from the items of other folds.
+
+    Folds are drawn at random, as equal as can be. A single item chooses for itself.
     """
     n_items = len(curves)
-    n_folds = min(n_folds, n_items)
+    n_folds = min(N_FOLDS, n_items)
     fold_of = np.random.default_rng(seed).permutation(n_items) % max(n_folds, 1)
     ious = np.empty(n_items)
     for fold in range(n_folds):
         held_out = fold_of == fold
         others = curves if held_out.all() else curves[~held_out]
-        ious[held_out] = curves[held_out, others.mean(0).argmax()]
+        ious[held_out] = curves[held_out, choose_column(others)]
     return ious
 
 
@@ -146,40 +150,39 @@ def choose(curves: Sequence[CurvesOf], seed: int = 0) -> int:
         ]
     )
     gains = ious - ious[0]
-    n_items = gains.shape[1]
-    if n_items < 2:
-        return 0
-    errors = gains.std(axis=1, ddof=1) / np.sqrt(n_items)
-    sure = gains.mean(axis=1) > stdtrit(n_items - 1, (1 + CONFIDENCE) / 2) * errors
-    return int(np.where(sure, gains.mean(axis=1), 0).argmax())
+    return int(np.argmax([of_one.mean() if _is_sure(of_one) else 0.0 for of_one in gains]))
 
 
 def fit(curves: Sequence[CurvesOf], left_out: Mapping[str, int], seed: int = 0) -> Fit:
     """Choose a setting by cross-validation and calibrate every class in it.
 
-    `left_out` counts the items of each class that the curves lack. Raises InputError where
-    `calibrate` refuses all classes.
+    `left_out` counts the items of each class that the curves lack; the first setting is the
+    default's. Raises InputError where `calibrate` refuses all classes.
     """
     setting = choose(curves, seed)
     classes: dict[str, ClassThreshold] = {}
     refused: dict[str, str] = {}
     for name, one in curves[setting].items():
         try:
-            classes[name] = calibrate(one, left_out=left_out[name], seed=seed)
+            found = calibrate(one, left_out=left_out[name], seed=seed)
         except InputError as error:
             refused[name] = str(error)
+        else:
+            default_iou = _rounded(curves[0][name][:, AUTO].mean())
+            classes[name] = replace(found, default_iou=default_iou)
     if not classes:
         raise InputError("; ".join(f"{name}: {reason}" for name, reason in refused.items()))
     return Fit(setting, classes, refused)
 
 
-def _at_least(
-    n_exceeded: Int64[np.ndarray, " pixel"], n_thresholds: int
-) -> Int64[np.ndarray, " threshold"]:
-    """Count for each threshold the pixels that exceed it."""
-    histogram = np.bincount(n_exceeded, minlength=n_thresholds + 1)
-    return histogram[::-1].cumsum()[::-1][1:]
+def _is_sure(gains: Values) -> bool:
+    """Whether the interval of the mean gain is above 0; that of one item tells nothing."""
+    n_items = len(gains)
+    if n_items < 2:
+        return False
+    error = gains.std(ddof=1) / np.sqrt(n_items)
+    return bool(gains.mean() > stdtrit(n_items - 1, (1 + CONFIDENCE) / 2) * error)
 
 
-def _rounded(values: Float[np.ndarray, " value"]) -> tuple[float, ...]:
-    return tuple(values.round(DECIMALS).tolist())
+def _rounded(value: float) -> float:
+    return round(float(value), DECIMALS)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from diffumask.plot import BLUE, GREY, ORANGE, write_plot
 
+from .file import named
 from .fit import ClassThreshold
 
 if TYPE_CHECKING:
@@ -23,7 +24,8 @@ LEAST_BAND = 0.01  # so that an interval of one threshold is seen
 def write_curves(path: Path, title: str, classes: Mapping[str, ClassThreshold]) -> None:
     """Draw IoU against threshold for each class: the curve, its top and the interval of that.
 
-    Both axes run from 0 to 1. Raises InputError as `diffumask.plot.write_plot` does.
+    A line is at the IoU of default masks. Both axes run from 0 to 1. Raises InputError as
+    `diffumask.plot.write_plot` does.
     """
     n_columns = min(COLUMNS, max(2, len(classes)))  # 2, for the title
     n_rows = max(1, -(-len(classes) // n_columns))
@@ -39,8 +41,10 @@ def _draw(
         axes = figure.add_subplot(*grid, place, xticks=TICKS, yticks=TICKS, xlim=(0, 1))
         axes.set_ylim(0, 1)
         axes.set_title(name, loc="left", weight="bold", pad=16)
-        figures = f"{one.threshold:.2f} ({one.low:.2f} to {one.high:.2f}), IoU {one.iou:.2f}"
+        figures = f"{named(one.threshold)} ({one.low:.2f} to {one.high:.2f}), IoU {one.iou:.2f}"
         axes.text(0, 1.05, figures, color=GREY, fontsize=7, transform=axes.transAxes)
         axes.axvspan(one.low, max(one.high, one.low + LEAST_BAND), color=INTERVAL)
         axes.plot(one.thresholds, one.ious, color=BLUE)
-        axes.plot(one.threshold, one.iou, "o", color=ORANGE, clip_on=False)
+        axes.axhline(one.default_iou, color=GREY, linewidth=0.8)
+        if one.threshold is not None:
+            axes.plot(one.threshold, one.iou, "o", color=ORANGE, clip_on=False)

@@ -11,10 +11,8 @@ from diffumask.errors import InputError
 from diffumask.files.pictures import PNG, opened
 from diffumask.types import BACKGROUND_ID, IGNORE_ID
 
-from .cases import Case, Reference
-from .fit import Truth
+from .cases import Case, Reference, Truth
 
-AFFINITY_THRESHOLD = 0.5
 SHOWN, HIDDEN = 1, 0
 
 
@@ -38,21 +36,9 @@ def find_reference(reference: str, known: Known) -> Reference:
     Raises InputError for an unknown one, and for what it refuses.
     """
     kind, _, source = reference.partition(":")
-    if kind not in REFERENCES or (kind == "affinity") == bool(source):
-        raise InputError(
-            f"expected a reference affinity, masks:DIR or transformers:MODEL, got {reference!r}"
-        )
+    if kind not in REFERENCES or not source:
+        raise InputError(f"expected a reference masks:DIR or transformers:MODEL, got {reference!r}")
     return REFERENCES[kind](source, known)
-
-
-def by_affinity(case: Case) -> Truth:
-    """Show where the propagated heat is above 0.5. Raises InputError where there is none."""
-    if case.affinity is None:
-        raise InputError(
-            f"expected the affinity of {case.name}, got none; generate with the "
-            "affinity self-attention, or calibrate on new images"
-        )
-    return np.where(case.affinity > AFFINITY_THRESHOLD, SHOWN, HIDDEN).astype(np.uint8)
 
 
 def by_masks(folder: Path, known: Known) -> Reference:
@@ -92,7 +78,7 @@ def by_network(model: str, known: Known) -> Reference:
     ids = {name: label_ids(names, [name, *known.aliases[name]]) for name in known.aliases}
 
     def look(case: Case) -> Truth:
-        (labels,) = label_maps(network, [case.image])
+        (labels,) = label_maps(network, [case.sample.image])
         shown = np.isin(labels, ids[case.target.class_name])
         return np.where(shown, SHOWN, HIDDEN).astype(np.uint8)
 
@@ -100,7 +86,6 @@ def by_network(model: str, known: Known) -> Reference:
 
 
 REFERENCES: dict[str, Callable[[str, Known], Reference]] = {
-    "affinity": lambda source, known: by_affinity,
     "masks": lambda source, known: by_masks(Path(source), known),
     "transformers": by_network,
 }
@@ -108,8 +93,8 @@ REFERENCES: dict[str, Callable[[str, Known], Reference]] = {
 
 def _read_mask(path: Path, case: Case, class_ids: Mapping[str, int]) -> Truth:
     values = _read_values(path)
-    if values.shape != case.image.shape[:2]:
-        (h, w), (image_h, image_w) = values.shape, case.image.shape[:2]
+    if values.shape != case.sample.image.shape[:2]:
+        (h, w), (image_h, image_w) = values.shape, case.sample.image.shape[:2]
         raise InputError(f"expected a mask of {image_h}x{image_w} pixels, got {path} of {h}x{w}")
     found = set(np.unique(values).tolist())
     if found <= {HIDDEN, SHOWN} or found <= {BACKGROUND_ID, IGNORE_ID}:

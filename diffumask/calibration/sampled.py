@@ -1,4 +1,4 @@
-"""Cases to calibrate on, sampled anew: the attention of each in every combination."""
+"""Cases to calibrate on, sampled anew: the attention of each as every setting reads it."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -6,15 +6,20 @@ from itertools import islice
 
 from diffusers import DiffusionPipeline
 
-from diffumask.attention.aggregate import MERGES, localizing_weights
-from diffumask.attention.defaults import MERGE
+from diffumask.attention.aggregate import localizing_weights
 from diffumask.attention.running_means import Attention
-from diffumask.sampling.sample import SampleSettings, enough_memory, heat_maps, sample_attention
-from diffumask.types import Prompt
+from diffumask.sampling.sample import (
+    SampleSettings,
+    enough_memory,
+    sample_attention,
+    samples_of,
+)
+from diffumask.types import Prompt, Sample
 
-from .cases import AFFINITY, ATTENTION, Case, Combination, make_case
+from .cases import Case
+from .setting import Setting, near
 
-PLAIN = [Combination(heat=ATTENTION)]
+POWERS = (1, 2, 4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,44 +32,44 @@ class Job:
 
 
 def sampled_cases(
-    pipe: DiffusionPipeline,
-    jobs: Iterable[Job],
-    settings: SampleSettings,
-    batch_size: int,
-    combine_all: bool,
+    pipe: DiffusionPipeline, jobs: Iterable[Job], sampling: SampleSettings, batch_size: int
 ) -> Iterator[Case]:
-    """Sample jobs in batches, with heat in all `combinations` if `combine_all`, else `PLAIN`.
+    """Sample jobs in batches, each read in all `settings_of` its attention.
 
-    The merge, weights and affinity of the settings do not count.
+    The merge, weights and power of `sampling` do not count.
     """
-    settings = replace(settings, affinity=True)
     waiting = iter(jobs)
     while batch := list(islice(waiting, batch_size)):
         prompts, seeds = [job.prompt for job in batch], [job.seed for job in batch]
-        with enough_memory(len(batch), settings):
-            images, attention, *_ = sample_attention(pipe, prompts, seeds, settings)
-        ways = combinations(attention) if combine_all else PLAIN
-        maps = [heat_maps(attention, way.merge, way.weights) for way in ways]
-        for job, image, *of_image in zip(batch, images, *maps, strict=True):
-            of_ways = list(zip(ways, of_image, strict=True))
-            for target in job.prompt.targets:
-                yield make_case(job.name, target, image, of_ways)
+        with enough_memory(len(batch), sampling):
+            sampled = sample_attention(pipe, prompts, seeds, sampling)
+        settings = settings_of(sampled.attention)
+        read: dict[str, list[Sample]] = {}  # settings that read attention alike share samples
+        for setting in settings:
+            key, how = repr(setting.heat_made), replace(sampling, **setting.heat_made)
+            if key not in read:
+                read[key] = samples_of(pipe, sampled, prompts, seeds, how)
+        for index, job in enumerate(batch):
+            samples = [(one, read[repr(one.heat_made)][index]) for one in settings]
+            first = {target.class_name: target for target in reversed(job.prompt.targets)}
+            for target in first.values():
+                yield Case(job.name, target, samples)
 
 
-def combinations(attention: Attention) -> list[Combination]:
-    """List the ways to combine attention that calibration chooses from, the default first.
+def settings_of(attention: Attention) -> list[Setting]:
+    """List the settings that calibration chooses from, the default first.
 
-    The others differ in one thing: the heat, the merge of a word's tokens, or the grids that
+    The others differ in one thing: those of `near`, the power of propagation, or the grids that
     count, which are every run of neighbouring sizes with equal weights.
     """
+    default = Setting()
     factors = sorted(attention.factors.values())
     ends = range(1, len(factors) + 1)
     runs = [factors[start:end] for end in ends for start in range(end)]
     weights = [dict.fromkeys(run, 1.0) for run in runs]
-    default, localizing = Combination(), localizing_weights(attention)
+    localizing = localizing_weights(attention)
     return [
-        default,
-        *(Combination(heat=heat) for heat in (ATTENTION, AFFINITY) if heat != default.heat),
-        *(Combination(merge) for merge in MERGES if merge != MERGE),
-        *(Combination(MERGE, of_run) for of_run in weights if of_run != localizing),
+        *near(default),
+        *(replace(default, power=power) for power in POWERS if power != default.power),
+        *(replace(default, weights=of_run) for of_run in weights if of_run != localizing),
     ]

@@ -14,6 +14,7 @@ from diffumask.errors import InputError
 from diffumask.files.inside import read_inside
 from diffumask.types import HEAT_LEVELS, GridHeat, Sample
 
+from .decode import read_image
 from .names import MAPS, file_paths
 from .record import Record
 
@@ -66,3 +67,9 @@ def read_maps(
             if target.word not in of_kind and (of_kind or kind == HEAT):
                 raise InputError(f"expected heat of {target.word!r} in {path}, got none of {kind}")
     return heats[HEAT], heats[AFFINITY]
+
+
+def read_sample(folder: Path, record: Record) -> Sample:
+    """Read an item as it was sampled: its image, its maps and its presences; raises as they do."""
+    image, maps = read_image(folder, record), read_maps(folder, record)
+    return Sample(record.prompt, record.seed, image, *maps, presences=record.presences)

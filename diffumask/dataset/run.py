@@ -32,7 +32,7 @@ FACTOR = re.compile(r"[1-9][0-9]{0,3}")
 # Settings that commands read, where a dataset has them; all others are of whatever kind.
 TEXTS = ("model", "checkpoint", "vocabulary", "merge", "affinity", "heat", "refiner")
 NUMBERS = ("guidance_scale",)
-WHOLE = ("num_inference_steps",)
+WHOLE = ("num_inference_steps", "power")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +81,13 @@ class Run:
             )
         return self.settings[name]
 
-    def weights(self) -> dict[int, float] | None:
-        """Return the weights of the grids of attention, by factor; raises as `setting`."""
+    def heat_made(self) -> dict[str, Any]:
+        """Return how heat maps were made, as in `SampleSettings`; raises as `setting`."""
         weights = self.setting(WEIGHTS)
-        return weights and {int(factor): weight for factor, weight in weights.items()}
+        weights = weights and {int(factor): weight for factor, weight in weights.items()}
+        # folders of earlier versions, which do not tell, hold heat that was propagated once
+        power = self.settings.get("power", 1)
+        return {"merge": self.setting("merge"), WEIGHTS: weights, "power": power}
 
 
 def _check_settings(settings: Mapping[str, Any]) -> None:

@@ -8,10 +8,9 @@ from typing import Any
 
 from diffusers import DiffusionPipeline
 
-from diffumask.dataset.decode import read_image
 from diffumask.dataset.encode import EncodedItem, encode_item
 from diffumask.dataset.listing import read_records
-from diffumask.dataset.maps import encode_maps, read_maps
+from diffumask.dataset.maps import encode_maps, read_sample
 from diffumask.dataset.record import ABSENT, PRESENCES, Record
 from diffumask.dataset.writer import Store
 from diffumask.errors import InputError
@@ -86,10 +85,7 @@ def remask(source: Path, store: Store, masks: MaskSettings) -> Iterator[Example]
     for record in read_records(source):
         if record.name in store.records:
             continue
-        heats, affinities = read_maps(source, record)
-        image = read_image(source, record)
-        presences = record.presences
-        one = Sample(record.prompt, record.seed, image, heats, affinities, presences=presences)
+        one = read_sample(source, record)
         kept = _sampling_facts(record)
         example, facts = annotate(one, masks)
         store.write(record.name, example, kept | facts, encode_maps(one))

@@ -127,7 +127,7 @@ def _masked(
     labels: UInt8[np.ndarray, "shift h w"],
     absent: Mapping[str, str],
 ) -> Masked:
-    """Join the labels by some thresholds with those by others a band away: 255 where they differ."""
+    """Join the labels by thresholds with those a band away, by 255 where they differ."""
     targets = sample.prompt.targets
     ids = np.zeros(len(rough), np.uint8)  # rivals are background
     ids[1 : len(targets) + 1] = [target.class_id for target in targets]

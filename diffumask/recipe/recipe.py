@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from .lora import Lora
 from .source import Source
 
 if TYPE_CHECKING:  # torch takes seconds to import
+    from diffumask.calibration.setting import Setting
     from diffumask.models import ModelSpec
 
 ATTENTION, AFFINITY = "attention", "affinity"
@@ -46,6 +47,8 @@ class Recipe:
                 )
         if self.heat not in (AUTO, ATTENTION, AFFINITY):
             raise InputError(f"expected heat {ATTENTION} or {AFFINITY}, got {self.heat!r}")
+        if self.threshold.calibration is not None:
+            self._check_calibrated(self.threshold.calibration.setting)
         _ = self.settings
 
     @property
@@ -70,7 +73,9 @@ class Recipe:
             changes["least_presence"] = self.least_presence
         if threshold is not None:
             changes["threshold"] = threshold
-        return MaskSettings(**changes)
+        if self.threshold.calibration is None:
+            return MaskSettings(**changes)
+        return replace(self.threshold.calibration.setting.masks, **changes)
 
     @property
     def sampling(self) -> dict[str, Any]:
@@ -80,9 +85,7 @@ class Recipe:
             "presence": self.settings.least_presence > 0,
         }
         calibration = self.threshold.calibration
-        if calibration is None:
-            return wanted
-        return wanted | {"merge": calibration.merge, "weights": calibration.weights}
+        return wanted | ({} if calibration is None else calibration.setting.heat_made)
 
     def check(self, class_names: Sequence[str]) -> None:
         """Raise InputError for a choice that is not for these classes, whatever the model."""
@@ -120,25 +123,28 @@ class Recipe:
 
     @property
     def _threshold_heat(self) -> str | None:
-        """Which heat has the threshold; None for the default.
-
-        Raises InputError where calibrated thresholds are of another.
-        """
-        calibration = self.threshold.calibration
-        if calibration is not None:
-            if self.heat not in (AUTO, calibration.heat):
-                raise InputError(
-                    f"expected heat {calibration.heat}, of which {self.threshold.name} was made, "
-                    f"got {self.heat!r}"
-                )
-            if calibration.heat == AFFINITY and self.affinity.name != SELF_ATTENTION:
-                raise InputError(
-                    f"expected the affinity {SELF_ATTENTION}, of which {self.threshold.name} was "
-                    f"made, got {self.affinity.name!r}"
-                )
-            return calibration.heat
+        """Which heat has the threshold; None for the default, or that of calibrated thresholds."""
         if self.heat != AUTO:
             return self.heat
+        if self.threshold.calibration is not None:
+            return None
         # adaptive compares with what the affinity shows
         is_plain = self.affinity.name == NONE or self.threshold.name == ADAPTIVE
         return ATTENTION if is_plain else None
+
+    def _check_calibrated(self, setting: "Setting") -> None:
+        """Raise InputError where masks would be made otherwise than thresholds were fitted for."""
+        wanted: dict[str, tuple[Any, Any]] = {
+            "masks from": (source_name.ATTENTION, self.source.name),
+            "heat": (setting.heat, self.heat),
+            "the refiner": (setting.refiner, self.refiner.name),
+            "an uncertain band of": (setting.uncertain_band, self.uncertain_band),
+        }
+        if setting.heat == AFFINITY:
+            wanted["the affinity"] = (SELF_ATTENTION, self.affinity.name)
+        for name, (fitted, chosen) in wanted.items():
+            if chosen not in (AUTO, None, fitted):
+                raise InputError(
+                    f"expected {name} {fitted}, with which {self.threshold.name} was made, got "
+                    f"{chosen!r}; leave it out, or calibrate anew"
+                )

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from diffumask.attention.aggregate import aggregate, localizing_weights
 from diffumask.attention.capture import capture
-from diffumask.attention.defaults import MERGE
+from diffumask.attention.defaults import MERGE, POWER
 from diffumask.attention.propagate import propagated
 from diffumask.attention.running_means import Attention
 from diffumask.errors import InputError
@@ -32,8 +32,9 @@ class SampleSettings:
     """How to sample: sizes in pixels, multiples of 8; a guidance_scale of 1 or less is none.
 
     `merge` and `weights` are those of `aggregate`, weights of None being `localizing_weights`.
-    `affinity` asks for the heat maps propagated along self-attention as well, `presence` for how
-    much each target explains of the image, of models that can tell (see `presences`).
+    `affinity` asks for the heat maps propagated along self-attention as well, `power` times,
+    `presence` for how much each target explains of the image, of models that can tell (see
+    `presences`).
     """
 
     num_inference_steps: int
@@ -45,6 +46,7 @@ class SampleSettings:
     weights: Mapping[int, float] | None = None
     affinity: bool = True
     presence: bool = True
+    power: int = POWER
 
     def __post_init__(self) -> None:
         if self.num_inference_steps < 1:
@@ -76,16 +78,7 @@ def sample(
     if not prompts:
         return []
     sampled = sample_attention(pipe, prompts, seeds, settings)
-    maps = heat_maps(sampled.attention, settings.merge, settings.weights)
-    found: list[dict[str, float]] = [{} for _ in prompts]
-    if sampled.latents is not None:
-        found = presences_of(pipe, sampled.latents, prompts, seeds, maps)
-    return [
-        Sample(prompt, seed, image, *of_image, upcast=i in sampled.upcast, presences=found[i])
-        for i, (prompt, seed, image, of_image) in enumerate(
-            zip(prompts, seeds, sampled.images, maps, strict=True)
-        )
-    ]
+    return samples_of(pipe, sampled, prompts, seeds, settings)
 
 
 class Sampled(NamedTuple):
@@ -136,6 +129,26 @@ def sample_attention(
     return Sampled([np.array(image) for image in images], attention, upcast, last.get("latents"))
 
 
+def samples_of(
+    pipe: DiffusionPipeline,
+    sampled: Sampled,
+    prompts: Sequence[Prompt],
+    seeds: Sequence[int],
+    settings: SampleSettings,
+) -> list[Sample]:
+    """Read what `sample_attention` gave as the merge, weights and power of the settings say."""
+    maps = heat_maps(sampled.attention, settings.merge, settings.weights, settings.power)
+    found: list[dict[str, float]] = [{} for _ in prompts]
+    if sampled.latents is not None:
+        found = presences_of(pipe, sampled.latents, prompts, seeds, maps)
+    return [
+        Sample(prompt, seed, image, *of_image, upcast=i in sampled.upcast, presences=found[i])
+        for i, (prompt, seed, image, of_image) in enumerate(
+            zip(prompts, seeds, sampled.images, maps, strict=True)
+        )
+    ]
+
+
 @contextmanager
 def enough_memory(n_images: int, settings: SampleSettings) -> Iterator[None]:
     """Turn what is raised where memory does not suffice for a batch into an InputError."""
@@ -156,7 +169,10 @@ def _out_of_memory(error: RuntimeError) -> bool:
 
 
 def heat_maps(
-    attention: Attention, merge: str = MERGE, weights: Mapping[int, float] | None = None
+    attention: Attention,
+    merge: str = MERGE,
+    weights: Mapping[int, float] | None = None,
+    power: int = POWER,
 ) -> list[tuple[dict[str, GridHeat], dict[str, GridHeat]]]:
     """Return the heat map of each word of each image, and their propagation if it was captured.
 
@@ -167,7 +183,7 @@ def heat_maps(
     heats = aggregate(attention, counted[min(counted)], weights, merge)
     affinities: list[dict[str, GridHeat]] = [{} for _ in heats]
     if attention.self_matrices:
-        affinities = propagated(attention, weights=weights, merge=merge)
+        affinities = propagated(attention, weights, merge, power)
     return [(rounded(h), rounded(a)) for h, a in zip(heats, affinities, strict=True)]
 
 
