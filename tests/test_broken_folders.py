@@ -129,7 +129,7 @@ COMMANDS = QUICK | SLOW
 def item(index: int, class_map: np.ndarray) -> tuple[Example, bytes]:
     prompt = Prompt("a bird on grass", (Target("bird", "bird", 3),), "", "on grass")
     image = np.random.default_rng(index).integers(0, 255, (*class_map.shape, 3), np.uint8)
-    heat = {"bird": np.linspace(0, 1, 12, dtype=np.float32).reshape(3, 4)}
+    heat = {"bird": np.linspace(1, 0, 12, dtype=np.float32).reshape(3, 4)}
     example = Example(prompt, index, image, class_map, {"area": 0.5})
     return example, encode_maps(Sample(prompt, index, image, heat, heat))
 
