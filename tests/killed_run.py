@@ -12,7 +12,7 @@ from diffumask.dataset.preview import write_preview
 from diffumask.dataset.store import open_store
 from diffumask.generation.pipeline import GenerateSettings, generate
 from diffumask.generation.plan import Item, plan
-from diffumask.masks.class_map import MaskSettings
+from diffumask.masks.settings import MaskSettings
 from diffumask.masks.thresholds import Fixed
 from diffumask.models import load, resolve
 from diffumask.prompts.build import build

@@ -9,7 +9,7 @@ from diffusers import DiffusionPipeline, StableDiffusionPipeline
 from safetensors.torch import load_file
 
 from diffumask.attention.capture import capture
-from diffumask.masks.class_map import enlarge
+from diffumask.masks.enlarge import enlarge
 from diffumask.models import MODELS, load
 from diffumask.prompts.vocabulary import load_vocabulary
 from diffumask.sampling.sample import SampleSettings, sample

@@ -12,7 +12,7 @@ from gallery_folders import BIRD, HEIGHT, WIDTH, write_items
 from diffumask.dataset.listing import read_records
 from diffumask.dataset.maps import read_maps
 from diffumask.gallery.marks import read_marks
-from diffumask.masks.class_map import enlarge
+from diffumask.masks.enlarge import enlarge
 from diffumask.masks.unary import label_probabilities
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")

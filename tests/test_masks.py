@@ -11,14 +11,10 @@ from slow_reference import area_mean as slow_area_mean
 
 from diffumask.errors import InputError
 from diffumask.masks.area_mean import area_mean
-from diffumask.masks.class_map import (
-    NO_PIXEL,
-    MaskSettings,
-    enlarge,
-    make_class_map,
-    make_class_maps,
-)
+from diffumask.masks.class_map import NO_PIXEL, make_class_map, make_class_maps
+from diffumask.masks.enlarge import enlarge
 from diffumask.masks.refine import REFINERS
+from diffumask.masks.settings import MaskSettings
 from diffumask.masks.thresholds import Adaptive, Fixed, Otsu
 from diffumask.masks.unary import label_probabilities
 from diffumask.types import Prompt, Sample, Target

@@ -22,7 +22,7 @@ from diffumask.generation.pipeline import (
     remask,
 )
 from diffumask.generation.plan import plan
-from diffumask.masks.class_map import MaskSettings
+from diffumask.masks.settings import MaskSettings
 from diffumask.masks.thresholds import Fixed, Otsu
 from diffumask.sampling.sample import SampleSettings
 from diffumask.seeds import item_seed

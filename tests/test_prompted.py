@@ -19,11 +19,12 @@ from transformers import (
 
 from diffumask.dataset.run import read_run
 from diffumask.errors import InputError
-from diffumask.masks.class_map import MaskSettings, make_class_map
+from diffumask.masks.class_map import make_class_map
 from diffumask.masks.prompted import MAKERS, find_prompted
 from diffumask.masks.prompted.clipseg import ClipSegSource
 from diffumask.masks.refine import refine
 from diffumask.masks.refine.planes import from_labels
+from diffumask.masks.settings import MaskSettings
 from diffumask.masks.source_name import PROMPTED, parse_source
 from diffumask.types import Prompt, Sample, Target
 

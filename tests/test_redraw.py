@@ -16,7 +16,8 @@ from diffumask.dataset.store import open_store
 from diffumask.generation import pipeline
 from diffumask.generation.pipeline import GenerateSettings, generate, remask
 from diffumask.generation.plan import plan
-from diffumask.masks.class_map import NO_PIXEL, MaskSettings
+from diffumask.masks.class_map import NO_PIXEL
+from diffumask.masks.settings import MaskSettings
 from diffumask.masks.thresholds import Fixed
 from diffumask.sampling.sample import SampleSettings
 from diffumask.seeds import item_seed

@@ -9,7 +9,8 @@ import pytest
 
 from diffumask.errors import InputError
 from diffumask.labelled.labels import Labels
-from diffumask.masks.class_map import MaskSettings, make_class_map
+from diffumask.masks.class_map import make_class_map
+from diffumask.masks.settings import MaskSettings
 from diffumask.masks.sources import CERTAIN, MaskSource, alone, fused, watching
 from diffumask.masks.thresholds import Fixed
 from diffumask.masks.unary import SHARPNESS, label_probabilities

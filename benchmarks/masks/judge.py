@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 from benchmarks.report import tell
-from diffumask.masks.class_map import MaskSettings, make_class_map
+from diffumask.masks.class_map import make_class_map
+from diffumask.masks.settings import MaskSettings
 from diffumask.proof.figures import figures_of, swapped
 from diffumask.types import ClassMap
 

@@ -18,7 +18,9 @@ from PIL import Image as PillowImage
 
 from benchmarks.report import Picture, Report
 from diffumask.draw import contact_sheet, heat_overlay, overlay
-from diffumask.masks.class_map import MaskSettings, enlarge, make_class_map
+from diffumask.masks.class_map import make_class_map
+from diffumask.masks.enlarge import enlarge
+from diffumask.masks.settings import MaskSettings
 from diffumask.models import resolve
 from diffumask.proof.estimates import estimate
 

@@ -10,8 +10,9 @@ import torch
 
 from diffumask.attention.aggregate import localizing_weights
 from diffumask.attention.propagate import POWER, propagate, propagated
-from diffumask.masks.class_map import MaskSettings, make_class_map
+from diffumask.masks.class_map import make_class_map
 from diffumask.masks.refine import REFINERS
+from diffumask.masks.settings import MaskSettings
 from diffumask.masks.thresholds import GAMMAS, Adaptive, Otsu
 from diffumask.proof import controls
 from diffumask.sampling.sample import rounded

@@ -16,9 +16,9 @@ from scipy import ndimage
 from torch import Tensor
 
 from diffumask.attention.propagate import expand_seeds, propagate
-from diffumask.masks.class_map import MaskSettings
 from diffumask.masks.components import drop_small
 from diffumask.masks.refine import from_labels, refine
+from diffumask.masks.settings import MaskSettings
 from diffumask.masks.thresholds import GAMMAS, ious
 from diffumask.masks.unary import label_probabilities
 from diffumask.types import GridHeat, Heat, Image, Mask

@@ -11,7 +11,7 @@ import torch
 from skimage.filters import threshold_otsu
 
 from diffumask.attention.aggregate import aggregate
-from diffumask.masks.class_map import enlarge
+from diffumask.masks.enlarge import enlarge
 from diffumask.types import GridHeat, Heat, Image, Mask, Sample
 
 from .items import Item

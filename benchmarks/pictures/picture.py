@@ -8,7 +8,9 @@ import numpy as np
 
 from benchmarks.sampling import prompts_of, settings_of
 from diffumask.draw import contact_sheet, heat_overlay, overlay
-from diffumask.masks.class_map import MaskSettings, enlarge, make_class_map
+from diffumask.masks.class_map import make_class_map
+from diffumask.masks.enlarge import enlarge
+from diffumask.masks.settings import MaskSettings
 from diffumask.models import load, resolve
 from diffumask.prompts.vocabulary import load_vocabulary
 from diffumask.sampling.sample import sample

@@ -28,7 +28,8 @@ from benchmarks.sampling import batches
 from diffumask.dataset.decode import read_image
 from diffumask.dataset.listing import read_records
 from diffumask.dataset.maps import read_maps
-from diffumask.masks.class_map import MaskSettings, make_class_map
+from diffumask.masks.class_map import make_class_map
+from diffumask.masks.settings import MaskSettings
 from diffumask.masks.sources import MaskSource
 from diffumask.metrics import boundary_f, boundary_tolerance_px, iou
 from diffumask.models import load_autoencoder, resolve, vae_fingerprint

@@ -19,7 +19,7 @@ from benchmarks.sampling import batches, settings_of
 from diffumask.dataset.store import open_store
 from diffumask.generation.pipeline import GenerateSettings, annotate, generate
 from diffumask.generation.plan import Item, plan
-from diffumask.masks.class_map import MaskSettings
+from diffumask.masks.settings import MaskSettings
 from diffumask.masks.thresholds import Otsu
 from diffumask.models import load, resolve
 from diffumask.prompts.build import build

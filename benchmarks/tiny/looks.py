@@ -23,7 +23,7 @@ from benchmarks.judges.distance import frechet
 from benchmarks.judges.oracle import MIN_AREA, load_oracle, predict
 from benchmarks.report import tell
 from benchmarks.sampling import batches, names_of, prompts_of, settings_of
-from diffumask.masks.class_map import enlarge
+from diffumask.masks.enlarge import enlarge
 from diffumask.models import ModelSpec
 from diffumask.prompts.vocabulary import Vocabulary
 from diffumask.sampling.sample import sample

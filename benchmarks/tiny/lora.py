@@ -24,7 +24,8 @@ from benchmarks.report import Picture, Report, table, tell
 from benchmarks.sampling import batches, settings_of
 from diffumask.draw import contact_sheet, overlay
 from diffumask.lora import lora_applied, read_lora
-from diffumask.masks.class_map import MaskSettings, make_class_map
+from diffumask.masks.class_map import make_class_map
+from diffumask.masks.settings import MaskSettings
 from diffumask.metrics import class_ious, confusion_matrix
 from diffumask.models import load, resolve
 from diffumask.sampling.observe import observe

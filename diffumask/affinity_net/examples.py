@@ -9,7 +9,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from diffumask.errors import InputError
-from diffumask.masks.class_map import enlarge
+from diffumask.masks.enlarge import enlarge
 from diffumask.types import BACKGROUND_ID, IGNORE_ID, GridHeat, Image
 
 from .network import STRIDE, to_pixels, working_image

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float64, UInt8
 
-from diffumask.masks.class_map import MaskSettings, make_class_maps
+from diffumask.masks.class_map import make_class_maps
+from diffumask.masks.settings import MaskSettings
 from diffumask.masks.thresholds import Calibrated, ThresholdMethod
 from diffumask.metrics import iou
 from diffumask.types import BACKGROUND_ID, IGNORE_ID, Sample, Target

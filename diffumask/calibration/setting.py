@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from diffumask.attention.defaults import MERGE, POWER
-from diffumask.masks.class_map import MaskSettings
+from diffumask.masks.settings import MaskSettings
 
 ATTENTION, AFFINITY = "attention", "affinity"
 REFINERS = ("crf-wide", "crf", "guided", "none")

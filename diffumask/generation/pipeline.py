@@ -14,7 +14,8 @@ from diffumask.dataset.maps import encode_maps, read_sample
 from diffumask.dataset.record import ABSENT, PRESENCES, Record
 from diffumask.dataset.writer import Store
 from diffumask.errors import InputError
-from diffumask.masks.class_map import MaskSettings, make_class_map
+from diffumask.masks.class_map import make_class_map
+from diffumask.masks.settings import MaskSettings
 from diffumask.masks.sources import watching
 from diffumask.sampling.sample import SampleSettings, enough_memory, sample
 from diffumask.types import Example, Prompt, Sample

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from diffumask.masks.class_map import MaskSettings
+from diffumask.masks.settings import MaskSettings
 
 if TYPE_CHECKING:  # torch takes seconds to import
     from diffusers import AutoencoderKL, DiffusionPipeline

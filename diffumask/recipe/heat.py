@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffumask.errors import InputError
-from diffumask.masks.class_map import MaskSettings
 from diffumask.masks.refine import MODEL_REFINERS, REFINERS
+from diffumask.masks.settings import MaskSettings
 from diffumask.masks.thresholds import Adaptive, Calibrated, Fixed, Otsu, ThresholdMethod
 
 from .choice import AUTO, NONE, Bound, Choice, Loaded, digest

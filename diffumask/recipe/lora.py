@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffumask.errors import InputError
-from diffumask.masks.class_map import MaskSettings
+from diffumask.masks.settings import MaskSettings
 
 from .choice import Bound, Choice, Loaded
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from diffumask.errors import InputError
 from diffumask.masks import source_name
-from diffumask.masks.class_map import MaskSettings
+from diffumask.masks.settings import MaskSettings
 
 from .choice import AUTO, NONE, Choice, Loaded
 from .heat import ADAPTIVE, SELF_ATTENTION, Affinity, Refiner, Threshold

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from diffumask.masks.class_map import MaskSettings, make_class_map
+from diffumask.masks.class_map import make_class_map
 from diffumask.masks.refine import from_labels
 from diffumask.masks.refine.sam import SamRefiner
+from diffumask.masks.settings import MaskSettings
 from diffumask.models import load_sam_model
 from diffumask.types import BACKGROUND_ID, Objects, Prompt, Sample
 

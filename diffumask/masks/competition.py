@@ -1,0 +1,87 @@
+"""Which word each pixel may belong to, before the image has its say: all that have heat compete."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float32
+
+from diffumask.errors import InputError
+from diffumask.types import Heat, Sample
+
+from .enlarge import enlarge
+from .settings import MaskSettings
+from .sources import alone, fused
+from .thresholds import DEFAULT, Evidence, ThresholdMethod
+from .unary import label_probabilities, word_shares
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The words of a sample, targets first: heat, thresholds by method, and what was captured."""
+
+    heats: Float32[np.ndarray, "word h w"]
+    thresholds: list[list[float]]
+    attention: Float32[np.ndarray, "word h w"] | None
+
+
+def see(
+    sample: Sample,
+    settings: MaskSettings,
+    methods: Sequence[ThresholdMethod],
+    absent: Collection[str],
+) -> tuple[Seen, Float32[np.ndarray, "candidate label h w"]]:
+    """Return what is known of each word, and the label probabilities.
+
+    Those are of each method in turn: by its thresholds, then by thresholds moved by the band.
+    """
+    targets, band, source = sample.prompt.targets, settings.uncertain_band, settings.source
+    objects = None if source is None else source.source(sample)
+    if source is not None and objects is not None and not source.fused:
+        kept = objects.copy()
+        for place, target in enumerate(targets, start=1):
+            if target.word in absent:
+                kept[0] += kept[place]
+                kept[place] = 0
+        seen = Seen(kept[1:-1], [[0.5] * len(targets)] * len(methods), None)
+        return seen, np.concatenate([alone(kept, band)] * len(methods))
+    words = {target.word: target.class_name for target in targets}
+    words |= {word: word for word in sample.heats if word not in words}
+    pairs = [_evidence(sample, *one, settings, absent) for one in words.items()]
+    attention, evidence = np.stack([heat for heat, _ in pairs]), [one for _, one in pairs]
+    of_rivals = [_threshold(DEFAULT, one) for one in evidence[len(targets) :]]
+    thresholds = [
+        [*(_threshold(method, one) for one in evidence[: len(targets)]), *of_rivals]
+        for method in methods
+    ]
+    shifts = (0.0, -band, band) if band else (0.0,)
+    candidates = [[max(t + by, 0.0) for t in row] for row in thresholds for by in shifts]
+    heats = np.stack([one.heat for one in evidence])
+    rough = label_probabilities(heats, candidates, word_shares(attention))
+    seen = Seen(heats, thresholds, attention)
+    return seen, rough if objects is None else fused(rough, objects)
+
+
+def _threshold(method: ThresholdMethod, evidence: Evidence) -> float:
+    return method(evidence) if evidence.heat.any() else 1.0
+
+
+def _evidence(
+    sample: Sample, word: str, class_name: str, settings: MaskSettings, absent: Collection[str]
+) -> tuple[Heat, Evidence]:
+    """Return the attention to a word, enlarged, and what its threshold is chosen from."""
+    size_hw = (sample.image.shape[0], sample.image.shape[1])
+    attention = heat = enlarge(sample.heats[word], size_hw)
+    if word in absent:
+        nothing = np.zeros_like(heat)
+        return nothing, Evidence(sample.image, nothing, nothing, class_name)
+    affinity = None
+    if settings.affinity_of is not None:
+        affinity = settings.affinity_of(sample.image, heat)
+    elif word in sample.affinities:
+        affinity = enlarge(sample.affinities[word], size_hw)
+    if settings.heat == "affinity":
+        if affinity is None:
+            raise InputError("expected an affinity to threshold, got none; threshold the attention")
+        heat = affinity
+    return attention, Evidence(sample.image, heat, affinity, class_name)
