@@ -232,12 +232,14 @@ def test_every_way_tries_as_many_settings_within_its_ranges_and_its_published_on
 
 def test_settings_are_compared_by_the_mean_over_kinds_of_the_means_over_classes():
     scored = [
-        ("one", "bird", {"way": [1.0, 0.0]}),
-        ("one", "bird", {"way": [0.0, 0.0]}),
-        ("one", "cat", {"way": [0.5, 1.0]}),
-        ("two", "cat", {"way": [0.1, 0.3]}),
+        fit_masks.Scored("one", "bird", 0.6, 0.5, {"way": [1.0, 0.0]}),
+        fit_masks.Scored("one", "bird", 0.5, 0.4, {"way": [0.0, 0.0]}),
+        fit_masks.Scored("one", "cat", 0.7, 0.4, {"way": [0.5, 1.0]}),
+        fit_masks.Scored("two", "cat", 0.7, 0.55, {"way": [0.1, 0.3]}),
     ]
     assert fit_masks.means(scored, "way").tolist() == pytest.approx([0.3, 0.4])
+    shipped = fit_masks.presence_table(scored)[2]
+    assert shipped == "| 0.5000 | 25.0% | 75.0% |"
 
 
 def test_what_was_fitted_is_read_as_written(tmp_path: Path):
