@@ -114,8 +114,8 @@ def test_only_classes_of_the_split_are_asked_and_new_sprites_are_new():
     with pytest.raises(InputError, match="expected classes of dev"):
         scenes.classes_of(sprites, split, ["cat"])
     with pytest.raises(InputError, match="expected kinds among one, two"):
-        scenes.chosen_kinds(["four"], None)
-    assert "photograph" not in scenes.chosen_kinds([], None)
+        scenes.chosen_kinds(["four"], [])
+    assert "photograph" not in scenes.chosen_kinds([], [])
 
 
 def test_items_are_read_as_written(item: items.Item, tmp_path: Path):
@@ -288,7 +288,7 @@ def test_a_small_run_fits_on_dev_and_reports_and_a_second_one_asks_no_model(
     report = masks.main(**kept, classes=["cat", "bus"])
     monkeypatch.setattr(samples, "_pipe", None)
     split = scenes.load_split("test")
-    plan = samples.Plan(resolve("tiny"), split, ["two_asked"], 1, None, ["cat", "bus"])
+    plan = samples.Plan(resolve("tiny"), split, ["two_asked"], 1, [], ["cat", "bus"])
     assert [items.read(path)[0].class_name for path in samples.gather(plan, tmp_path)] == [
         "cat",
         "bus",

@@ -110,7 +110,7 @@ def main(
     budget: Annotated[int, "settings that each procedure tries"] = 24,
     kinds: Annotated[Sequence[str], "of scenes; all that can be drawn"] = (),
     classes: Annotated[Sequence[str], "that are asked; all of dev"] = (),
-    photographs: Annotated[Path | None, "folder of photographs for grounds"] = None,
+    photographs: Annotated[Sequence[Path], "folders of photographs for grounds"] = (),
     affinity_net: Annotated[Path | None, "folder of diffumask affinity train"] = None,
     work: Annotated[Path, "where items are kept"] = Path("build/masks"),
     workers: int = os.cpu_count() or 1,

@@ -65,7 +65,7 @@ def main(
     n: Annotated[int, "items per class and kind"] = 20,
     kinds: Annotated[Sequence[str], "of scenes; all that can be drawn"] = (),
     classes: Annotated[Sequence[str], "that are asked; all of the split"] = (),
-    photographs: Annotated[Path | None, "folder of photographs for grounds"] = None,
+    photographs: Annotated[Sequence[Path], "folders of photographs for grounds"] = (),
     affinity_net: Annotated[Path | None, "folder of diffumask affinity train"] = None,
     work: Annotated[Path, "where items are kept"] = Path("build/masks"),
     workers: int = os.cpu_count() or 1,

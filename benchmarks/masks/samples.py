@@ -42,7 +42,7 @@ class Plan:
     split: Split
     kinds: Sequence[str]
     n: int
-    photographs: Path | None = None
+    photographs: Sequence[Path] = ()
     classes: Sequence[str] = ()
 
     @property
@@ -69,8 +69,8 @@ def gather(plan: Plan, work: Path) -> list[Path]:
 
 def _batches(plan: Plan) -> Iterator[tuple[str, str, str, Sequence[int]]]:
     for kind in plan.kinds:
-        of_photographs = KINDS[kind].ground == "photograph" and plan.photographs
-        of = f"-{plan.photographs.parent.name}" if of_photographs and plan.photographs else ""
+        of_photographs = plan.photographs if KINDS[kind].ground == "photograph" else ()
+        of = "".join(f"-{folder.resolve().parent.name}" for folder in of_photographs)
         for class_name in classes_of(KINDS[kind], plan.split, plan.classes):
             for start in range(0, plan.n, BATCH_SIZE):
                 stop = min(start + BATCH_SIZE, plan.n)
@@ -85,7 +85,7 @@ def _pipe(spec: ModelSpec) -> Any:
 
 def _observed(plan: Plan, kind: str, class_name: str, indices: Sequence[int]) -> list[Item]:
     """Draw scenes and let the model look at them."""
-    photographs = sorted(plan.photographs.iterdir()) if plan.photographs else []
+    photographs = [path for folder in plan.photographs for path in sorted(folder.iterdir())]
     of = plan.split, plan.size_hw, photographs
     drawn = [draw(kind, class_name, index, *of) for index in indices]
     images = [one.image for one in drawn]

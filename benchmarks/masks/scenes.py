@@ -95,7 +95,7 @@ def load_split(name: str) -> Split:
     return Split(name, tuple(entry["classes"]), (first, stop))
 
 
-def chosen_kinds(names: Sequence[str], photographs: Path | None) -> list[str]:
+def chosen_kinds(names: Sequence[str], photographs: Sequence[Path]) -> list[str]:
     """Return the kinds of these names; of none all, with photographs where there are some."""
     for name in names:
         if name not in KINDS:
