@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from diffumask.attention.aggregate import localizing_weights
-from diffumask.attention.propagate import POWER, propagate, propagated
+from diffumask.attention.defaults import POWER
+from diffumask.attention.propagate import propagate
 from diffumask.masks.class_map import make_class_map
 from diffumask.masks.refine import REFINERS
 from diffumask.masks.settings import MaskSettings
 from diffumask.masks.thresholds import GAMMAS, Adaptive, Otsu
 from diffumask.proof import controls
-from diffumask.sampling.sample import rounded
+from diffumask.sampling.sample import heat_maps, rounded
 from diffumask.types import IGNORE_ID, GridHeat, Sample
 
 from .peers import PEERS
@@ -79,16 +79,14 @@ def ours(
     view: View, less: float, refiner: str, uncertain_band: float, power: int, least_warmth: float
 ) -> Made:
     """Make our masks with settings of the tuner."""
-    attention = view.attention
-    (heats,) = propagated(attention, weights=localizing_weights(attention), power=power)
-    sample = replace(view.sample, affinities=rounded(heats))
+    ((_, affinities),) = heat_maps(view.attention, power=power)
     settings = MaskSettings(
         threshold=Otsu(less),
         refiner=refiner,
         uncertain_band=uncertain_band,
         least_warmth=least_warmth,
     )
-    return masked(sample, settings)
+    return masked(replace(view.sample, affinities=affinities), settings)
 
 
 def adaptive(view: View, low: float, high: float, refiner: str) -> Made:
