@@ -1,5 +1,6 @@
 """How much of a picture a word explains to the model."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -32,8 +33,8 @@ WITHOUT = [
 SETTINGS = SampleSettings(num_inference_steps=2, guidance_scale=5.0, height=64, width=48)
 
 
-def heat_of(shape: tuple[int, int], seed: int) -> np.ndarray:
-    return np.random.default_rng(seed).random(shape, np.float32)
+def heat_of(shape: Sequence[int], seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).random(tuple(shape), np.float32)
 
 
 @pytest.mark.parametrize("kind", ["pipe", "xl_pipe"])

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from benchmarks.report import Report, table
-from diffumask.masks.class_map import MaskSettings
+from diffumask.masks.settings import MaskSettings
 from diffumask.models import resolve
 from diffumask.proof.estimates import class_weights
 

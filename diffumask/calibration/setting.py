@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from diffumask.attention.defaults import MERGE, POWER
 from diffumask.masks.settings import MaskSettings
@@ -23,7 +23,7 @@ class Setting:
     merge: str = MERGE
     weights: Mapping[int, float] | None = None
     power: int = POWER
-    heat: str = MaskSettings().heat
+    heat: Literal["attention", "affinity"] = MaskSettings().heat
     refiner: str = MaskSettings().refiner
     uncertain_band: float = MaskSettings().uncertain_band
 

@@ -88,8 +88,10 @@ def _masked(
     return Masked(
         class_map,
         thresholds,
-        score(of_targets, thresholds, rough.argmax(0).astype(np.uint8), labels[0])
-        | _presence_score(sample),
+        {
+            **score(of_targets, thresholds, rough.argmax(0).astype(np.uint8), labels[0]),
+            **_presence_score(sample),
+        },
         {one.class_name: absent.get(one.word, NO_PIXEL) for one in lacking},
     )
 

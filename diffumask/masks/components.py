@@ -22,7 +22,8 @@ def drop_cool(mask: Mask, heat: Heat, least_warmth: float) -> Mask:
     The warmest is looked for among those of at least LARGE of the image, if there are any.
     """
     labels = np.empty(mask.shape, np.int32)
-    count = int(ndimage.label(mask, output=labels))
+    ndimage.label(mask, output=labels)
+    count = int(labels.max(initial=0))
     area_px = np.bincount(labels.ravel(), minlength=count + 1)
     warmth = np.bincount(labels.ravel(), heat.ravel(), count + 1) / np.maximum(area_px, 1)
     large = (area_px >= LARGE * mask.size) & (np.arange(count + 1) > 0)
