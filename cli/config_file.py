@@ -1,10 +1,9 @@
 """Options of a command in a TOML file: read for --config, and kept in the folders it makes."""
 
 import difflib
-import json
 import tomllib
 from collections.abc import Mapping
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 from diffumask.api.option import KINDS, OptionField
@@ -52,6 +51,7 @@ def write_config(folder: Path, command: str, options: Mapping[str, Any]) -> None
     A file of that name that is not ours stays. Raises InputError where it cannot be written.
     """
     from diffumask.files.atomic import write_file
+    from diffumask.files.toml import to_toml
 
     path = folder / CONFIG_FILE
     if path.is_symlink() or (path.exists() and not (path.is_file() and _is_ours(path))):
@@ -64,27 +64,6 @@ def kept_options(known: Mapping[str, OptionField], values: Mapping[str, Any]) ->
     """Return the options of a call that have a value, by what a file calls them."""
     named = {name: values[one.field] for name, one in known.items()}
     return {name: value for name, value in named.items() if value not in (None, (), [])}
-
-
-def to_toml(options: Mapping[str, Any]) -> str:
-    """Write texts, paths, numbers, and lists of these. Raises InputError for what is no Unicode."""
-    text = "".join(f"{key} = {_value(value)}\n" for key, value in options.items())
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise InputError("expected options in Unicode, to be kept, got other names") from error
-    return text
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(map(_value, value))}]"
-    if isinstance(value, bool | int):
-        return str(value).lower()
-    if isinstance(value, float):
-        return repr(value)
-    text = str(value) if isinstance(value, PurePath) else value
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _is_ours(path: Path) -> bool:

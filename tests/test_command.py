@@ -21,7 +21,8 @@ from diffumask.api.progress import progress
 from diffumask.api.result import Result
 from diffumask.api.use_case import UseCase
 from diffumask.cli.command import as_command
-from diffumask.cli.config_file import CONFIG_FILE, to_toml, write_config
+from diffumask.cli.config_file import CONFIG_FILE, write_config
+from diffumask.files.toml import to_toml
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
 

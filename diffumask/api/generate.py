@@ -2,7 +2,6 @@
 
 import platform
 from collections.abc import Iterator
-from dataclasses import asdict
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +56,7 @@ def generate(options: GenerateOptions) -> "Result[Dataset]":
     introduce(spec, settings.sampling)
     if options.dry_run:
         return _estimate(request, settings)
-    described = request.describe(spec.name, asdict(settings.sampling))
+    described = request.describe(spec.name, settings.sampling.describe())
     check_settings(request.out, described)
     checkpoint = fingerprint(spec)
     request.recipe.check_model(spec, checkpoint)

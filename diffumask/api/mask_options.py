@@ -14,6 +14,13 @@ if TYPE_CHECKING:  # it loads OpenCV
 class MaskOptions(Options):
     """The options of masks, as given; `open_recipe` checks them."""
 
+    preset: Annotated[
+        str,
+        Option(
+            "How masks are made where the other options leave it open: none, sd15 or sd21 "
+            "(published), or a file of doctor (.toml)."
+        ),
+    ] = "none"
     threshold: Annotated[
         str | float,
         Option("auto, otsu, adaptive, a number in [0, 1), or a file of calibrate (.json)."),
@@ -30,14 +37,16 @@ class MaskOptions(Options):
     ] = "auto"
     uncertain_band: Annotated[
         float | None,
-        Option("Heat by which a threshold may be off; 0 labels all.", default="0.02"),
+        Option(
+            "Heat by which a threshold may be off; 0 labels all.", default="the preset's, or 0.02"
+        ),
     ] = None
     least_presence: Annotated[
         float | None,
         Option(
             "How much of the picture an object must explain to be there: 0.5 is nothing; 0 keeps "
             "all and asks for none.",
-            default="0.5",
+            default="the preset's, or 0.5",
         ),
     ] = None
     mask_source: Annotated[
@@ -54,6 +63,7 @@ class MaskOptions(Options):
         Raises InputError for what they cannot be, before a model is loaded.
         """
         from diffumask.recipe.heat import Affinity, Refiner, Threshold
+        from diffumask.recipe.preset import Preset
         from diffumask.recipe.recipe import Recipe
         from diffumask.recipe.source import Source
 
@@ -66,5 +76,6 @@ class MaskOptions(Options):
             "heat": self.heat,
             "uncertain_band": self.uncertain_band,
             "least_presence": self.least_presence,
+            "preset": Preset(self.preset),
         }
         return Recipe(**choices | more)

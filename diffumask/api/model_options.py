@@ -54,13 +54,13 @@ class SamplingOptions(Options):
             raise InputError(f"expected a guidance scale of 0 or more, got {guidance}")
 
     def sampling(self, spec: "ModelSpec", **more: Any) -> "SampleSettings":
-        """Fill what was left out with what the model samples by; `more` are other settings."""
+        """Fill what was left out with `more`, which may be further settings, then the model's."""
         from diffumask.sampling.sample import SampleSettings
 
         names = ("num_inference_steps", "guidance_scale", "height", "width")
-        given = {name: getattr(self, name) for name in names}
-        chosen = {n: getattr(spec, n) if value is None else value for n, value in given.items()}
-        return SampleSettings(**chosen, **more)
+        of_model = {name: getattr(spec, name) for name in names}
+        given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        return SampleSettings(**of_model | more | given)
 
     def batch_of(self, settings: "SampleSettings") -> int:
         """Return how many images are sampled at a time."""

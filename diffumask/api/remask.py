@@ -60,7 +60,8 @@ def remask(options: RemaskOptions) -> "Result[Dataset]":
         raise InputError(f"expected a dataset made with keep_maps, got {folder}; make it so")
     model = options.model or run.setting("model")
     recipe = _open(options, run)
-    described = {**run.settings, **recipe.describe()}
+    kept = {name: value for name, value in run.settings.items() if name != "preset"}
+    described = {**kept, **recipe.describe()}
     check_settings(out, described)
     loaded = _loaded(options, recipe, model)
     notes = {"masks_of": str(folder)}
@@ -83,7 +84,7 @@ def _open(options: RemaskOptions, run: "Run") -> "Recipe":
     more = {} if kept == SELF_ATTENTION else {"affinity": Affinity(NONE)}
     recipe = options.open_recipe(**more)
     recipe.check(list(run.classes))
-    calibration = recipe.threshold.calibration
+    calibration, preset = recipe.threshold.calibration, recipe.preset
     if calibration is not None:
         calibration.check_model(run.setting("model"), run.setting("checkpoint"))
         made, found = run.heat_made(), calibration.setting.heat_made
@@ -91,6 +92,14 @@ def _open(options: RemaskOptions, run: "Run") -> "Recipe":
             raise InputError(
                 f"expected heat maps made as the thresholds' were ({found}), got {made}; generate"
                 " with the thresholds file, or calibrate on this dataset"
+            )
+    if preset.settings is not None:
+        preset.check_checkpoint(run.setting("model"), run.setting("checkpoint"))
+        made = run.heat_made()
+        if made != preset.settings.heat_made:
+            raise InputError(
+                f"expected heat maps made as the preset {preset.name} says "
+                f"({preset.settings.heat_made}), got {made}; generate with the preset"
             )
     return recipe
 

@@ -11,6 +11,7 @@ from .registry import ModelSpec as ModelSpec
 from .registry import fingerprint as fingerprint
 from .registry import model_name as model_name
 from .registry import resolve as resolve
+from .registry import text_width as text_width
 from .registry import vae_fingerprint as vae_fingerprint
 from .segmenters import load_clipseg as load_clipseg
 from .segmenters import load_sam_model as load_sam_model

@@ -9,7 +9,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from diffumask.errors import InputError
-from diffumask.files.json_kinds import parse, shown
+from diffumask.files.json_kinds import parse, shown, whole
 
 INDEX = "model_index.json"
 UNET_CLASS = "UNet2DConditionModel"
@@ -60,6 +60,13 @@ def default_size_hw(folder: Path) -> tuple[int, int]:
         raise InputError(f"expected block_out_channels in {paths[1]}, got {shown(blocks)}")
     h, w = sides
     return h * 2 ** (len(blocks) - 1), w * 2 ** (len(blocks) - 1)
+
+
+def text_width(folder: Path) -> int:
+    """Return the width of the text that a UNet attends to; raises as `read_index` does."""
+    read_index(folder)
+    path = folder / "unet" / "config.json"
+    return whole(_read_json(path), "cross_attention_dim")
 
 
 def check_whole(folder: Path) -> None:

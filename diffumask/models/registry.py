@@ -11,6 +11,7 @@ from diffusers.utils import logging as diffusers_logging
 from diffumask.errors import InputError
 
 from .files import UNUSED_PARTS, default_size_hw, fingerprint_folder, fingerprint_vae, reason
+from .files import text_width as width_in
 
 HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]+")
 
@@ -72,6 +73,11 @@ def fingerprint(spec: ModelSpec) -> str:
 def vae_fingerprint(spec: ModelSpec) -> str:
     """Return 16 hex digits of the weights of a model's VAE, whatever the rest of the model is."""
     return fingerprint_vae(model_folder(spec))
+
+
+def text_width(spec: ModelSpec) -> int:
+    """Return the width of the text that a model attends to, which tells 1, 2 and XL apart."""
+    return width_in(model_folder(spec))
 
 
 def model_folder(spec: ModelSpec) -> Path:

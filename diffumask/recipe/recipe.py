@@ -13,6 +13,7 @@ from diffumask.masks.settings import MaskSettings
 from .choice import AUTO, NONE, Choice, Loaded
 from .heat import ADAPTIVE, SELF_ATTENTION, Affinity, Refiner, Threshold
 from .lora import Lora
+from .preset import Preset
 from .source import Source
 
 if TYPE_CHECKING:  # torch takes seconds to import
@@ -26,6 +27,7 @@ ATTENTION, AFFINITY = "attention", "affinity"
 class Recipe:
     """The choices of a run; `heat` is auto, attention or affinity: which heat has the threshold.
 
+    What a choice leaves open is the preset's, then the default.
     Raises InputError for choices that do not go together.
     """
 
@@ -34,6 +36,7 @@ class Recipe:
     affinity: Affinity = field(default_factory=Affinity)
     source: Source = field(default_factory=Source)
     lora: Lora = field(default_factory=Lora)
+    preset: Preset = field(default_factory=Preset)
     heat: str = AUTO
     uncertain_band: float | None = None
     least_presence: float | None = None
@@ -49,17 +52,19 @@ class Recipe:
             raise InputError(f"expected heat {ATTENTION} or {AFFINITY}, got {self.heat!r}")
         if self.threshold.calibration is not None:
             self._check_calibrated(self.threshold.calibration.setting)
+        if self.preset.settings is not None:
+            self._check_with_preset()
         _ = self.settings
 
     @property
     def choices(self) -> tuple[Choice, ...]:
         """The choices one by one."""
-        return self.source, self.threshold, self.refiner, self.affinity, self.lora
+        return self.source, self.threshold, self.refiner, self.affinity, self.lora, self.preset
 
     @cached_property
     def settings(self) -> MaskSettings:
         """How heat becomes masks, as far as that is known before a model is loaded."""
-        changes: dict[str, Any] = {}
+        changes: dict[str, Any] = self.preset.masks
         heat, threshold = self._threshold_heat, self.threshold.method
         if heat is not None:
             changes["heat"] = heat
@@ -79,8 +84,9 @@ class Recipe:
 
     @property
     def sampling(self) -> dict[str, Any]:
-        """What sampling has to give for the masks: affinity, presences, heat as was calibrated."""
-        wanted = {
+        """What sampling has to give: affinity, presences, heat as was calibrated or is preset."""
+        wanted: dict[str, Any] = {
+            **self.preset.sampling,
             "affinity": self.affinity.name == SELF_ATTENTION,
             "presence": self.settings.least_presence > 0,
         }
@@ -119,7 +125,21 @@ class Recipe:
             "min_area": settings.min_area,
             "least_warmth": settings.least_warmth,
             "least_presence": settings.least_presence,
+            **self.preset.describe(),
         }
+
+    def _check_with_preset(self) -> None:
+        """Raise InputError for choices that say how masks are made as a preset does."""
+        taken = {
+            "masks from attention": None if self.source.parsed.takes_heat else self.source.name,
+            "no calibrated thresholds": self.threshold.file,
+        }
+        for wanted, got in taken.items():
+            if got is not None:
+                raise InputError(
+                    f"expected {wanted} beside the preset {self.preset.name}, got {got}; leave one "
+                    "of the two out"
+                )
 
     @property
     def _threshold_heat(self) -> str | None:

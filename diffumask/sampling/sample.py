@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -59,6 +59,13 @@ class SampleSettings:
                 raise InputError(
                     f"expected a {name} divisible by {SIZE_STEP}, got {size}; use {near}"
                 )
+
+    def describe(self) -> dict[str, Any]:
+        """Return the settings for run.json; a power that is the default's is left out."""
+        settings = asdict(self)
+        if self.power == POWER:  # so that folders of earlier versions go on
+            del settings["power"]
+        return settings
 
 
 def sample(
@@ -180,6 +187,9 @@ def heat_maps(
     """
     weights = weights or localizing_weights(attention)
     counted = {factor: size for size, factor in attention.factors.items() if weights.get(factor)}
+    if not counted:
+        known = sorted(attention.factors.values())
+        raise InputError(f"expected weights of the grids {known} of the model, got {weights}")
     heats = aggregate(attention, counted[min(counted)], weights, merge)
     affinities: list[dict[str, GridHeat]] = [{} for _ in heats]
     if attention.self_matrices:
