@@ -16,6 +16,7 @@ COMMANDS: dict[str, UseCase[..., Any, Any]] = {
     "prompts": diffumask.list_prompts,
     "remask": diffumask.remask,
     "calibrate": diffumask.calibrate,
+    "doctor": diffumask.doctor,
     "augment": diffumask.augment_dataset,
     "filter": diffumask.filter,
     "train": diffumask.train,

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .api.calibrate import calibrate as calibrate
     from .api.dataset import Dataset as Dataset
     from .api.dataset import open_dataset as open_dataset
+    from .api.doctor import doctor as doctor
     from .api.evaluate import evaluate as evaluate
     from .api.export import export as export
     from .api.filter import filter as filter  # noqa: A004
@@ -53,6 +54,7 @@ _MODULES = {
     "augment_dataset": "api.augment_dataset",
     "calibrate": "api.calibrate",
     "capture": "attention.capture",
+    "doctor": "api.doctor",
     "evaluate": "api.evaluate",
     "export": "api.export",
     "filter": "api.filter",

@@ -89,12 +89,6 @@ class Run:
         power = self.settings.get("power", 1)
         return {"merge": self.setting("merge"), WEIGHTS: weights, "power": power}
 
-    def heat_made(self) -> dict[str, Any]:
-        """Return how heat maps were made, as in `SampleSettings`; raises as `setting`."""
-        # folders that do not tell hold heat that was propagated once
-        power = self.settings.get("power", 1)
-        return {"merge": self.setting("merge"), WEIGHTS: self.weights(), "power": power}
-
 
 def _check_settings(settings: Mapping[str, Any]) -> None:
     kinds = {**dict.fromkeys(TEXTS, text), **dict.fromkeys(NUMBERS, number)}

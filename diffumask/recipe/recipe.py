@@ -50,10 +50,10 @@ class Recipe:
                 )
         if self.heat not in (AUTO, ATTENTION, AFFINITY):
             raise InputError(f"expected heat {ATTENTION} or {AFFINITY}, got {self.heat!r}")
-        if self.threshold.calibration is not None:
-            self._check_calibrated(self.threshold.calibration.setting)
         if self.preset.settings is not None:
             self._check_with_preset()
+        if self.threshold.calibration is not None:
+            self._check_calibrated(self.threshold.calibration.setting)
         _ = self.settings
 
     @property

@@ -1,0 +1,115 @@
+"""The options of `doctor`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from diffumask.errors import InputError
+
+from .labelled_options import AUTO, check_ignore_values
+from .model_options import DeviceOptions, SamplingOptions
+from .option import Option, StrPath
+from .reports import check_suffix
+
+if TYPE_CHECKING:  # it loads OpenCV
+    from diffumask.labelled.folder import Labelled
+    from diffumask.prompts.vocabulary import Vocabulary
+
+REFEREE = "clipseg"  # alone is asked for a name, and not for the box that our mask has
+
+
+@dataclass(frozen=True, kw_only=True)
+class DoctorOptions(SamplingOptions, DeviceOptions):
+    """The options of `doctor`."""
+
+    model: Annotated[str, Option("tiny, sd15, sd21, sdxl, a model folder or a hub id.")] = "tiny"
+    classes: Annotated[
+        Sequence[str],
+        Option(
+            "Class to draw, and to read of the data; repeat.",
+            name="class",
+            default="five of the vocabulary; of the data all",
+        ),
+    ] = ()
+    n: Annotated[int, Option("Pictures of each class.")] = 8
+    vocabulary: Annotated[str | None, Option("As for generate.", default="by model")] = None
+    data: Annotated[
+        StrPath | None, Option("Folder of labelled pictures to judge masks by.", default="none")
+    ] = None
+    pictures: Annotated[int, Option("Most pictures of the data.")] = 40
+    layout: Annotated[str, Option("Of the data, as for evaluate.")] = AUTO
+    split: Annotated[
+        str | None, Option("Split of the data, such as train or val.", default="all")
+    ] = None
+    ignore_values: Annotated[
+        Sequence[int],
+        Option("Further value of the masks that is as 255; repeat.", name="ignore-value"),
+    ] = ()
+    against: Annotated[
+        Sequence[str],
+        Option("Network to compare with: clipseg:FOLDER, sam:FOLDER, sam2:FOLDER; repeat."),
+    ] = ()
+    out: Annotated[
+        StrPath | None, Option("Preset of the best settings (.toml).", short="o", default="none")
+    ] = None
+    page: Annotated[StrPath | None, Option("Page to look at (.png).", default="none")] = None
+    seed: Annotated[int, Option("Seed of the pictures.")] = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_ignore_values(self.ignore_values)
+        if self.n < 1:
+            raise InputError(f"expected n of 1 or more, got {self.n}")
+        if self.pictures < 2:
+            raise InputError(f"expected 2 pictures or more, got {self.pictures}")
+        check_suffix("a preset", self.out, ".toml")
+        check_suffix("a page", self.page, ".png")
+        for name in self.against:
+            check_network(name)
+
+    def referee(self) -> str | None:
+        """Return the network that can say what drawn pictures show, if there is one."""
+        return next((one for one in self.against if one.startswith(f"{REFEREE}:")), None)
+
+    @property
+    def chooses(self) -> bool:
+        """Whether settings are tried, which takes most of the time."""
+        return self.out is not None or self.data is not None
+
+    def refuse_foreign_files(self) -> None:
+        """Raise InputError where there is a file already that is none of ours."""
+        if self.page is not None:
+            from diffumask.proof.page import refuse_foreign
+
+            refuse_foreign(Path(self.page))
+        if self.out is not None and Path(self.out).exists():
+            from diffumask.recipe.preset_file import read_preset
+
+            try:
+                read_preset(Path(self.out))
+            except InputError as error:
+                raise InputError(f"{error}; choose another file") from error
+
+    def open_data(self, vocabulary: "Vocabulary") -> "Labelled | None":
+        """Open the labelled pictures; their classes are those of the vocabulary."""
+        if self.data is None:
+            return None
+        from diffumask.labelled.folder import open_labelled
+        from diffumask.labelled.mapping import ClassSelection
+
+        selection = ClassSelection(
+            vocabulary.class_ids, self.classes, frozenset(self.ignore_values)
+        )
+        return open_labelled(Path(self.data), self.layout, self.split, selection)
+
+
+def check_network(name: str) -> None:
+    """Raise InputError for what is no network to compare with."""
+    from diffumask.masks.source_name import PROMPTED
+
+    kind, _, folder = name.partition(":")
+    if kind not in PROMPTED or not folder:
+        kinds = ", ".join(f"{one}:FOLDER" for one in PROMPTED)
+        also = "; SAM 3 is not read yet" if kind == "sam3" else ""
+        raise InputError(f"expected a network to compare with, {kinds}, got {name!r}{also}")

@@ -1,0 +1,69 @@
+"""A sheet to look at: pictures, their heat, our masks and those of the controls."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image as PillowImage
+from PIL import PngImagePlugin
+
+from diffumask.draw import contact_sheet, evenly, heat_overlay, overlay, shrink
+from diffumask.errors import InputError
+from diffumask.files.atomic import write_file
+from diffumask.masks.class_map import MaskSettings, enlarge
+from diffumask.types import Image, Mask
+
+from .judging import OURS, row_masks
+from .reading import Read, Reading
+
+MARK = "made by diffumask doctor"
+SIDE_PX = 128
+SHOWN = 24  # pictures
+COLUMNS = 2
+
+
+def refuse_foreign(path: Path) -> None:
+    """Raise InputError for a name that is no PNG's, or where something else is already."""
+    if path.suffix != ".png":
+        raise InputError(f"expected a page named FILE.png, got {path}")
+    if path.exists() and not (path.is_file() and MARK.encode() in path.read_bytes()[:4096]):
+        raise InputError(
+            f"expected a free name or a page of diffumask doctor, got {path}; choose another"
+        )
+
+
+def write_page(
+    path: Path, reads: Sequence[Read], reading: Reading, settings: MaskSettings
+) -> list[str]:
+    """Write pictures, evenly chosen, a row each, and return what its columns show.
+
+    Raises InputError where the file cannot be written.
+    """
+    groups = [_row(reads[i], reading, settings) for i in evenly(len(reads), SHOWN)]
+    names = list(groups[0])
+    sheet = contact_sheet([list(group.values()) for group in groups], COLUMNS)
+    about = PngImagePlugin.PngInfo()
+    about.add_text("Software", MARK)
+    about.add_text("Description", ", ".join(names))
+    encoded = io.BytesIO()
+    PillowImage.fromarray(sheet).save(encoded, "PNG", pnginfo=about)
+    write_file(path, encoded.getvalue())
+    return names
+
+
+def _row(read: Read, reading: Reading, settings: MaskSettings) -> dict[str, Image]:
+    image, sample = read.picture.image, read.samples[reading]
+    heat = enlarge(sample.heats[sample.prompt.targets[0].word], (image.shape[0], image.shape[1]))
+    made = row_masks(read, reading, settings)
+    drawn = {"image": image, "heat": heat_overlay(image, heat)}
+    drawn |= {
+        "mask" if name == OURS else name: _over(image, one.mask) for name, one in made.items()
+    }
+    if read.picture.truth is not None:
+        drawn["truth"] = overlay(image, np.where(read.picture.truth == 1, 1, 0).astype(np.uint8))
+    return {name: shrink(one, SIDE_PX) for name, one in drawn.items()}
+
+
+def _over(image: Image, mask: Mask) -> Image:
+    return overlay(image, mask.astype(np.uint8))
