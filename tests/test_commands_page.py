@@ -18,6 +18,7 @@ SMALL = {
     "generate": "--n 3 --num-inference-steps 1 --height 32 --width 40 --batch-size 4"
     " --least-presence 0",
     "calibrate": "--n 2",
+    "doctor": "--n 1 --num-inference-steps 1 --pictures 2",
     "augment": "--n 2",
     "filter": "--steps 1 --folds 2 --batch-size 2",
     "train": "--steps 1 --batch-size 2 --workers 1",

@@ -14,7 +14,7 @@ from PIL import Image as PillowImage
 
 from diffumask.api.doctor_options import DoctorOptions
 from diffumask.api.doctor_report import Examined, report
-from diffumask.masks.class_map import MaskSettings
+from diffumask.masks.settings import MaskSettings
 from diffumask.proof.controls import HEATS, with_heat
 from diffumask.proof.estimates import Estimate
 from diffumask.proof.judging import word_overlap
@@ -43,19 +43,19 @@ id = 17
 SMALL = ("--num-inference-steps", 1, "--height", 16, "--width", 24, "--n", 1)
 
 
-def box(left: int, value: float = 1.0) -> np.ndarray:
+def box(left: int) -> np.ndarray:
     heat = np.zeros((16, 20), np.float32)
-    heat[5:11, left : left + 6] = value
+    heat[5:11, left : left + 6] = 1
     return heat
 
 
 def read(
-    bird: np.ndarray, cat: np.ndarray, left: int = 2, better: np.ndarray | None = None
+    bird: np.ndarray, cat: np.ndarray, wrong_heat: np.ndarray, better: np.ndarray | None = None
 ) -> Read:
-    """A picture of a red bird and a blue cat, with the heat of both words as given."""
+    """A picture of a red bird and a blue cat, with the heat of both words and a wrong one."""
     image = np.full((*SIZE_HW, 3), 200, np.uint8)
     truth = np.zeros(SIZE_HW, np.uint8)
-    for label, (x, colour) in enumerate([(left, (200, 30, 30)), (12, (30, 30, 200))], start=1):
+    for label, (x, colour) in enumerate([(2, (200, 30, 30)), (12, (30, 30, 200))], start=1):
         truth[10:22, 2 * x : 2 * x + 12] = label
         image[truth == label] = colour
 
@@ -64,7 +64,7 @@ def read(
         return Sample(PROMPT, 0, image, heats, heats, presences={"bird": 0.6, "cat": 0.6})
 
     prompt = replace(PROMPT, targets=(Target("photo", "sheep", 3), CAT))
-    wrong = replace(sample(bird), prompt=prompt, heats={"photo": bird, "cat": cat})
+    wrong = replace(sample(bird), prompt=prompt, heats={"photo": wrong_heat, "cat": cat})
     wrong = replace(wrong, affinities=wrong.heats, presences={"photo": 0.4, "cat": 0.6})
     samples = {DEFAULT: sample(bird), OTHER: sample(bird if better is None else better)}
     controls = {
@@ -80,7 +80,7 @@ def examined(reads: Sequence[Read]) -> Examined:
 
 
 def test_attention_that_knows_its_words_is_found_good():
-    given = report(OPTIONS, examined([read(box(2), box(12))] * 4))
+    given = report(OPTIONS, examined([read(box(2), box(12), box(7))] * 4))
     assert given.value.grade == GOOD, given.text
     assert given.facts["verdict"] == GOOD
     assert set(given.facts["figures"]) == set(BOUNDS)
@@ -88,7 +88,8 @@ def test_attention_that_knows_its_words_is_found_good():
 
 
 def test_attention_that_ignores_its_words_is_found_bad_with_and_without_truth():
-    blind = read(box(2) + box(12), box(2) + box(12))
+    everything = box(2) + box(12)
+    blind = read(everything, everything, everything)
     given = report(OPTIONS, examined([blind] * 4))
     assert given.value.grade == BAD, given.text
     assert given.facts["figures"][OVERLAP]["mean"] == 1.0
@@ -100,7 +101,7 @@ def test_attention_that_ignores_its_words_is_found_bad_with_and_without_truth():
 
 def test_words_alone_overlap_as_much_as_their_heat_does():
     settings = MaskSettings(refiner="none")
-    apart, alike = read(box(2), box(12)), read(box(2), box(2))
+    apart, alike = read(box(2), box(12), box(7)), read(box(2), box(2), box(2))
     assert word_overlap(apart.samples[DEFAULT], settings) == 0
     assert word_overlap(alike.samples[DEFAULT], settings) == 1
     one = apart.samples[DEFAULT]
@@ -125,7 +126,7 @@ def test_a_gain_that_may_be_none_is_doubtful():
 
 def test_the_better_reading_is_found_by_half_of_the_pictures():
     steps: list[int] = []
-    found = search([read(box(3, 0.5) + box(1), box(12), better=box(2))] * 12, steps.append)
+    found = search([read(box(15), box(12), box(7), better=box(2))] * 12, steps.append)
     assert found.best.reading == OTHER
     assert found.gain.mean > 0
     assert len(steps) <= len(found.trials)
@@ -133,13 +134,16 @@ def test_the_better_reading_is_found_by_half_of_the_pictures():
 
 
 def test_too_few_pictures_change_nothing():
-    found = search([read(box(1), box(12), better=box(2))] * 6, lambda _: None)
+    found = search([read(box(15), box(12), box(7), better=box(2))] * 6, lambda _: None)
     assert found.best.reading == DEFAULT
     assert str(found.best).startswith("grids by default, power 1, Otsu less 0.05")
 
 
 def test_what_loses_on_the_pictures_that_are_shown_is_dropped():
-    good, bad = read(box(1), box(12), better=box(2)), read(box(2), box(12), better=box(15))
+    good, bad = (
+        read(box(15), box(12), box(7), better=box(2)),
+        read(box(2), box(12), box(7), better=box(15)),
+    )
     found = search([good, bad] * 6, lambda _: None)
     assert found.best.reading == DEFAULT
     assert found.gain.mean == 0
@@ -176,7 +180,8 @@ def test_labelled_pictures_give_a_preset_that_generate_takes(
     assert text.splitlines()[-2] == f"the preset is in {preset}"
     written = read_preset(preset)
     assert written.figures["test_gain_over_default"] == 0
-    assert PillowImage.open(page).size[0] > 0
+    with PillowImage.open(page) as sheet:
+        assert sheet.text["Description"].startswith("image, heat, mask, centre Gaussian")
     out = tmp_path / "made"
     done("generate", "--class", "bird", *model, *SMALL, "--preset", preset, "--out", out)
     made = json.loads((out / "run.json").read_text())["settings"]

@@ -73,7 +73,8 @@ def report(options: DoctorOptions, examined: Examined) -> "Result[Verdict]":
 
 def _without_truth(examined: Examined, said: _Said) -> "dict[str, Estimate]":
     """Return what drawn pictures of two objects tell of themselves."""
-    from diffumask.masks.class_map import MaskSettings, make_class_map
+    from diffumask.masks.class_map import make_class_map
+    from diffumask.masks.settings import MaskSettings
     from diffumask.metrics import iou
     from diffumask.proof.estimates import estimate
     from diffumask.proof.judging import CONTROLS, OURS, masked, row_masks, word_overlap
@@ -103,7 +104,7 @@ def _without_truth(examined: Examined, said: _Said) -> "dict[str, Estimate]":
 
 def _with_truth(examined: Examined, said: _Said) -> "dict[str, Estimate]":
     """Judge by truth: ours, the controls and other networks."""
-    from diffumask.masks.class_map import MaskSettings
+    from diffumask.masks.settings import MaskSettings
     from diffumask.proof.judging import OURS, judge
     from diffumask.proof.verdict import GAIN, POINTING, TAKES_OTHER
 
@@ -168,7 +169,7 @@ def _write_preset(path: Path, examined: Examined, found: "Found", given: "Verdic
 
 
 def _write_page(path: Path, examined: Examined, found: "Found | None") -> str:
-    from diffumask.masks.class_map import MaskSettings
+    from diffumask.masks.settings import MaskSettings
     from diffumask.proof.page import write_page
 
     reads = examined.judged or examined.drawn

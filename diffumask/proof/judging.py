@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from diffumask.masks.class_map import MaskSettings, make_class_map
+from diffumask.masks.class_map import make_class_map
+from diffumask.masks.settings import MaskSettings
 from diffumask.masks.sources import MaskSource
 from diffumask.metrics import iou
 from diffumask.types import IGNORE_ID, ClassMap, Mask, Sample

@@ -11,7 +11,8 @@ from PIL import PngImagePlugin
 from diffumask.draw import contact_sheet, evenly, heat_overlay, overlay, shrink
 from diffumask.errors import InputError
 from diffumask.files.atomic import write_file
-from diffumask.masks.class_map import MaskSettings, enlarge
+from diffumask.masks.enlarge import enlarge
+from diffumask.masks.settings import MaskSettings
 from diffumask.types import Image, Mask
 
 from .judging import OURS, row_masks

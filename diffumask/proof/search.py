@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from diffumask.masks.class_map import LEAST_PRESENCE, MaskSettings
+from diffumask.masks.settings import MaskSettings
 from diffumask.masks.thresholds import Otsu
 
 from .estimates import Estimate, Values, estimate
@@ -16,7 +16,7 @@ from .reading import Read, Reading
 
 REFINERS = ("crf-wide", "crf", "guided", "none")
 OFFSETS = (0.05, 0.0, 0.1, 0.15, -0.05)
-PRESENCES = (LEAST_PRESENCE, 0.0)
+PRESENCES = (MaskSettings().least_presence, 0.0)
 POWERS = (1, 2, 4)
 LEAST_CHOOSING = 5  # pictures: fewer tell nothing
 TIMESTEP_SETS = ((100, 200), (300, 400), (20, 50, 100))
@@ -29,7 +29,7 @@ class Candidate:
     reading: Reading
     otsu_less: float = OFFSETS[0]
     refiner: str = REFINERS[0]
-    least_presence: float = LEAST_PRESENCE
+    least_presence: float = PRESENCES[0]
 
     def __str__(self) -> str:
         return (

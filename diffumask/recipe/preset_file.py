@@ -8,6 +8,7 @@
     [settings]
     merge = "mean"
     power = 1
+    num_inference_steps = 30
     otsu_less = 0.05
     refiner = "crf-wide"
     uncertain_band = 0.02
@@ -20,14 +21,15 @@
     [figures]
     iou = 0.71
 
-Without [weights] the grids that show an outline count alike. A published preset has `text_width`,
+Settings that are left out are the defaults; without [weights] the grids that show an outline count
+alike. A published preset has `text_width`,
 that of the text its architecture attends to, in place of a checkpoint.
 """
 
 import hashlib
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +37,8 @@ from diffumask.errors import InputError
 from diffumask.files.atomic import write_file
 from diffumask.files.json_kinds import is_number, number, text, whole, wrong
 from diffumask.files.toml import to_toml
-from diffumask.masks.class_map import LEAST_PRESENCE, MaskSettings
 from diffumask.masks.refine import REFINERS
+from diffumask.masks.settings import MaskSettings
 from diffumask.masks.thresholds import Otsu
 
 FORMAT = 1
@@ -64,7 +66,7 @@ class PresetSettings:
     otsu_less: float = 0.05
     refiner: str = MaskSettings().refiner
     uncertain_band: float = MaskSettings().uncertain_band
-    least_presence: float = LEAST_PRESENCE
+    least_presence: float = MaskSettings().least_presence
 
     @property
     def heat_made(self) -> dict[str, Any]:
@@ -111,7 +113,7 @@ def to_text(preset: PresetFile) -> str:
     head |= {name: getattr(preset, name) for name in owner if getattr(preset, name) is not None}
     settings = {
         name: getattr(preset.settings, name)
-        for name in PresetSettings.__dataclass_fields__
+        for name in (one.name for one in fields(PresetSettings))
         if name != "weights" and getattr(preset.settings, name) is not None
     }
     tables = {"settings": settings, "weights": preset.settings.weights, "figures": preset.figures}
@@ -170,10 +172,13 @@ def _from_toml(raw: Mapping[str, Any]) -> PresetFile:
     )
 
 
-def _settings(raw: Mapping[str, Any], weights: Mapping[int, float] | None) -> PresetSettings:
-    unknown = sorted(set(raw) - (set(PresetSettings.__dataclass_fields__) - {"weights"}))
+def _settings(given: Mapping[str, Any], weights: Mapping[int, float] | None) -> PresetSettings:
+    known = {field.name: field.default for field in fields(PresetSettings)}
+    known.pop("weights")
+    unknown = sorted(set(given) - set(known))
     if unknown:
         raise InputError(f"expected known settings, got {unknown[0]!r}")
+    raw = {name: value for name, value in known.items() if value is not None} | given
     return PresetSettings(
         merge=_one_of(raw, "merge", MERGES),
         weights=weights,
