@@ -166,7 +166,7 @@ def _number(raw: Any, key: Any, highest: float = 1.0) -> float:
     return float(value)
 
 
-def _text(raw: Mapping[str, Any], key: str, known: Collection[str] | None = None) -> str:
+def _text(raw: Mapping[str, Any], key: str, known: Collection[str] | None = None) -> Any:
     value = raw[key]
     if not isinstance(value, str) or (known is not None and value not in known):
         raise ValueError(f"{key} of {value!r}")
