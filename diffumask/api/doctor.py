@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 from diffumask.errors import InputError
 
 from .doctor_options import DoctorOptions
-from .doctor_pictures import chosen_classes, labelled_pictures, prompted, rendered
-from .doctor_report import Examined, report
 from .model_options import introduce
 from .progress import progress
 from .prompt_options import vocabulary_for
@@ -34,6 +32,9 @@ def doctor(options: DoctorOptions) -> "Result[Verdict]":
     Returns the verdict. Raises InputError for what the user can mend, and for a model whose
     attention cannot be read.
     """
+    from .doctor_pictures import chosen_classes, labelled_pictures, prompted, rendered
+    from .doctor_report import Examined, report
+
     options.refuse_foreign_files()
     vocabulary = vocabulary_for(options.vocabulary, options.model)
     entries = chosen_classes(options.classes, vocabulary)
