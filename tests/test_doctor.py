@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,9 +13,11 @@ import pytest
 from commands import done, refused
 from PIL import Image as PillowImage
 
+from diffumask.api.doctor import refereed
 from diffumask.api.doctor_options import DoctorOptions
 from diffumask.api.doctor_report import Examined, report
 from diffumask.masks.settings import MaskSettings
+from diffumask.masks.sources import MaskSource
 from diffumask.proof.controls import HEATS, with_heat
 from diffumask.proof.estimates import Estimate
 from diffumask.proof.judging import word_overlap
@@ -23,7 +26,7 @@ from diffumask.proof.search import search
 from diffumask.proof.verdict import BAD, BOUNDS, DOUBTFUL, GAIN, GOOD, OVERLAP, verdict
 from diffumask.recipe.preset_file import read_preset
 from diffumask.scenes.sprites import find_font
-from diffumask.types import Prompt, Sample, Target
+from diffumask.types import Objects, Prompt, Sample, Target
 
 SIZE_HW = (32, 40)
 BIRD, CAT = Target("bird", "bird", 3), Target("cat", "cat", 8)
@@ -181,7 +184,7 @@ def test_labelled_pictures_give_a_preset_that_generate_takes(
     written = read_preset(preset)
     assert written.figures["test_gain_over_default"] == 0
     with PillowImage.open(page) as sheet:
-        assert sheet.text["Description"].startswith("image, heat, mask, centre Gaussian")
+        assert sheet.info["Description"].startswith("image, heat, mask, centre Gaussian")
     out = tmp_path / "made"
     done("generate", "--class", "bird", *model, *SMALL, "--preset", preset, "--out", out)
     made = json.loads((out / "run.json").read_text())["settings"]
@@ -227,7 +230,7 @@ def test_what_cannot_be_is_refused_in_one_line(
     assert "choose another" in refused("doctor", *model, "--page", page)
     assert "named *.png" in refused("doctor", *model, "--page", "page.html")
     assert (out.read_text(), page.read_bytes()) == ("[mine]\n", b"mine")
-    empty = labelled_folders.plain(tmp_path / "data", *[np.zeros((5, 8))] * 2)
+    empty = labelled_folders.plain(tmp_path / "data", np.zeros((5, 8)), np.zeros((5, 8)))
     assert "expected at least 2 pictures" in refused("doctor", *model, "--data", empty)
 
 
@@ -235,3 +238,34 @@ def test_no_network_is_its_own_referee(tmp_path: Path):
     options = DoctorOptions(against=("sam:x", "clipseg:y"))
     assert options.referee() == "clipseg:y"
     assert DoctorOptions(against=("sam:x",)).referee() is None
+
+
+class Sees:
+    """A network that is always right, but for a picture of the seed 1."""
+
+    def __call__(self, sample: Sample) -> Objects:
+        truth = READ.picture.truth
+        assert truth is not None
+        planes = np.stack([truth == label for label in (0, 1, 2, 9)]).astype(np.float32)
+        return planes if sample.seed == 0 else planes[[0, 3, 2, 3]]
+
+    def watching(self, pipe: object, prompts: object) -> AbstractContextManager[list[Objects]]:
+        return nullcontext([])
+
+
+READ = read(box(2), box(12), box(7))
+NETWORK = MaskSource(Sees(), fused=False)
+
+
+def test_a_network_is_referee_of_the_pictures_where_it_sees_what_is_asked():
+    unseen = replace(READ, samples={DEFAULT: replace(READ.samples[DEFAULT], seed=1)})
+    (judged,) = refereed([READ, unseen], NETWORK)
+    assert judged.picture.truth is not None
+    assert np.array_equal(judged.picture.truth, np.asarray(READ.picture.truth))
+
+
+def test_a_network_is_compared_beside_the_controls_and_never_with_itself():
+    of = replace(examined([READ] * 2), networks={"clipseg:x": NETWORK})
+    assert report(OPTIONS, of).facts["iou"]["clipseg:x"]["mean"] > 0.9
+    itself = of.with_truth([READ] * 2, "drawn pictures by clipseg:x")
+    assert "clipseg:x" not in report(OPTIONS, itself).facts["iou"]

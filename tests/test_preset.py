@@ -16,6 +16,7 @@ from diffumask.recipe.preset_file import (
     PresetFile,
     PresetSettings,
     parse_preset,
+    read_preset,
     to_text,
     write_preset,
 )
@@ -106,7 +107,7 @@ def test_a_preset_settles_what_the_options_leave_open(preset, tiny_random_folder
     made = settings_in(tmp_path / "a")
     wanted = {"weights": {"2": 0.5}, "power": 3, "num_inference_steps": 1, "merge": "mean"}
     masks = {"threshold": "otsu - 0.1", "refiner": "none", "uncertain_band": 0.02}
-    assert made.items() >= {**wanted, **masks, "preset": open_preset(str(preset)).digest}.items()
+    assert made.items() >= {**wanted, **masks, "preset": read_preset(preset).digest}.items()
 
     others = ("--num-inference-steps", 2, "--threshold", 0.4, "--refiner", "guided")
     done(*words, *others, "--uncertain-band", 0.0, "--out", tmp_path / "b")
@@ -168,6 +169,7 @@ def test_presets_that_cannot_be_are_refused_before_a_model_is_found(options, wan
 @pytest.mark.parametrize("name", shipped_presets())
 def test_a_published_preset_says_that_it_is_not_measured(name):
     preset = open_preset(name)
+    assert preset is not None
     assert preset.chosen.startswith("published, not measured")
     assert preset.checkpoint is None
     assert Recipe(preset=Preset(name)).sampling["weights"] == {4: 0.7, 2: 0.3}

@@ -62,7 +62,7 @@ def doctor(options: DoctorOptions) -> "Result[Verdict]":
     if known:
         examined = examined.with_truth(eye.look(known), of)
     elif referee is not None:
-        reads = _refereed(drawn, networks[referee])
+        reads = refereed(drawn, networks[referee])
         examined = examined.with_truth(reads, f"drawn pictures by {referee}")
     return report(options, examined)
 
@@ -149,7 +149,7 @@ def _enough(pictures: "list[Picture]", folder: Path) -> "list[Picture]":
     return pictures
 
 
-def _refereed(reads: "Sequence[Read]", referee: "MaskSource") -> "list[Read]":
+def refereed(reads: "Sequence[Read]", referee: "MaskSource") -> "list[Read]":
     """Take what a network sees for the truth, where it sees what is asked for."""
     from diffumask.proof.judging import truth_of
 

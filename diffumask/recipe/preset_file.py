@@ -178,7 +178,7 @@ def _settings(given: Mapping[str, Any], weights: Mapping[int, float] | None) -> 
     unknown = sorted(set(given) - set(known))
     if unknown:
         raise InputError(f"expected known settings, got {unknown[0]!r}")
-    raw = {name: value for name, value in known.items() if value is not None} | given
+    raw = {**{name: value for name, value in known.items() if value is not None}, **given}
     return PresetSettings(
         merge=_one_of(raw, "merge", MERGES),
         weights=weights,
