@@ -136,10 +136,12 @@ def tensors(name: str, **metadata: str) -> bytes:
 
 
 CURVE = {"thresholds": [0.1, 0.5], "iou": [0.2, 0.6]}
-FIGURES = {"threshold": 0.4, "low": 0.3, "high": 0.5, "iou": 0.7, "n": 9, "left_out": 1}
+FIGURES = {"threshold": 0.4, "low": 0.3, "high": 0.5, "iou": 0.7, "default_iou": 0.6}
+FIGURES |= {"n": 9, "left_out": 1}
 THRESHOLDS = {
-    **{"format": 1, "model": "tiny", "checkpoint": "0" * 16, "merge": "mean"},
-    **{"weights": {"8": 0.5}, "heat": "attention", "reference": "affinity"},
+    **{"format": 2, "model": "tiny", "checkpoint": "0" * 16, "merge": "mean"},
+    **{"weights": {"8": 0.5}, "power": 2, "heat": "attention", "refiner": "crf"},
+    **{"uncertain_band": 0.02, "reference": "masks"},
     "classes": {"bird": {**FIGURES, "curve": CURVE}},
 }
 HEAD = {

@@ -10,8 +10,8 @@ from diffumask.types import Heat, Image
 from .sources import MaskSource
 from .thresholds import DEFAULT, ThresholdMethod
 
-# A word that explains nothing of a picture has a presence of 1/2, and noise moves it: at 0.5 10 % of
-# the objects that are there were emptied on dev, at 0.49 2 % (`python -m benchmarks fit_masks`).
+# A word that explains nothing of a picture has a presence of 1/2, and noise moves it: at 0.5 10 %
+# of the objects that are there were emptied on dev, at 0.49 2 % (`python -m benchmarks fit_masks`).
 LEAST_PRESENCE = 0.49
 
 

@@ -3,6 +3,7 @@
 
 const CUBIC = -0.75; // the slope of OpenCV's INTER_CUBIC
 const HEAT_LEVELS = 255;
+const SHARPNESS = 10; // odds per unit of heat
 
 function bytesOf(base64) {
   return Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
@@ -48,18 +49,25 @@ function enlarge(heat, width, height) {
   return peak > 0 ? pixels.map((value) => value / peak) : pixels;
 }
 
-// For every pixel the number, from 1, of the word that is furthest above the threshold, or 0.
+// For every pixel the number, from 1, of the word that is furthest above the threshold, or 0 where
+// the background is more probable, as diffumask.masks.unary has it.
 function binarize(heats, threshold) {
   const labels = new Uint8Array(heats[0].length);
-  const best = new Float32Array(labels.length).fill(threshold);
-  heats.forEach((heat, word) => {
-    for (let i = 0; i < labels.length; i++) {
-      if (heat[i] > best[i]) {
-        best[i] = heat[i];
+  for (let i = 0; i < labels.length; i++) {
+    let background = 1;
+    let total = 0;
+    let best = 0;
+    heats.forEach((heat, word) => {
+      const seen = 1 / (1 + Math.exp(SHARPNESS * (threshold - heat[i])));
+      background *= 1 - seen;
+      total += seen;
+      if (seen > best) {
+        best = seen;
         labels[i] = word + 1;
       }
-    }
-  });
+    });
+    if (((1 - background) * best) / total <= background) labels[i] = 0;
+  }
   return labels;
 }
 
