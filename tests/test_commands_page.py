@@ -14,9 +14,7 @@ from diffumask.cli.app import app
 PAGE = (Path(__file__).parent.parent / "docs/commands.md").read_text("utf-8")
 # What makes an example quick; the last of an option counts.
 SMALL = {
-    # one step draws nothing in which the model sees what it was asked for
-    "generate": "--n 3 --num-inference-steps 1 --height 32 --width 40 --batch-size 4"
-    " --least-presence 0",
+    "generate": "--n 3 --num-inference-steps 1 --height 32 --width 40 --batch-size 4",
     "calibrate": "--n 2",
     "doctor": "--n 1 --num-inference-steps 1 --pictures 2",
     "augment": "--n 2",

@@ -30,7 +30,7 @@ WITHOUT = [
     ["a photo of a cat on grass", "a photo of a bird on grass"],
     ["on snow"],
 ]
-SETTINGS = SampleSettings(num_inference_steps=2, guidance_scale=5.0, height=64, width=48)
+SETTINGS = SampleSettings(2, guidance_scale=5.0, height=64, width=48, presence=True)
 
 
 def heat_of(shape: Sequence[int], seed: int) -> np.ndarray:

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from benchmarks.report import Report, table
-from diffumask.masks.settings import MaskSettings
+from diffumask.masks.settings import LEAST_PRESENCE
 from diffumask.models import resolve
 from diffumask.proof.estimates import class_weights
 
@@ -96,7 +96,7 @@ def presence_table(scored: Sequence[Scored]) -> list[str]:
     present, wrong = (
         np.array([getattr(one, name) for one in scored]) for name in ("presence", "of_wrong")
     )
-    levels = [MaskSettings().least_presence, *np.quantile(present, EMPTIED, method="lower")]
+    levels = [LEAST_PRESENCE, *np.quantile(present, EMPTIED, method="lower")]
     rows = [
         (f"{level:.4f}", f"{(present <= level).mean():.1%}", f"{(wrong <= level).mean():.1%}")
         for level in levels

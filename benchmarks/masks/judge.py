@@ -13,11 +13,11 @@ import torch
 
 from benchmarks.report import tell
 from diffumask.masks.class_map import make_class_map
-from diffumask.masks.settings import MaskSettings
 from diffumask.proof.figures import figures_of, swapped
 from diffumask.types import ClassMap
 
 from .fitted import Fitted
+from .methods import GATED
 from .items import read
 from .methods import row_masks
 from .ways import Made, View
@@ -30,7 +30,7 @@ T = TypeVar("T")
 class Judged:
     """All figures of an item: those of `diffumask.proof.figures` by row, and `swapped`.
 
-    `wrong_empty` tells whether our mask of the wrong word is empty; `path` and `index` lead to
+    `wrong_empty` tells whether our mask of the wrong word is empty where presence is asked for; `path` and `index` lead to
     the item.
     """
 
@@ -57,7 +57,7 @@ def judge(path: Path, fitted: Fitted, affinity_net: Path | None) -> list[Judged]
     for index, item in enumerate(read(path)):
         view = View(item, affinity_net)
         made = row_masks(view, fitted.settings)
-        of_wrong = make_class_map(view.wrong, MaskSettings()).class_map
+        of_wrong = make_class_map(view.wrong, GATED).class_map
         judged.append(
             Judged(
                 path,

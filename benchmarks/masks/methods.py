@@ -12,7 +12,7 @@ from diffumask.attention.defaults import POWER
 from diffumask.attention.propagate import propagate
 from diffumask.masks.class_map import make_class_map
 from diffumask.masks.refine import REFINERS
-from diffumask.masks.settings import MaskSettings
+from diffumask.masks.settings import LEAST_PRESENCE, MaskSettings
 from diffumask.masks.thresholds import GAMMAS, Adaptive, Otsu
 from diffumask.proof import controls
 from diffumask.sampling.sample import heat_maps, rounded
@@ -42,6 +42,8 @@ _BARE = MaskSettings(
     least_warmth=0.0,
     least_presence=0.0,
 )
+GATED = MaskSettings(least_presence=LEAST_PRESENCE)
+ASKING = "ours, asking for presence"
 # Each step of ours added to those above it, and then ours without one of them.
 STEPS: Mapping[str, Step] = {
     "attention above Otsu's threshold": Step(_BARE, rivals=False),
@@ -56,7 +58,7 @@ STEPS: Mapping[str, Step] = {
     "ours without CRF": Step(MaskSettings(refiner="none")),
     "ours without rivals": Step(MaskSettings(), rivals=False),
     "ours with cool parts": Step(MaskSettings(least_warmth=0.0)),
-    "ours without asking for presence": Step(MaskSettings(least_presence=0.0)),
+    ASKING: Step(GATED),
 }
 
 

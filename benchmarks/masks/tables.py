@@ -10,7 +10,7 @@ from diffumask.proof.figures import text_gain
 
 from .fitted import Fitted
 from .judge import Judged
-from .methods import CONTROLS, OURS, STEPS, WAYS
+from .methods import ASKING, CONTROLS, OURS, STEPS, WAYS
 from .peers import OUR_REFINER, PEERS
 from .scenes import KINDS
 
@@ -149,15 +149,15 @@ def _cells(judged: Sequence[Judged], name: str) -> list[object]:
 def absent_table(judged: Sequence[Judged]) -> list[str]:
     """Return how often masks are empty where the object is not in the picture, and where it is.
 
-    Every image was also asked for a wrong word; images of the model may lack their object.
+    Of our masks where presence is asked for. Every image was also asked for a wrong word; images of the model may lack their object.
     """
     rows = []
     for kind, of_kind in _by_kind(judged).items():
         classes = classes_of(of_kind)
-        empty = values_of(of_kind, OURS, "empty")
+        empty = values_of(of_kind, ASKING, "empty")
         shown = np.array([one.present for one in of_kind])
         wrong = np.array([float(one.wrong_empty) for one in of_kind])
-        with_absent = np.where(shown, values_of(of_kind, OURS, "iou"), 0.0)
+        with_absent = np.where(shown, values_of(of_kind, ASKING, "iou"), 0.0)
         of_absent, of_present = np.where(shown, np.nan, empty), np.where(shown, empty, np.nan)
         rows.append(
             (

@@ -69,16 +69,16 @@ def whole_items(pipe: Any, vocabulary: Vocabulary, settings: GenerateSettings, n
 def ways(settings: GenerateSettings) -> dict[str, tuple[Callable[..., None], GenerateSettings]]:
     """Return what is compared."""
     simple = replace(settings, masks=MaskSettings("attention", Otsu(), "none", uncertain_band=0.0))
-    unasked = replace(settings, sampling=replace(settings.sampling, presence=False))
-    without = replace(simple, sampling=replace(unasked.sampling, affinity=False))
+    asked = replace(settings, sampling=replace(settings.sampling, presence=True))
+    without = replace(simple, sampling=replace(settings.sampling, affinity=False))
     return {
         PLAIN: (images_alone, without),
-        "the same with the self-attention": (images_alone, unasked),
-        "the same, and asked for presence": (images_alone, settings),
+        "the same with the self-attention": (images_alone, settings),
+        "the same, and asked for presence": (images_alone, asked),
         "masks by Otsu, written": (whole_items, without),
         "default masks after each batch": (masks_after, settings),
-        "default masks, written, presence not asked": (whole_items, unasked),
         "default masks, written": (whole_items, settings),
+        "the same, asked for presence": (whole_items, asked),
     }
 
 

@@ -74,22 +74,23 @@ def report(options: DoctorOptions, examined: Examined) -> "Result[Verdict]":
 def _without_truth(examined: Examined, said: _Said) -> "dict[str, Estimate]":
     """Return what drawn pictures of two objects tell of themselves."""
     from diffumask.masks.class_map import make_class_map
-    from diffumask.masks.settings import MaskSettings
+    from diffumask.masks.settings import LEAST_PRESENCE, MaskSettings
     from diffumask.metrics import iou
     from diffumask.proof.estimates import estimate
     from diffumask.proof.judging import CONTROLS, OURS, masked, row_masks, word_overlap
     from diffumask.proof.verdict import KEPT, OVERLAP, REFUSED
 
     settings, classes = MaskSettings(), [read.picture.class_name for read in examined.drawn]
+    gated = replace(settings, least_presence=LEAST_PRESENCE)  # where absent objects matter
     values: dict[str, list[float]] = {OVERLAP: [], REFUSED: [], KEPT: []}
     alike: dict[str, list[float]] = {name: [] for name in CONTROLS}
     for read in examined.drawn:
         reading = next(iter(read.samples))
         sample = read.samples[reading]
         values[OVERLAP].append(word_overlap(sample, settings))
-        wrong = masked(read.wrong[reading], settings).mask
+        wrong = masked(read.wrong[reading], gated).mask
         values[REFUSED].append(float(not wrong.any()) if sample.presences else np.nan)
-        class_map = make_class_map(sample, settings).class_map
+        class_map = make_class_map(sample, gated).class_map
         kept = [(class_map == one.class_id).any() for one in sample.prompt.targets]
         values[KEPT].append(float(np.mean(kept)))
         made = row_masks(read, reading, settings)

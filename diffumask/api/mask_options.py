@@ -44,9 +44,9 @@ class MaskOptions(Options):
     least_presence: Annotated[
         float | None,
         Option(
-            "How much of the picture an object must explain to be there: 0.5 is nothing; 0 keeps "
-            "all and asks for none.",
-            default="the preset's, or 0.5",
+            "How much of the picture an object must explain to have a mask: 0.49 empties those of "
+            "wrong words; 0 asks nothing.",
+            default="0",
         ),
     ] = None
     mask_source: Annotated[

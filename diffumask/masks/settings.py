@@ -10,8 +10,10 @@ from diffumask.types import Heat, Image
 from .sources import MaskSource
 from .thresholds import DEFAULT, ThresholdMethod
 
-# A word that explains nothing of a picture has a presence of 1/2, and noise moves it: at 0.5 10 %
-# of the objects that are there were emptied on dev, at 0.49 2 % (`python -m benchmarks fit_masks`).
+# What to ask for where absent objects matter. A word that explains nothing of a picture has a
+# presence of 1/2, and noise moves it: at 0.5 10 % of the objects that are there were emptied on dev,
+# at 0.49 2 % (`python -m benchmarks fit_masks`). Not the default: it empties wrong words, but none of
+# the objects that a model failed to draw, and takes a tenth more time.
 LEAST_PRESENCE = 0.49
 
 
@@ -39,7 +41,7 @@ class MaskSettings:
     source: MaskSource | None = None
     device: str = "auto"
     least_warmth: float = 0.5
-    least_presence: float = LEAST_PRESENCE
+    least_presence: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.uncertain_band < 1:

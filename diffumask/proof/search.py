@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from diffumask.masks.settings import MaskSettings
+from diffumask.masks.settings import LEAST_PRESENCE, MaskSettings
 from diffumask.masks.thresholds import Otsu
 
 from .estimates import Estimate, Values, estimate
@@ -16,7 +16,7 @@ from .reading import Read, Reading
 
 REFINERS = ("crf-wide", "crf", "guided", "none")
 OFFSETS = (0.05, 0.0, 0.1, 0.15, -0.05)
-PRESENCES = (MaskSettings().least_presence, 0.0)
+PRESENCES = (MaskSettings().least_presence, LEAST_PRESENCE)
 POWERS = (1, 2, 4)
 LEAST_CHOOSING = 5  # pictures: fewer tell nothing
 TIMESTEP_SETS = ((100, 200), (300, 400), (20, 50, 100))

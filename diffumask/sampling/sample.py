@@ -45,7 +45,7 @@ class SampleSettings:
     merge: str = MERGE
     weights: Mapping[int, float] | None = None
     affinity: bool = True
-    presence: bool = True
+    presence: bool = False
     power: int = POWER
 
     def __post_init__(self) -> None:
