@@ -258,7 +258,7 @@ def test_the_committed_settings_are_those_of_procedures():
 def a_judged(class_name: str, hits: int, union: int, present: bool = True) -> judge.Judged:
     row = {"iou": hits / union, "hits_px": hits, "union_px": union, "empty": float(not hits)}
     of = Path(), 0, "made_one", class_name, present, np.nan, class_name == "cat"
-    return judge.Judged(*of, {"ours": row})
+    return judge.Judged(*of, {"ours": row, methods.ASKING: row})
 
 
 def test_the_iou_of_a_data_set_is_that_of_all_pixels_of_a_class():

@@ -17,9 +17,8 @@ from diffumask.proof.figures import figures_of, swapped
 from diffumask.types import ClassMap
 
 from .fitted import Fitted
-from .methods import GATED
 from .items import read
-from .methods import row_masks
+from .methods import GATED, row_masks
 from .ways import Made, View
 
 Row = dict[str, float]
@@ -30,8 +29,8 @@ T = TypeVar("T")
 class Judged:
     """All figures of an item: those of `diffumask.proof.figures` by row, and `swapped`.
 
-    `wrong_empty` tells whether our mask of the wrong word is empty where presence is asked for; `path` and `index` lead to
-    the item.
+    `wrong_empty` tells whether our mask of the wrong word is empty where presence is asked for;
+    `path` and `index` lead to the item.
     """
 
     path: Path

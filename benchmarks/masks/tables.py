@@ -149,7 +149,8 @@ def _cells(judged: Sequence[Judged], name: str) -> list[object]:
 def absent_table(judged: Sequence[Judged]) -> list[str]:
     """Return how often masks are empty where the object is not in the picture, and where it is.
 
-    Of our masks where presence is asked for. Every image was also asked for a wrong word; images of the model may lack their object.
+    Of our masks where presence is asked for. Every image was also asked for a wrong word; images
+    of the model may lack their object.
     """
     rows = []
     for kind, of_kind in _by_kind(judged).items():

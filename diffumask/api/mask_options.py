@@ -46,7 +46,7 @@ class MaskOptions(Options):
         Option(
             "How much of the picture an object must explain to have a mask: 0.49 empties those of "
             "wrong words; 0 asks nothing.",
-            default="0",
+            default="the preset's, or 0",
         ),
     ] = None
     mask_source: Annotated[
