@@ -60,10 +60,10 @@ def middle(values: Sequence[float], digits: int = 2) -> str:
 
 def command(name: str, words: Sequence[str]) -> str:
     """Return the command line; an absolute path goes by the name of its option."""
-    shown = [
-        before.lstrip("-").upper() if Path(word).is_absolute() else word
-        for before, word in zip(["", *words], words, strict=False)
-    ]
+    shown, option = [], ""
+    for word in words:
+        option = word if word.startswith("--") else option
+        shown.append(option.lstrip("-").upper() if Path(word).is_absolute() else word)
     threads = os.environ.get("OMP_NUM_THREADS")
     head = f"OMP_NUM_THREADS={threads} " if threads else ""
     return f"{head}python -m benchmarks {name} {shlex.join(shown)}".strip()

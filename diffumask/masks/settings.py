@@ -13,7 +13,7 @@ from .thresholds import DEFAULT, ThresholdMethod
 # What to ask for where absent objects matter. A word that explains nothing of a picture has a
 # presence of 1/2, and noise moves it: at 0.5 10 % of the objects that are there were emptied on
 # dev, at 0.49 2 % (`python -m benchmarks fit_masks`). Not the default: it empties wrong words, but
-# none of the objects that a model failed to draw, and takes a tenth more time.
+# hardly any object that a model failed to draw, and takes a tenth more time.
 LEAST_PRESENCE = 0.49
 
 
