@@ -4,6 +4,7 @@ Images are RGB uint8, heat maps float32 in [0, 1], masks bool, class maps uint8 
 0 = background and 255 = ignore. Scores lie in [0, 1] and higher is better.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -62,6 +63,15 @@ class ClassIds:
 def name_key(name: str) -> str:
     """Reduce a class name to what counts when names are compared: its letters and digits."""
     return "".join(letter for letter in name.lower() if letter.isalnum())
+
+
+def word_pattern(word: str, ending: str = "") -> re.Pattern[str]:
+    """Return what finds a word in a text: whole words only, in any case; a word may be several.
+
+    `ending` is a pattern of what may follow its letters.
+    """
+    inner = r"\s+".join(map(re.escape, word.split()))
+    return re.compile(rf"(?<!\w){inner}{ending}(?!\w)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,11 @@
 """Which positions of the text encoder's sequence spell a word of the prompt."""
 
-import re
 from collections.abc import Iterator
 
 from transformers import PreTrainedTokenizerBase
 
 from diffumask.errors import InputError
+from diffumask.types import word_pattern
 
 
 def word_positions(
@@ -38,11 +38,9 @@ def word_positions(
 
 
 def _character_spans(text: str, word: str) -> Iterator[tuple[int, int]]:
-    parts = word.split()
-    if not parts:
+    if not word.split():
         raise InputError(f"expected a word, got {word!r}")
-    pattern = r"(?<!\w)" + r"\s+".join(map(re.escape, parts)) + r"(?!\w)"
-    return (match.span() for match in re.finditer(pattern, text, re.IGNORECASE))
+    return (match.span() for match in word_pattern(word).finditer(text))
 
 
 def _by_offsets(

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from diffumask.articles import with_article
-from diffumask.types import GridHeat, Image, Mask, Prompt, Sample
+from diffumask.types import GridHeat, Image, Mask, Prompt, Sample, word_pattern
 
 SIGMA = 1 / 4  # of the centre, in shares of each side
 GRABCUT_MARGIN = 1 / 8  # of each side, certain ground
@@ -76,22 +76,17 @@ def with_wrong_word(prompt: Prompt, wrong: str) -> Prompt:
     The sub-class goes with the word, and the article follows; the id stays, so that the mask is
     judged in the same place. Raises ValueError for a word that the prompt has already.
     """
-    if _pattern(wrong).search(prompt.text):
+    if word_pattern(wrong).search(prompt.text):
         raise ValueError(f"expected a word that is not in the prompt, got {wrong!r}")
     first, *others = prompt.targets
     phrase = f"{prompt.sub_class} {first.word}".strip()
     text = prompt.text
     for old in (phrase, first.word):
         text = re.sub(
-            rf"(\ban?\s+)?{_pattern(old).pattern}",
+            rf"(\ban?\s+)?{word_pattern(old).pattern}",
             lambda found: with_article(wrong) if found[1] else wrong,
             text,
             flags=re.IGNORECASE,
         )
     target = replace(first, word=wrong, class_name=wrong)
     return replace(prompt, text=text, targets=(target, *others), sub_class="")
-
-
-def _pattern(word: str) -> re.Pattern[str]:
-    inner = r"\s+".join(map(re.escape, word.split()))
-    return re.compile(rf"(?<!\w){inner}(?!\w)", re.IGNORECASE)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from diffumask.types import Prompt, Target
+from diffumask.types import Prompt, Target, word_pattern
 
 DETERMINERS = frozenset(
     {"a", "an", "the", "this", "that", "these", "those", "some", "several", "many", "both"}
@@ -27,6 +27,7 @@ OTHERS = frozenset(
     | {"is", "are", "was", "were", "be", "being", "who", "which", "where", "there", "it"}
 )
 FUNCTION_WORDS = DETERMINERS | PLACE | JOINS | OTHERS
+PLURAL = "(?:e?s)?"
 TOKEN = re.compile(r"[\w'-]+|[^\w\s]")
 
 
@@ -47,7 +48,7 @@ class Phrase:
 
     def holds(self, word: str) -> bool:
         """Whether a word is part of it."""
-        return bool(_pattern(word).search(self.text))
+        return bool(word_pattern(word, PLURAL).search(self.text))
 
 
 def rivals(prompt: Prompt) -> tuple[str, ...]:
@@ -110,8 +111,3 @@ def _place(prompt: Prompt, found: Sequence[Phrase]) -> list[Phrase]:
     )
     after = [one for one in found if one.start > last]
     return after[:1]
-
-
-def _pattern(word: str) -> re.Pattern[str]:
-    inner = r"\s+".join(map(re.escape, word.split()))
-    return re.compile(rf"(?<!\w){inner}(?:e?s)?(?!\w)", re.IGNORECASE)  # its plural as well
