@@ -12,7 +12,7 @@ from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler
 from diffumask.models import load, resolve
 from diffumask.sampling.noising import conditions, encode
 from diffumask.sampling.observe import observe
-from diffumask.sampling.presence import TIMESTEPS, presences, tells_presence
+from diffumask.sampling.presence import TIMESTEPS, presences, presences_of, tells_presence
 from diffumask.sampling.sample import SampleSettings, sample
 from diffumask.scenes import load_catalog, render_scene
 from diffumask.scenes.sprites import find_font
@@ -131,3 +131,10 @@ def test_latents_of_an_image_are_those_that_are_asked(pipe: Any) -> None:
     latents = encode(pipe, image[None])
     (found,) = presences(pipe, latents, PROMPTS[1:], [4], [dict(seen.heats)])
     assert found == pytest.approx(dict(seen.presences), abs=1e-5)
+
+
+def test_prompts_that_ask_for_nothing_and_pictures_without_latents_are_not_asked(pipe: Any) -> None:
+    nothing = Prompt("grass", ())
+    latents = torch.zeros(1, 4, 8, 6)
+    assert presences_of(pipe, latents, [nothing], [0], [({}, {})]) == [{}]
+    assert presences_of(pipe, None, PROMPTS, [3, 4], [({}, {})] * 2) == [{}, {}]

@@ -64,7 +64,7 @@ def observe(
         pipe, images, prompts, seeds=seeds, timesteps=timesteps, affinity=affinity
     )
     maps = heat_maps(attention)
-    found = presences_of(pipe, latents, prompts, seeds, maps) if presence else [{} for _ in images]
+    found = presences_of(pipe, latents if presence else None, prompts, seeds, maps)
     return [
         Sample(prompt, seed, image, heats, affinities, presences=of_image)
         for prompt, seed, image, (heats, affinities), of_image in zip(

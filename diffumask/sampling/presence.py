@@ -60,7 +60,7 @@ def presences(
     seeds: Sequence[int],
     heats: Sequence[Mapping[str, GridHeat]],
 ) -> list[dict[str, float]]:
-    """Return for each image how much its targets explain of it, by word, in [0, 1].
+    """Return for each image how much its targets, one at least, explain of it, by word, in [0, 1].
 
     The squared error without the word as a share of it and of that with the word, weighed by the
     word's heat: 1/2 where the word explains nothing, less where it misleads. `latents` are as the
@@ -73,7 +73,7 @@ def presences(
     owners = [i for i, _ in asked]
     without = [text_without(prompts[i], target) for i, target in asked]
     told = conditions(of_model, [prompt.text for prompt in prompts], (h, w))
-    told_without = conditions(of_model, without, (h, w)) if asked else {}
+    told_without = conditions(of_model, without, (h, w))
     weights = torch.cat([_weight(heats[i], target, latents) for i, target in asked])
     generators = [generator_of(item_seed(seed, "presence", 0)) for seed in seeds]
 
@@ -91,16 +91,17 @@ def presences(
 
 def presences_of(
     pipe: DiffusionPipeline,
-    latents: Latents,
+    latents: Latents | None,
     prompts: Sequence[Prompt],
     seeds: Sequence[int],
     maps: Sequence[tuple[Mapping[str, GridHeat], Mapping[str, GridHeat]]],
 ) -> list[dict[str, float]]:
     """Do as `presences`, by the heat after propagation where there is any.
 
-    Empty for a pipeline that cannot be asked.
+    Empty without latents, for a pipeline that cannot be asked, and where nothing is asked for.
     """
-    if not tells_presence(pipe):
+    asked = any(prompt.targets for prompt in prompts)
+    if latents is None or not asked or not tells_presence(pipe):
         return [{} for _ in prompts]
     heats = [{**attention, **affinities} for attention, affinities in maps]
     return presences(pipe, latents, prompts, seeds, heats)

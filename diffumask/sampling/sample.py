@@ -145,9 +145,7 @@ def samples_of(
 ) -> list[Sample]:
     """Read what `sample_attention` gave as the merge, weights and power of the settings say."""
     maps = heat_maps(sampled.attention, settings.merge, settings.weights, settings.power)
-    found: list[dict[str, float]] = [{} for _ in prompts]
-    if sampled.latents is not None:
-        found = presences_of(pipe, sampled.latents, prompts, seeds, maps)
+    found = presences_of(pipe, sampled.latents, prompts, seeds, maps)
     return [
         Sample(prompt, seed, image, *of_image, upcast=i in sampled.upcast, presences=found[i])
         for i, (prompt, seed, image, of_image) in enumerate(
