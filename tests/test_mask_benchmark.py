@@ -24,6 +24,7 @@ from benchmarks.masks import (
 from benchmarks.masks.fitted import Fitted, read_fitted, write_fitted
 from diffumask.errors import InputError
 from diffumask.models import resolve
+from diffumask.proof.controls import CONTROLS
 from diffumask.scenes import load_catalog
 from diffumask.scenes.sprites import find_font
 from diffumask.types import Prompt, Target
@@ -149,7 +150,7 @@ def test_controls_without_text_make_the_same_masks_whatever_the_prompt_asks(item
     moved = {factor: np.roll(maps, 5, axis=1) for factor, maps in item.wrong.maps.items()}
     other = replace(item, right=replace(item.wrong, maps=moved))
     first, second = (methods.control_masks(ways.View(one)) for one in (item, other))
-    for name in (name for name in methods.CONTROLS if name != "wrong word"):
+    for name in (name for name in CONTROLS if name != "wrong word"):
         np.testing.assert_array_equal(first[name].mask, second[name].mask)
     rough = methods.MaskSettings(refiner="none")
     ours = [methods.masked(ways.View(one).sample, rough) for one in (item, other)]
@@ -295,9 +296,7 @@ def test_a_small_run_fits_on_dev_and_reports_and_a_second_one_asks_no_model(
     ]
     text = "\n".join(report.lines)
     assert "| two objects, both asked | " in text
-    assert all(
-        f"| {name} | " in text for name in (*methods.CONTROLS, *methods.WAYS, *methods.STEPS)
-    )
+    assert all(f"| {name} | " in text for name in (*CONTROLS, *methods.WAYS, *methods.STEPS))
     assert "nan" not in text
     report.pictures[0].write(tmp_path / "worst.jpg")
     assert (tmp_path / "worst.jpg").stat().st_size > 1000

@@ -6,17 +6,15 @@ A row of a table is a name here. A step is added by one line of `STEPS`.
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-import torch
-
 from diffumask.attention.defaults import POWER
-from diffumask.attention.propagate import propagate
 from diffumask.masks.class_map import make_class_map
 from diffumask.masks.refine import REFINERS
 from diffumask.masks.settings import LEAST_PRESENCE, MaskSettings
 from diffumask.masks.thresholds import GAMMAS, Adaptive, Otsu
 from diffumask.proof import controls
-from diffumask.sampling.sample import heat_maps, rounded
-from diffumask.types import IGNORE_ID, GridHeat, Sample
+from diffumask.proof.reading import control_samples
+from diffumask.sampling.sample import heat_maps
+from diffumask.types import IGNORE_ID, Sample
 
 from .peers import PEERS
 from .ways import Made, View, Way
@@ -101,22 +99,15 @@ def adaptive(view: View, low: float, high: float, refiner: str) -> Made:
 
 def control_masks(view: View) -> dict[str, Made]:
     """Return the masks of all controls: heat without text, a wrong word, and no heat at all."""
-
-    def spread(heat: GridHeat) -> GridHeat:
-        after = propagate(torch.from_numpy(heat)[None], view.matrix)[0].numpy()
-        return rounded({"": after})[""]
-
-    settings, made = MaskSettings(), {}
-    for name, heat_of in controls.HEATS.items():
-        heat = heat_of(view.image, view.item.right.matrix_hw)
-        made[name] = masked(controls.with_heat(view.sample, heat, spread), settings)
+    settings = MaskSettings()
+    heated = control_samples(view.sample, view.item.right.matrix_hw, view.matrix)
+    made = {name: masked(one, settings) for name, one in heated.items()}
     unasked = replace(view.wrong, presences={})  # that would empty it, which beats no mask
     made[controls.WRONG_WORD] = masked(unasked, settings)
     made[controls.GRABCUT] = Made(controls.grabcut(view.image))
     return made
 
 
-CONTROLS = (*controls.HEATS, controls.WRONG_WORD, controls.GRABCUT)
 _SHIPPED = {
     name: getattr(MaskSettings(), name) for name in ("refiner", "uncertain_band", "least_warmth")
 }

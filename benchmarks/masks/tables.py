@@ -5,12 +5,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from benchmarks.report import table
+from diffumask.proof.controls import CONTROLS
 from diffumask.proof.estimates import Estimate, Values, by_class, estimate, worst_class
 from diffumask.proof.figures import text_gain
 
 from .fitted import Fitted
 from .judge import Judged
-from .methods import ASKING, CONTROLS, OURS, STEPS, WAYS
+from .methods import ASKING, OURS, STEPS, WAYS
 from .peers import OUR_REFINER, PEERS
 from .scenes import KINDS
 

@@ -76,8 +76,9 @@ def _without_truth(examined: Examined, said: _Said) -> "dict[str, Estimate]":
     from diffumask.masks.class_map import make_class_map
     from diffumask.masks.settings import LEAST_PRESENCE, MaskSettings
     from diffumask.metrics import iou
+    from diffumask.proof.controls import CONTROLS
     from diffumask.proof.estimates import estimate
-    from diffumask.proof.judging import CONTROLS, OURS, masked, row_masks, word_overlap
+    from diffumask.proof.judging import OURS, masked, row_masks, word_overlap
     from diffumask.proof.verdict import KEPT, OVERLAP, REFUSED
 
     settings, classes = MaskSettings(), [read.picture.class_name for read in examined.drawn]

@@ -44,6 +44,8 @@ HEATS: Mapping[str, Callable[[Image, tuple[int, int]], GridHeat]] = {
     "border contrast": border_contrast,
 }
 
+CONTROLS = (*HEATS, WRONG_WORD, GRABCUT)
+
 
 def with_heat(sample: Sample, heat: GridHeat, spread: Callable[[GridHeat], GridHeat]) -> Sample:
     """Return the sample with this heat for each target, no rival, and nothing said of presence.

@@ -11,13 +11,12 @@ from diffumask.masks.sources import MaskSource
 from diffumask.metrics import iou
 from diffumask.types import IGNORE_ID, ClassMap, Mask, Sample
 
-from .controls import GRABCUT, HEATS, WRONG_WORD, grabcut
+from .controls import CONTROLS, GRABCUT, WRONG_WORD, grabcut
 from .estimates import Estimate, Values, estimate
 from .figures import Figures, figures_of, text_gain
 from .reading import Read, Reading
 
 OURS = "ours"
-CONTROLS = (*HEATS, WRONG_WORD, GRABCUT)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from jaxtyping import Float32
 
 from diffumask.attention.defaults import POWER
 from diffumask.attention.propagate import propagate
@@ -90,10 +91,7 @@ def draw(
     prompts, seeds = [one.prompt for one in pictures], [one.seed for one in pictures]
     sampled = sample_attention(pipe, prompts, seeds, settings)
     drawn = [replace(one, image=image) for one, image in zip(pictures, sampled.images, strict=True)]
-    present: list[dict[str, float]] = [{} for _ in prompts]
-    if sampled.latents is not None:
-        maps = heat_maps(sampled.attention)
-        present = presences_of(pipe, sampled.latents, prompts, seeds, maps)
+    present = presences_of(pipe, sampled.latents, prompts, seeds, heat_maps(sampled.attention))
     seen: list[dict[Reading, Sample]] = [{} for _ in prompts]
     _read(seen, drawn, prompts, sampled.attention, present, readings)
     return _completed(pipe, drawn, seen, sampled.attention, readings)
@@ -110,11 +108,13 @@ def _completed(
     prompts = [with_wrong_word(one.prompt, one.wrong) for one in pictures]
     alike = [one for one in readings if one.timesteps == readings[0].timesteps]
     looked = _observed(pipe, pictures, prompts, alike).samples
+    ((size_hw, matrices),) = attention.self_matrices.items()
     reads = []
     for i, (picture, samples) in enumerate(zip(pictures, seen, strict=True)):
         powers = {one.power for one in readings}
         sample = samples[readings[0]]
-        controls = {power: _controls(sample, attention, i, power) for power in powers}
+        asked = replace(sample, prompt=replace(sample.prompt, targets=sample.prompt.targets[:1]))
+        controls = {power: control_samples(asked, size_hw, matrices[i], power) for power in powers}
         reads.append(Read(picture, samples, looked[i], controls))
     return reads
 
@@ -167,16 +167,19 @@ def _read(
             )
 
 
-def _controls(sample: Sample, attention: Attention, index: int, power: int) -> dict[str, Sample]:
-    """Give each control heat the way of attention: along the picture's own self-attention."""
-    ((size_hw, matrices),) = attention.self_matrices.items()
+def control_samples(
+    sample: Sample, size_hw: SizeHW, matrix: Float32[torch.Tensor, "n n"], power: int = POWER
+) -> dict[str, Sample]:
+    """Give each control heat the way of attention: along the picture's own self-attention.
+
+    `matrix` is that of `Attention.self_matrices`, `size_hw` the size of its grid.
+    """
 
     def spread(heat: GridHeat) -> GridHeat:
-        after = propagate(torch.from_numpy(heat)[None], matrices[index], power)[0].cpu().numpy()
+        after = propagate(torch.from_numpy(heat)[None], matrix, power)[0].cpu().numpy()
         return rounded({"": after})[""]
 
-    asked = replace(sample, prompt=replace(sample.prompt, targets=sample.prompt.targets[:1]))
     return {
-        name: with_heat(asked, heat_of(sample.image, size_hw), spread)
+        name: with_heat(sample, heat_of(sample.image, size_hw), spread)
         for name, heat_of in HEATS.items()
     }
