@@ -218,3 +218,34 @@ def test_masks_of_several_thresholds_at_once_are_those_of_each_alone(refiner, un
         assert (masked.class_map != alone.class_map).mean() < 0.01
         assert masked.scores["contrast"] == pytest.approx(alone.scores["contrast"], abs=0.01)
     assert len({masked.foreground for masked in together}) == 3
+
+
+def test_a_rival_takes_its_pixels_to_the_background():
+    mine, other = box(2, 2, 20, 20), box(2, 12, 20, 30)
+    mine[2:20, 12:20] = 0.8
+    one = sample(mine)
+    alone = make_class_map(one, PLAIN).class_map
+    beside = make_class_map(replace(one, heats={**one.heats, "lamp": other}), PLAIN).class_map
+    assert (alone[5:18, 14:18] == 3).all()
+    assert not beside[5:18, 14:18].any()
+    assert (beside[5:18, 4:10] == 3).all()
+    assert set(np.unique(beside)) == {0, 3}
+
+
+def test_parts_cooler_than_half_the_warmest_are_dropped():
+    heat = box(2, 2, 12, 12) + box(2, 20, 12, 30, value=0.45)
+    settings = replace(PLAIN, threshold=Fixed(0.3))
+    assert not make_class_map(sample(heat), settings).class_map[:, 16:].any()
+    kept = make_class_map(sample(heat), replace(settings, least_warmth=0.4)).class_map
+    assert (kept[4:10, 22:28] == 3).all()
+
+
+def test_an_absent_target_leaves_its_pixels_to_those_that_are_there():
+    heat = box(4, 6, 12, 20)
+    one = replace(sample(heat, 0.9 * heat), presences={"bird": 0.3, "potted plant": 0.6})
+    asked = replace(PLAIN, least_presence=0.49)
+    masked = make_class_map(one, asked)
+    assert set(np.unique(masked.class_map)) == {0, 16}
+    assert list(masked.absent) == ["bird"]
+    assert masked.scores["presence"] == 0.3
+    assert (make_class_map(one, PLAIN).class_map == 3).any()

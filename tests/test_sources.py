@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -141,3 +142,18 @@ def test_classes_that_a_head_cannot_mask_are_refused() -> None:
         check_classes(LABELS, ["bird", "ufo"], fused=False)
     with pytest.raises(InputError, match="got 'ufo'; take masks from attention"):
         check_classes(Labels({"sky": 0, "bird": 1}), ["ufo"], fused=True)
+
+
+@pytest.mark.parametrize("is_fused", [False, True])
+@pytest.mark.parametrize("plane", [1, 2])  # named by the source, or an object without a name
+def test_an_absent_object_has_no_mask_whatever_a_source_sees(is_fused: bool, plane: int) -> None:
+    seen = np.zeros((3, 6, 8), np.float32)
+    seen[plane, 1:5, 1:7] = 1
+    seen[0] = 1 - seen[plane]
+    one = replace(sample(), presences={"duck": 0.3})
+    asked = replace(plain(MaskSource(Fake(seen), fused=is_fused)), least_presence=0.49)
+    masked = make_class_map(one, asked)
+    assert not masked.class_map.any()
+    assert "presence 0.300" in masked.absent["bird"]
+    if plane == 1:
+        assert make_class_map(one, replace(asked, least_presence=0.0)).class_map.any()

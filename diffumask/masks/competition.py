@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from diffumask.errors import InputError
-from diffumask.types import Heat, Sample
+from diffumask.types import Heat, Sample, Target
 
 from .enlarge import enlarge
 from .settings import MaskSettings
@@ -37,14 +37,11 @@ def see(
     """
     targets, band, source = sample.prompt.targets, settings.uncertain_band, settings.source
     objects = None if source is None else source.source(sample)
+    if objects is not None:
+        objects = _without(objects, targets, absent)
     if source is not None and objects is not None and not source.fused:
-        kept = objects.copy()
-        for place, target in enumerate(targets, start=1):
-            if target.word in absent:
-                kept[0] += kept[place]
-                kept[place] = 0
-        seen = Seen(kept[1:-1], [[0.5] * len(targets)] * len(methods), None)
-        return seen, np.concatenate([alone(kept, band)] * len(methods))
+        seen = Seen(objects[1:-1], [[0.5] * len(targets)] * len(methods), None)
+        return seen, np.concatenate([alone(objects, band)] * len(methods))
     words = {target.word: target.class_name for target in targets}
     words |= {word: word for word in sample.heats if word not in words}
     pairs = [_evidence(sample, *one, settings, absent) for one in words.items()]
@@ -59,7 +56,22 @@ def see(
     heats = np.stack([one.heat for one in evidence])
     rough = label_probabilities(heats, candidates, word_shares(attention))
     seen = Seen(heats, thresholds, attention)
-    return seen, rough if objects is None else fused(rough, objects)
+    if objects is None:
+        return seen, rough
+    # an object that the source cannot name may be any target, but none that is absent
+    return seen, np.stack([_without(one, targets, absent) for one in fused(rough, objects)])
+
+
+def _without(
+    planes: Float32[np.ndarray, "label h w"], targets: Sequence[Target], absent: Collection[str]
+) -> Float32[np.ndarray, "label h w"]:
+    """Give the background, plane 0, what planes 1, 2, ... give to targets that are absent."""
+    kept = planes.copy()
+    for plane, target in zip(kept[1:], targets, strict=False):
+        if target.word in absent:
+            kept[0] += plane
+            plane[:] = 0
+    return kept
 
 
 def _threshold(method: ThresholdMethod, evidence: Evidence) -> float:
