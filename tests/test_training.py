@@ -140,7 +140,9 @@ def test_two_processes_share_a_step_as_one_that_accumulates_does(tmp_path):
     script = tmp_path / "shared.py"
     script.write_text(SHARED_TRAINING)
     one, two = tmp_path / "one.safetensors", tmp_path / "two.safetensors"
-    launched = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    # the name of the machine need not be known to its own resolver
+    nodes = ["--standalone", "--local-addr", "127.0.0.1", "--nproc-per-node", "2"]
+    launched = ["-m", "torch.distributed.run", *nodes]
     subprocess.run([sys.executable, script, one, "2"], check=True, capture_output=True)
     subprocess.run([sys.executable, *launched, script, two, "1"], check=True, capture_output=True)
     expected = load_file(one)
