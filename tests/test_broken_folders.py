@@ -101,7 +101,16 @@ QUICK = {
         lambda data, out: ["generate", "--class", "bird", "--n", 2, "--out", data, "--dry-run"]
     ),
 }
+
+
+def examined(data: Path, out: Path) -> list[object]:
+    small = ["--n", 1, "--pictures", 2, "--num-inference-steps", 1, "--device", "cpu"]
+    asked = ["--class", "bird", "--class", "cat", "--vocabulary", "tiny", *small]
+    return ["doctor", "--data", data, *asked, "--page", out / "p.png"]  # a preset takes a search
+
+
 SLOW = {
+    "doctor": Command(examined),
     "hf": export("hf"),
     "webdataset": export("webdataset"),
     "filter": Command(filtered, ("metadata.jsonl", "run.json", "filter", ".journal.jsonl")),
@@ -128,7 +137,7 @@ COMMANDS = QUICK | SLOW
 
 def item(index: int, class_map: np.ndarray) -> tuple[Example, bytes]:
     prompt = Prompt("a bird on grass", (Target("bird", "bird", 3),), "", "on grass")
-    image = np.random.default_rng(index).integers(0, 255, (*class_map.shape, 3), np.uint8)
+    image = np.full((*class_map.shape, 3), (index * 20, 90, 200), np.uint8)
     heat = {"bird": np.linspace(1, 0, 12, dtype=np.float32).reshape(3, 4)}
     example = Example(prompt, index, image, class_map, {"area": 0.5})
     return example, encode_maps(Sample(prompt, index, image, heat, heat))
@@ -139,7 +148,8 @@ def whole(tmp_path_factory):
     """A dataset of four items with heat maps, and a mask to import beside it."""
     place = tmp_path_factory.mktemp("whole")
     with open_store(place / "data", SETTINGS, CLASSES, {"n": 2, "shard": "1/2"}) as store:
-        for index, (name, class_map) in enumerate(class_maps(4, (33, 40)).items()):
+        for index, (name, class_map) in enumerate(class_maps(4, (11, 13)).items()):
+            class_map = class_map.repeat(3, 0).repeat(3, 1)  # large enough for doctor
             example, maps = item(index, class_map)
             facts = {"index": index, "model": "tiny", "num_inference_steps": 2}
             facts |= {"guidance_scale": 4.0, "thresholds": [0.5], "foreground": 0.25}
