@@ -11,8 +11,9 @@ PAGES := build/pages
 .PHONY: demo test readers docs check format lint types
 
 demo: $(INSTALLED)
-	$(BIN)/diffumask generate --class bird --n 12 --out demo
-	@echo "Look at demo/preview.jpg: each image beside its mask. All images are in demo/images, all masks in demo/masks."
+	$(BIN)/diffumask generate --class car --class bus --class flower --class mushroom --n 4 --keep-maps --out demo
+	$(BIN)/diffumask show demo -o demo.html
+	@echo "Open demo.html in a browser: images, masks and what the model saw. The files are in demo/."
 
 test: $(INSTALLED)
 	$(BIN)/pytest
