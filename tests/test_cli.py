@@ -74,6 +74,31 @@ def test_other_settings_in_the_same_folder_are_refused_by_name(make):
     assert "another seed (0, now 1), threshold ('otsu - 0.05', now '0.5')" in result.stderr
 
 
+def test_a_negative_prompt_is_the_one_typed_else_that_of_the_vocabulary(make, tmp_path):
+    assert make("--n", 1, "--negative-prompt", "snow").exit_code == 0
+    assert read_run(tmp_path / "out").settings["negative_prompt"] == "snow"
+    result = make("--n", 2)
+    assert result.exit_code == 2
+    assert "another negative_prompt ('snow', now 'drawing, cartoon" in result.stderr
+    assert make("--n", 2, "--negative-prompt", "snow").exit_code == 0
+
+
+def test_a_negative_prompt_changes_the_image_and_an_empty_one_is_none(make, tmp_path):
+    images = []
+    for number, words in enumerate([(), ("--negative-prompt", ""), ("--negative-prompt", "snow")]):
+        result = make("--n", 1, *words, "--out", tmp_path / str(number))
+        assert result.exit_code == 0, result.output
+        images.append((tmp_path / str(number) / "images/Bird_000000.png").read_bytes())
+    assert read_run(tmp_path / "1").settings["negative_prompt"] == ""
+    assert len(set(images)) == 3
+
+
+def test_a_negative_prompt_without_guidance_is_refused_before_a_model_is_looked_for():
+    words = ("generate", "--class", "bird", "--negative-prompt", "snow", "--guidance-scale")
+    line = refused(*words, 1, "--model", "nobody/nothing")
+    assert "expected a guidance scale above 1 with a negative prompt, got 1" in line
+
+
 def test_ctrl_c_tells_how_to_go_on(make, tmp_path, monkeypatch):
     calls = []
 

@@ -108,6 +108,24 @@ def test_a_negative_prompt_counts_with_guidance_only(
     assert np.array_equal(without, with_negative) == (guidance_scale == 1.0)
 
 
+@pytest.mark.parametrize("kind", ["pipe", "xl_pipe"])
+def test_a_negative_prompt_gives_the_picture_of_the_pipeline_alone(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
+    pipe = request.getfixturevalue(kind)
+    (got,) = sample(pipe, PROMPTS[:1], [7], replace(SETTINGS, negative_prompt="two sheep"))
+    image = pipe(
+        "a bird on grass",
+        negative_prompt="two sheep",
+        num_inference_steps=2,
+        guidance_scale=5.0,
+        height=64,
+        width=48,
+        generator=torch.Generator().manual_seed(7),
+    ).images[0]
+    assert np.array_equal(got.image, np.array(image))
+
+
 def test_stable_diffusion_xl_gives_samples(xl_pipe: StableDiffusionXLPipeline) -> None:
     _, second = sample(xl_pipe, PROMPTS, [3, 4], SETTINGS)
     assert second.image.shape == (64, 48, 3)

@@ -71,8 +71,9 @@ def _settings(request: Request, spec: Any) -> "GenerateSettings":
     from diffumask.generation.pipeline import GenerateSettings
 
     options, recipe = request.options, request.recipe
-    negative_prompt = request.vocabulary.negative_prompt
+    negative_prompt = request.negative_prompt
     sampling = options.sampling(spec, negative_prompt=negative_prompt, **recipe.sampling)
+    options.check_guided(sampling.guidance_scale)
     batch_size = options.batch_of(sampling)
     return GenerateSettings(
         spec.name, sampling, recipe.settings, batch_size, options.keep_maps, options.redraw

@@ -30,6 +30,9 @@ class GenerateOptions(PromptOptions, SamplingOptions, MaskOptions, RunOptions, D
     out: Annotated[StrPath | None, Option("Dataset folder.", default="diffumask-out/CLASS")] = None
     model: Annotated[str, Option("tiny, sd15, sd21, sdxl, a model folder or a hub id.")] = "tiny"
     seed: Annotated[int, Option("Seed of the run.")] = 0
+    negative_prompt: Annotated[
+        str | None, Option("What images should not show.", default="the vocabulary's")
+    ] = None
     redraw: Annotated[
         int, Option("Draw an item whose object has no mask again, at most so often.")
     ] = 0
@@ -45,6 +48,15 @@ class GenerateOptions(PromptOptions, SamplingOptions, MaskOptions, RunOptions, D
             raise InputError(f"expected n of 1 or more, got {self.n}")
         if self.redraw < 0:
             raise InputError(f"expected redraw of 0 or more, got {self.redraw}")
+        self.check_guided(self.guidance_scale)
+
+    def check_guided(self, guidance_scale: float | None) -> None:
+        """Raise InputError for a negative prompt where guidance, which alone reads it, is off."""
+        if self.negative_prompt and guidance_scale is not None and guidance_scale <= 1:
+            raise InputError(
+                "expected a guidance scale above 1 with a negative prompt, got "
+                f"{guidance_scale:g}, which is without guidance; leave one of the two out"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +79,12 @@ class Request:
     def prompt_of(self, item: "Item") -> "Prompt":
         """Return the prompt of an item."""
         return self.source.prompt_of(item.class_name, item.index, item.seed)
+
+    @property
+    def negative_prompt(self) -> str:
+        """What images should not show: as asked for, else by the vocabulary."""
+        asked = self.options.negative_prompt
+        return self.vocabulary.negative_prompt if asked is None else asked
 
     def describe(self, model: str, sampling: Mapping[str, Any]) -> dict[str, Any]:
         """Return what an item depends on, besides the checkpoint and the dtype."""
