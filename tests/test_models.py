@@ -1,5 +1,7 @@
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,6 +37,15 @@ def edit_json(path: Path, **changes: object) -> None:
 def folder(tiny_random_folder: Path, tmp_path: Path) -> Path:
     """A copy of the random model, to damage."""
     return shutil.copytree(tiny_random_folder, tmp_path / "model")
+
+
+def test_which_models_there_are_is_told_without_torch() -> None:
+    program = "import sys; from diffumask.models import MODELS, resolve; resolve('sd15'); "
+    program += "resolve(str(MODELS['tiny'].source)); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    loaded = set(done.stdout.split())
+    assert "diffumask.models.registry" in loaded, done.stderr
+    assert not loaded & {"torch", "diffusers", "transformers"}
 
 
 def test_the_registry_names_its_models() -> None:

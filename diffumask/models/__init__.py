@@ -1,22 +1,60 @@
-"""Models by name, folder or hub id. The only package that loads checkpoints."""
+"""Models by name, folder or hub id. The only package that loads checkpoints.
 
-from .devices import DTYPES as DTYPES
-from .devices import find_device as find_device
-from .devices import progress_bars_off as progress_bars_off
-from .diffusion import load as load
-from .diffusion import load_autoencoder as load_autoencoder
-from .registry import HUB_ID as HUB_ID
-from .registry import MODELS as MODELS
-from .registry import ModelSpec as ModelSpec
-from .registry import fingerprint as fingerprint
-from .registry import model_name as model_name
-from .registry import resolve as resolve
-from .registry import text_width as text_width
-from .registry import vae_fingerprint as vae_fingerprint
-from .segmenters import load_clipseg as load_clipseg
-from .segmenters import load_sam_model as load_sam_model
-from .segmenters import load_segmenter as load_segmenter
-from .segmenters import load_trainable as load_trainable
-from .text import load_language_model as load_language_model
-from .text import load_text_encoder as load_text_encoder
-from .text import load_tokenizer as load_tokenizer
+Functions are imported when they are first asked for: which models there are is told without torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .devices import DTYPES as DTYPES
+    from .devices import find_device as find_device
+    from .devices import progress_bars_off as progress_bars_off
+    from .diffusion import load as load
+    from .diffusion import load_autoencoder as load_autoencoder
+    from .registry import HUB_ID as HUB_ID
+    from .registry import MODELS as MODELS
+    from .registry import ModelSpec as ModelSpec
+    from .registry import fingerprint as fingerprint
+    from .registry import model_name as model_name
+    from .registry import resolve as resolve
+    from .registry import text_width as text_width
+    from .registry import vae_fingerprint as vae_fingerprint
+    from .segmenters import load_clipseg as load_clipseg
+    from .segmenters import load_sam_model as load_sam_model
+    from .segmenters import load_segmenter as load_segmenter
+    from .segmenters import load_trainable as load_trainable
+    from .text import load_language_model as load_language_model
+    from .text import load_text_encoder as load_text_encoder
+    from .text import load_tokenizer as load_tokenizer
+
+_MODULES = {
+    "DTYPES": "devices",
+    "HUB_ID": "registry",
+    "MODELS": "registry",
+    "ModelSpec": "registry",
+    "find_device": "devices",
+    "fingerprint": "registry",
+    "load": "diffusion",
+    "load_autoencoder": "diffusion",
+    "load_clipseg": "segmenters",
+    "load_language_model": "text",
+    "load_sam_model": "segmenters",
+    "load_segmenter": "segmenters",
+    "load_text_encoder": "text",
+    "load_tokenizer": "text",
+    "load_trainable": "segmenters",
+    "model_name": "registry",
+    "progress_bars_off": "devices",
+    "resolve": "registry",
+    "text_width": "registry",
+    "vae_fingerprint": "registry",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    globals()[name] = found
+    return found

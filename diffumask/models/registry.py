@@ -5,9 +5,6 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from diffusers import DiffusionPipeline
-from diffusers.utils import logging as diffusers_logging
-
 from diffumask.errors import InputError
 
 from .files import UNUSED_PARTS, default_size_hw, fingerprint_folder, fingerprint_vae, reason
@@ -86,6 +83,9 @@ def model_folder(spec: ModelSpec) -> Path:
 
 
 def _fetch(hub_id: str) -> Path:
+    from diffusers import DiffusionPipeline  # it loads torch
+    from diffusers.utils import logging as diffusers_logging
+
     verbosity = diffusers_logging.get_verbosity()
     diffusers_logging.set_verbosity(diffusers_logging.ERROR)  # the error below says it in one line
     try:
