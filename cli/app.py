@@ -14,6 +14,8 @@ from .command import as_command
 COMMANDS: dict[str, UseCase[..., Any, Any]] = {
     "generate": diffumask.generate,
     "prompts": diffumask.list_prompts,
+    "models": diffumask.list_models,
+    "classes": diffumask.list_classes,
     "remask": diffumask.remask,
     "calibrate": diffumask.calibrate,
     "doctor": diffumask.doctor,

@@ -26,7 +26,8 @@ def _section(name: str, use_case: UseCase[..., Any, Any]) -> str:
     head = ["| option | in Python | meaning | default |", "| --- | --- | --- | --- |"]
     called = f"`diffumask.{use_case.__name__}`"
     first = use_case.summary.split("\n\n")[0]
-    return "\n".join([f"## {name}", "", f"{called}: {first}", "", *head, *rows, ""])
+    table = [*head, *rows] if rows else ["It has none of its own."]
+    return "\n".join([f"## {name}", "", f"{called}: {first}", "", *table, ""])
 
 
 def _row(field: OptionField) -> str:

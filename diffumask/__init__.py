@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from .api.filter import filter as filter  # noqa: A004
     from .api.generate import generate as generate
     from .api.import_masks import import_masks as import_masks
+    from .api.list_classes import list_classes as list_classes
+    from .api.list_models import list_models as list_models
     from .api.list_prompts import list_prompts as list_prompts
     from .api.lora_train import lora_train as lora_train
     from .api.merge import merge as merge
@@ -60,6 +62,8 @@ _MODULES = {
     "filter": "api.filter",
     "generate": "api.generate",
     "import_masks": "api.import_masks",
+    "list_classes": "api.list_classes",
+    "list_models": "api.list_models",
     "list_prompts": "api.list_prompts",
     "lora_train": "api.lora_train",
     "merge": "api.merge",

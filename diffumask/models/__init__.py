@@ -7,6 +7,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .cached import cached_spec as cached_spec
+    from .cached import cached_specs as cached_specs
     from .devices import DTYPES as DTYPES
     from .devices import find_device as find_device
     from .devices import progress_bars_off as progress_bars_off
@@ -33,6 +35,8 @@ _MODULES = {
     "HUB_ID": "registry",
     "MODELS": "registry",
     "ModelSpec": "registry",
+    "cached_spec": "cached",
+    "cached_specs": "cached",
     "find_device": "devices",
     "fingerprint": "registry",
     "load": "diffusion",

