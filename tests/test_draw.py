@@ -1,20 +1,11 @@
 import numpy as np
 import pytest
 
-from diffumask.draw import GUTTER_PX, contact_sheet, heat_overlay, overlay, shrink, voc_palette
+from diffumask.draw import GUTTER_PX, contact_sheet, heat_overlay, overlay, shrink
 
 
 def grey(height, width, level=100):
     return np.full((height, width, 3), level, np.uint8)
-
-
-def test_the_palette_has_the_official_colours():
-    palette = voc_palette()
-    assert palette.shape == (256, 3)
-    official = {0: (0, 0, 0), 1: (128, 0, 0), 3: (128, 128, 0), 8: (64, 0, 0), 12: (64, 0, 128)}
-    official |= {15: (192, 128, 128), 20: (0, 64, 128), 255: (224, 224, 192)}
-    assert {class_id: tuple(palette[class_id].tolist()) for class_id in official} == official
-    assert len({tuple(colour) for colour in palette.tolist()}) == 256
 
 
 def test_an_overlay_tints_the_class_outlines_it_and_leaves_the_background():

@@ -11,7 +11,7 @@ from html.parser import HTMLParser
 import commands
 import numpy as np
 import pytest
-from gallery_folders import BIRD, SEED, SETTINGS, write_items
+from gallery_folders import BIRD, CLASSES, SEED, SETTINGS, write_items
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -19,12 +19,14 @@ from PIL import Image as PillowImage
 
 from diffumask.dataset.listing import read_records
 from diffumask.dataset.maps import maps_path, read_maps
-from diffumask.draw import voc_palette
+from diffumask.dataset.run import Run
+from diffumask.draw import display_palette
 from diffumask.errors import InputError
 from diffumask.gallery.items import encode_mask, read_item
 from diffumask.gallery.marks import dataset_fingerprint, read_marks
 from diffumask.gallery.page import SCRIPTS, render
 
+PALETTE = display_palette(CLASSES.values())
 HOSTILE = "a bird </script><script>alert(1)</script><!-- <img src=x onerror=alert(2)> & ]]>"
 
 
@@ -60,7 +62,13 @@ JSON = st.recursive(
 
 def item_of(folder, name, **more):
     (record,) = [one for one in read_records(folder) if name in one.fields["file_name"]]
-    return read_item(folder, record.changed(more), thumbnail_px=256, threshold_on="affinity")
+    return read_item(
+        folder, record.changed(more), thumbnail_px=256, threshold_on="affinity", palette=PALETTE
+    )
+
+
+def run_of(**settings):
+    return Run(SETTINGS | settings, CLASSES, ())
 
 
 def decoded(uri):
@@ -107,7 +115,7 @@ def test_the_heat_map_is_the_one_that_had_the_threshold(folder):
     for threshold_on, kept in zip(
         ("attention", "affinity"), read_maps(folder, record), strict=True
     ):
-        for heat in read_item(folder, record, 256, threshold_on)["heats"]:
+        for heat in read_item(folder, record, 256, threshold_on, PALETTE)["heats"]:
             cells = np.frombuffer(base64.b64decode(heat["cells"]), np.uint8).reshape(heat["grid"])
             np.testing.assert_array_equal((cells / 255).astype(np.float32), kept[heat["word"]])
 
@@ -119,17 +127,17 @@ def test_an_item_without_maps_has_no_heat(folder):
 
 def test_large_pictures_become_thumbnails(folder):
     (record, _) = read_records(folder)
-    item = read_item(folder, record, thumbnail_px=12, threshold_on="affinity")
+    item = read_item(folder, record, thumbnail_px=12, threshold_on="affinity", palette=PALETTE)
     for picture in (item["image"], item["mask"]):
         assert decoded(picture)[1].size == (12, 8) == (item["width"], item["height"])
 
 
 @given(arrays(np.uint8, st.tuples(st.integers(1, 6), st.integers(1, 9))))
 def test_a_mask_has_the_colours_of_its_classes_and_a_clear_background(class_map):
-    _, picture = decoded(encode_mask(class_map))
+    _, picture = decoded(encode_mask(class_map, PALETTE))
     rgba = np.array(picture.convert("RGBA"))
     np.testing.assert_array_equal(rgba[..., 3], np.where(class_map == 0, 0, 255))
-    np.testing.assert_array_equal(rgba[..., :3], voc_palette()[class_map])
+    np.testing.assert_array_equal(rgba[..., :3], PALETTE[class_map])
 
 
 @pytest.mark.parametrize("wrong", [float("nan"), "high", 10**400, True])
@@ -159,15 +167,16 @@ def test_a_damaged_record_is_refused(folder, more, message):
 def test_the_page_shows_prompts_and_names_as_text(tmp_path):
     folder = write_items(tmp_path / "birds", {"Bird_000000": {}}, text=HOSTILE, targets=(BIRD,))
     items = [item_of(folder, "Bird_000000")]
-    page = Page(render("<b>&", {**SETTINGS, "model": "</title><script>"}, items))
+    page = Page(render("<b>&", run_of(model="</title><script>"), items))
     data, script = page.texts("script")
     assert json.loads(data)["items"] == json.loads(json.dumps(items))
+    assert json.loads(data)["colours"] == {"3": PALETTE[3].tolist(), "8": PALETTE[8].tolist()}
     assert "alert" not in script
     assert page.texts("title") == ["<b>&"]
 
 
 def test_the_page_may_load_nothing_and_run_only_its_own_script():
-    page = Page(render("birds", SETTINGS, []))
+    page = Page(render("birds", run_of(), []))
     _, script = page.texts("script")
     (style,) = page.texts("style")
     rules = dict(rule.split(" ", 1) for rule in page.policy.split("; "))

@@ -140,7 +140,7 @@ def test_the_slider_makes_the_mask_that_the_library_would(opened, folder, thresh
     labels = label_probabilities(heats, [[threshold, threshold]])[0].argmax(0)
     slide(page, threshold)
     pixels = np.array(tile(page, "Bird_000003").evaluate(LAYER)).reshape(HEIGHT, WIDTH)
-    bird, cat = 0xFF008080, 0xFF000040  # the VOC colours, as alpha, blue, green, red
+    bird, cat = 0xFFB4F00F, 0xFF693CFF  # the display colours, as alpha, blue, green, red
     expected = np.array([0, bird, cat])[labels]
     assert {0, bird, cat} == set(expected.flat)
     assert (pixels != expected).sum() <= 1  # heat that equals the threshold but for rounding

@@ -14,6 +14,7 @@ from .use_case import use_case
 
 if TYPE_CHECKING:  # it loads numpy
     from diffumask.dataset.record import Record
+    from diffumask.dataset.run import Run
 
 THUMBNAILS_PX = range(16, 2049)
 
@@ -61,13 +62,13 @@ def show(options: ShowOptions) -> Result[Path]:
     folder = given.resolve()
     out = folder.with_name(f"{folder.name}.html") if options.out is None else Path(options.out)
     refuse_foreign(out)
-    settings = read_run(given).settings
+    run = read_run(given)
     records = sorted(read_records(given), key=lambda record: record.name)
     if not records:
         raise InputError(f"expected a dataset with items, got {given} without any")
     picked = [records[at] for at in evenly(len(records), options.items)]
-    items, wrong = _read(given, picked, options.thumbnail_px, settings.get("heat", ""))
-    write_page(out, render(folder.name, settings, items))
+    items, wrong = _read(given, picked, options.thumbnail_px, run)
+    write_page(out, render(folder.name, run, items))
     count = (
         f"{len(items)} items"
         if len(items) == len(records)
@@ -82,19 +83,21 @@ def show(options: ShowOptions) -> Result[Path]:
 
 
 def _read(
-    folder: Path, records: Sequence["Record"], thumbnail_px: int, threshold_on: str
+    folder: Path, records: Sequence["Record"], thumbnail_px: int, run: "Run"
 ) -> tuple[list[dict[str, Any]], dict[str, str]]:
     """Return the items, and what is wrong with those that are damaged, by name.
 
     Raises InputError where all are.
     """
+    from diffumask.draw import display_palette
     from diffumask.gallery.items import read_item
 
     items, wrong = [], {}
+    palette, heat = display_palette(run.classes.values()), run.settings.get("heat", "")
     with progress(len(records)) as advance:
         for record in records:
             try:
-                items.append(read_item(folder, record, thumbnail_px, threshold_on))
+                items.append(read_item(folder, record, thumbnail_px, heat, palette))
             except InputError as error:
                 wrong[record.name] = str(error)
                 if len(wrong) == len(records):

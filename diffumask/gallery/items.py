@@ -13,7 +13,7 @@ from diffumask.dataset.decode import read_example
 from diffumask.dataset.listing import has_maps
 from diffumask.dataset.maps import AFFINITY, read_maps
 from diffumask.dataset.record import VERDICT, Record
-from diffumask.draw import THUMBNAIL_QUALITY, data_uri, shrink, voc_palette
+from diffumask.draw import THUMBNAIL_QUALITY, Palette, data_uri, shrink
 from diffumask.errors import InputError
 from diffumask.types import BACKGROUND_ID, HEAT_LEVELS, ClassMap, GridHeat, Image
 
@@ -25,7 +25,9 @@ PLACED = {
 }
 
 
-def read_item(folder: Path, record: Record, thumbnail_px: int, threshold_on: str) -> dict[str, Any]:
+def read_item(
+    folder: Path, record: Record, thumbnail_px: int, threshold_on: str, palette: Palette
+) -> dict[str, Any]:
     """Read an item for the page, as JSON.
 
     Its pictures have at most `thumbnail_px` on the longer side. `threshold_on` says which of
@@ -46,7 +48,7 @@ def read_item(folder: Path, record: Record, thumbnail_px: int, threshold_on: str
         "width": width,
         "height": height,
         "image": encode_thumbnail(image),
-        "mask": encode_mask(_nearest(example.class_map, width, height)),
+        "mask": encode_mask(_nearest(example.class_map, width, height), palette),
         "heats": _heats(folder, record, threshold_on),
     }
 
@@ -56,14 +58,14 @@ def encode_thumbnail(image: Image) -> str:
     return data_uri(PillowImage.fromarray(image), "WEBP", quality=THUMBNAIL_QUALITY)
 
 
-def encode_mask(class_map: ClassMap) -> str:
-    """Encode a class map as a data URI, a PNG in the class colours, clear where background is.
+def encode_mask(class_map: ClassMap, palette: Palette) -> str:
+    """Encode a class map as a data URI, a PNG in these colours, clear where background is.
 
     It holds the colours of the ids that occur only: 256 of them are more than most masks.
     """
     ids, places = np.unique(class_map, return_inverse=True)
     picture = PillowImage.fromarray(places.reshape(class_map.shape).astype(np.uint8))
-    picture.putpalette(voc_palette()[ids].tobytes())
+    picture.putpalette(palette[ids].tobytes())
     opacity = np.where(ids == BACKGROUND_ID, 0, 255).astype(np.uint8)
     return data_uri(picture, "PNG", transparency=opacity.tobytes())
 

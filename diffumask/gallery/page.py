@@ -12,7 +12,8 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from diffumask.draw import voc_palette
+from diffumask.dataset.run import Run
+from diffumask.draw import display_palette
 from diffumask.errors import InputError
 from diffumask.files.atomic import write_file, writing
 
@@ -31,8 +32,8 @@ SHOWN_SETTINGS = {
 }
 
 
-def render(title: str, settings: Mapping[str, Any], items: Sequence[Mapping[str, Any]]) -> str:
-    """Make the page of items that `read_item` returned; `settings` are those of run.json.
+def render(title: str, run: Run, items: Sequence[Mapping[str, Any]]) -> str:
+    """Make the page of items that `read_item` returned; `run` is that of their dataset.
 
     Whatever they contain is shown as text: the template escapes it, and the JSON has no "<". The
     policy of the page lets it load nothing, and run nothing but its own script.
@@ -43,12 +44,12 @@ def render(title: str, settings: Mapping[str, Any], items: Sequence[Mapping[str,
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False}  # scores stay in order
     return environment.get_template("gallery.html").render(
         title=title,
-        facts=_facts(settings),
+        facts=_facts(run.settings),
         made_by=MADE_BY,
         policy=_policy(style, script),
         style=Markup(style),
         script=Markup(script),
-        data=_data(settings, items),
+        data=_data(run, items),
     )
 
 
@@ -94,16 +95,16 @@ def _facts(settings: Mapping[str, Any]) -> str:
     return " · ".join(shown)
 
 
-def _data(settings: Mapping[str, Any], items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    class_ids = sorted({heat["class_id"] for item in items for heat in item["heats"]})
+def _data(run: Run, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    palette = display_palette(run.classes.values())
     levels = np.arange(256, dtype=np.uint8)[None]
     heat_colours = cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_TURBO), cv2.COLOR_BGR2RGB)
     return {
         "made_by": MADE_BY,
-        "dataset": dataset_fingerprint(settings),
+        "dataset": dataset_fingerprint(run.settings),
         "classes": sorted({name for item in items for name in item["classes"]}),
         "scores": list(dict.fromkeys(name for item in items for name in item["scores"])),
-        "colours": {class_id: voc_palette()[class_id].tolist() for class_id in class_ids},
+        "colours": {class_id: palette[class_id].tolist() for class_id in run.classes.values()},
         "heat_colours": base64.b64encode(heat_colours.tobytes()).decode(),
         "items": items,
     }

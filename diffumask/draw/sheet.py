@@ -1,4 +1,4 @@
-"""Pictures for people: class colours, overlays, heat maps and contact sheets."""
+"""Sheets of pictures, and pictures within pages."""
 
 import base64
 import io
@@ -11,48 +11,11 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image as PillowImage
 
-from diffumask.types import BACKGROUND_ID, ClassMap, Heat, Image
+from diffumask.types import Image
 
-OVERLAY_OPACITY = 0.5
-HEAT_OPACITY = 0.6
 GUTTER_PX = 4
 THUMBNAIL_QUALITY = 80  # of JPEG and WebP
 PAPER = 255  # grey level of the sheet between its pictures
-
-
-def voc_palette() -> UInt8[np.ndarray, "256 3"]:
-    """Compute the RGB colour of every class id.
-
-    Source: `VOClabelcolormap` of the PASCAL VOC development kit: three bits of the id at a
-    time go to red, green and blue, the lowest bits to the highest place.
-    """
-    ids = np.arange(256)
-    palette = np.zeros((256, 3), np.uint8)
-    for place in range(8):
-        for channel in range(3):
-            bit = ids >> (3 * place + channel) & 1
-            palette[:, channel] |= (bit << (7 - place)).astype(np.uint8)
-    return palette
-
-
-def overlay(image: Image, class_map: ClassMap) -> Image:
-    """Tint an image with the colours of its classes and outline them; background stays."""
-    shown = class_map != BACKGROUND_ID
-    colour = voc_palette()[class_map]
-    drawn = image.copy()
-    drawn[shown] = _blend(image, colour, OVERLAY_OPACITY)[shown]
-    for class_id in np.unique(class_map[shown]):
-        outline, _ = cv2.findContours(
-            (class_map == class_id).astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE
-        )
-        cv2.drawContours(drawn, outline, -1, voc_palette()[class_id].tolist(), 1)
-    return drawn
-
-
-def heat_overlay(image: Image, heat: Heat) -> Image:
-    """Lay a heat map over an image, from blue (0) to red (1)."""
-    bgr = cv2.applyColorMap(np.rint(heat * 255).astype(np.uint8), cv2.COLORMAP_TURBO)
-    return _blend(image, cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), HEAT_OPACITY)
 
 
 def shrink(image: Image, max_side_px: int) -> UInt8[np.ndarray, "small_h small_w 3"]:
@@ -100,7 +63,3 @@ def data_uri(picture: PillowImage.Image, format_name: str, **options: Any) -> st
     picture.save(encoded, format_name, **options)
     content = base64.b64encode(encoded.getvalue()).decode()
     return f"data:image/{format_name.lower()};base64,{content}"
-
-
-def _blend(below: Image, above: Image, opacity: float) -> Image:
-    return cv2.addWeighted(below, 1 - opacity, above, opacity, 0)
