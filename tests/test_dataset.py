@@ -18,6 +18,7 @@ from diffumask.augment.compose import AugmentSettings
 from diffumask.dataset.annotate import annotate
 from diffumask.dataset.maps import encode_maps
 from diffumask.dataset.store import open_store
+from diffumask.draw import GUTTER_PX
 from diffumask.errors import InputError
 from diffumask.gallery.marks import dataset_fingerprint
 from diffumask.types import Example, Prompt, Sample, Target
@@ -168,7 +169,7 @@ def test_a_notebook_shows_a_dozen_items_that_need_no_other_file(tmp_path: Path) 
     png = birds._repr_png_()
     assert png
     with PillowImage.open(io.BytesIO(png)) as sheet:
-        assert sheet.width == 3 * (2 * 128 + 4) + 4
+        assert sheet.width == 3 * (2 * 128 + GUTTER_PX) + GUTTER_PX
 
 
 def test_a_notebook_shows_one_item(birds: Dataset) -> None:

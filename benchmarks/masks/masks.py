@@ -17,12 +17,13 @@ import numpy as np
 from PIL import Image as PillowImage
 
 from benchmarks.report import Picture, Report
-from diffumask.draw import contact_sheet, heat_overlay, overlay
+from diffumask.draw import contact_sheet, display_palette, heat_overlay, overlay
 from diffumask.masks.class_map import make_class_map
 from diffumask.masks.enlarge import enlarge
 from diffumask.masks.settings import MaskSettings
 from diffumask.models import resolve
 from diffumask.proof.estimates import estimate
+from diffumask.types import IGNORE_ID
 
 from .fitted import FITTED, read_fitted
 from .items import read
@@ -53,9 +54,9 @@ def draw_worst(judged: Sequence[Judged], path: Path) -> None:
         ours = make_class_map(sample, MaskSettings()).class_map
         heat = enlarge(sample.heats[item.right.prompt.targets[0].word], item.truth.shape)
         seen = heat_overlay(item.image, heat)
-        groups.append(
-            [item.image, seen, overlay(item.image, ours), overlay(item.image, item.truth)]
-        )
+        palette = display_palette(range(1, IGNORE_ID))
+        drawn = [overlay(item.image, class_map, palette) for class_map in (ours, item.truth)]
+        groups.append([item.image, seen, *drawn])
     PillowImage.fromarray(contact_sheet(groups, 2)).save(path, quality=90)
 
 

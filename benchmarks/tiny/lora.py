@@ -22,7 +22,7 @@ from benchmarks.judges.distance import distances, through_vae
 from benchmarks.judges.oracle import label_names, load_oracle, predict
 from benchmarks.report import Picture, Report, table, tell
 from benchmarks.sampling import batches, settings_of
-from diffumask.draw import contact_sheet, overlay
+from diffumask.draw import contact_sheet, display_palette, overlay
 from diffumask.lora import lora_applied, read_lora
 from diffumask.masks.class_map import make_class_map
 from diffumask.masks.settings import MaskSettings
@@ -30,7 +30,7 @@ from diffumask.metrics import class_ious, confusion_matrix
 from diffumask.models import load, resolve
 from diffumask.sampling.observe import observe
 from diffumask.sampling.sample import sample
-from diffumask.types import ClassMap, Image, Prompt, Sample
+from diffumask.types import IGNORE_ID, ClassMap, Image, Prompt, Sample
 
 from .night_scenes import Scenes, render
 
@@ -130,7 +130,7 @@ def main(
         [
             held_out.night[i],
             *(pictures[scale][i] for scale in SCALES),
-            overlay(pictures[1.0][i], class_maps[1.0][i]),
+            overlay(pictures[1.0][i], class_maps[1.0][i], display_palette(range(1, IGNORE_ID))),
         ]
         for i in range(min(SHOWN, n))
     ]

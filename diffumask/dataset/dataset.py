@@ -17,7 +17,7 @@ from .decode import read_pair
 from .item import Item
 from .listing import whole_records
 from .pair import Pair, SizeHW
-from .preview import NOTEBOOK_ITEMS, cell_html, sheet_png, table_html
+from .preview import NOTEBOOK_ITEMS, NOTEBOOK_SIDE_PX, cell_html, sheet_png, table_html
 from .record import Record
 from .run import Run, read_run
 
@@ -95,7 +95,7 @@ class Dataset(Sequence[Item]):
         if isinstance(index, slice):
             return replace(self, records=self.records[index], is_part=True)
         position = range(len(self))[operator.index(index)]
-        return Item(self.records[position], self.folder, partial(self.read, position))
+        return Item(self.records[position], self.folder, partial(self.read, position), self.classes)
 
     def read(self, position: int) -> Pair:
         """Read the image and the class map of an item, which are kept; raises as `Item` does."""
@@ -133,11 +133,11 @@ class Dataset(Sequence[Item]):
         return f"{type(self).__name__}({str(self.folder)!r}: {len(self)} items of {classes})"
 
     def _repr_html_(self) -> str:
-        cells = [cell_html(item.record, item.pair_of) for item in self._dozen()]
+        cells = [cell_html(item.record, item.pair_of, self.classes) for item in self._dozen()]
         return table_html(cells, repr(self))
 
     def _repr_png_(self) -> bytes | None:
-        return sheet_png(item.pair_of for item in self._dozen())
+        return sheet_png((item.pair_of for item in self._dozen()), self.classes, NOTEBOOK_SIDE_PX)
 
     def _dozen(self) -> list[Item]:
         return [self[at] for at in evenly(len(self), NOTEBOOK_ITEMS)]

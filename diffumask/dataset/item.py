@@ -25,6 +25,7 @@ class Item:
     record: Record
     folder: Path
     pair_of: Callable[[], Pair] = field(compare=False)
+    classes: Mapping[str, int] = field(compare=False)
 
     def __repr__(self) -> str:
         return f"Item({self.name!r}: {self.prompt!r})"
@@ -86,7 +87,7 @@ class Item:
         return self.folder / file_paths(self.name)[IMAGE]
 
     def _repr_html_(self) -> str:
-        return table_html([cell_html(self.record, self.pair_of, ITEM_SIDE_PX)])
+        return table_html([cell_html(self.record, self.pair_of, self.classes, ITEM_SIDE_PX)])
 
     def _repr_png_(self) -> bytes | None:
-        return sheet_png([self.pair_of])
+        return sheet_png([self.pair_of], self.classes, ITEM_SIDE_PX)

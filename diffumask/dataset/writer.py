@@ -87,7 +87,7 @@ class Store:
     def write_preview(self, sheet: Image) -> None:
         """Write the contact sheet."""
         encoded = io.BytesIO()
-        PillowImage.fromarray(sheet).save(encoded, "JPEG", quality=PREVIEW_QUALITY)
+        PillowImage.fromarray(sheet).save(encoded, "JPEG", quality=PREVIEW_QUALITY, subsampling=0)
         with writing(self.folder):
             self._replace(PREVIEW_FILE, encoded.getvalue())
 

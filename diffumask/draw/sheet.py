@@ -13,33 +13,41 @@ from PIL import Image as PillowImage
 
 from diffumask.types import Image
 
-GUTTER_PX = 4
+GUTTER_PX = 8
 THUMBNAIL_QUALITY = 80  # of JPEG and WebP
 PAPER = 255  # grey level of the sheet between its pictures
 
 
+def fit(
+    pixels: UInt8[np.ndarray, "h w *rgb"], side_px: int
+) -> UInt8[np.ndarray, "new_h new_w *rgb"]:
+    """Resize an image, or a class map, whose labels stay, so that its longer side is `side_px`."""
+    height, width = pixels.shape[:2]
+    scale = side_px / max(height, width)
+    size_wh = (max(1, round(width * scale)), max(1, round(height * scale)))
+    if pixels.ndim == 2:
+        return cv2.resize(pixels, size_wh, interpolation=cv2.INTER_NEAREST_EXACT)
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    return cv2.resize(pixels, size_wh, interpolation=method)
+
+
 def shrink(image: Image, max_side_px: int) -> UInt8[np.ndarray, "small_h small_w 3"]:
     """Resize an image so that its longer side has at most `max_side_px`; never enlarge it."""
-    height, width = image.shape[:2]
-    scale = max_side_px / max(height, width)
-    if scale >= 1:
-        return image
-    small_wh = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return cv2.resize(image, small_wh, interpolation=cv2.INTER_AREA)
+    return image if max(image.shape[:2]) <= max_side_px else fit(image, max_side_px)
 
 
 def contact_sheet(
-    groups: Sequence[Sequence[Image]], columns: int
+    groups: Sequence[Sequence[UInt8[np.ndarray, "_h _w 3"]]], columns: int
 ) -> UInt8[np.ndarray, "sheet_h sheet_w 3"]:
     """Lay groups of pictures out, `columns` groups beside each other.
 
-    A group is a row of pictures that stay together, such as image and overlay; all pictures
-    have one size. Places that are left over, and the gutters between groups, are white.
+    A group is a row of pictures of one height that stay together, such as image and overlay. What
+    smaller groups leave free, places that are left over, and the gutters between groups, are white.
     """
     if not groups or columns < 1:
         raise ValueError(f"expected pictures and columns >= 1, got {len(groups)} and {columns}")
     strips = [np.concatenate(list(group), axis=1) for group in groups]
-    height, width = strips[0].shape[:2]
+    height, width = (max(strip.shape[axis] for strip in strips) for axis in (0, 1))
     columns = min(columns, len(strips))
     rows = math.ceil(len(strips) / columns)
     pitch_y, pitch_x = height + GUTTER_PX, width + GUTTER_PX
@@ -48,7 +56,7 @@ def contact_sheet(
     for place, strip in enumerate(strips):
         top = GUTTER_PX + place // columns * pitch_y
         left = GUTTER_PX + place % columns * pitch_x
-        sheet[top : top + height, left : left + width] = strip
+        sheet[top : top + strip.shape[0], left : left + strip.shape[1]] = strip
     return sheet
 
 

@@ -11,7 +11,7 @@ from PIL import Image as PillowImage
 from PIL import ImageDraw, PngImagePlugin
 
 from diffumask.dataset.dataset import Dataset
-from diffumask.draw import THUMBNAIL_QUALITY, data_uri, overlay, shrink
+from diffumask.draw import THUMBNAIL_QUALITY, data_uri, display_palette, fit, overlay
 from diffumask.errors import InputError
 from diffumask.files.atomic import write_file
 from diffumask.labelled.pixels import read_indices
@@ -74,16 +74,18 @@ def write_report(
 def _parts(outcome: Outcome, source: Dataset, predictions: Path, max_items: int) -> list[Part]:
     positions = {record.name: i for i, record in enumerate(source.records)}
     items = {item.name: item for item in outcome.items}
+    palette = display_palette(source.classes.values())
     ranked = sorted(items, key=lambda name: (outcome.verdicts[name].quality or 0.0, name))
 
     def entry(name: str) -> Entry:
         verdict = outcome.verdicts[name]
         pair = source.decode(positions[name])
-        pictures = [pair.image, overlay(pair.image, pair.class_map)]
+        masks = [pair.class_map]
         if verdict.qualities:
-            pictures.append(overlay(pair.image, read_indices(predictions / f"{name}.png")))
-        small = [shrink(picture, SIDE_PX) for picture in pictures]
-        return Entry(name, list(items[name].areas), verdict, small)
+            masks.append(read_indices(predictions / f"{name}.png"))
+        image = fit(pair.image, SIDE_PX)
+        drawn = [overlay(image, fit(mask, SIDE_PX), palette, dims=True) for mask in masks]
+        return Entry(name, list(items[name].areas), verdict, [image, *drawn])
 
     def part(title: str, wanted: Callable[[Verdict], bool]) -> Part:
         names = [name for name in ranked if wanted(outcome.verdicts[name])]

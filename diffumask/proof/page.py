@@ -5,16 +5,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Bool
 from PIL import Image as PillowImage
 from PIL import PngImagePlugin
 
-from diffumask.draw import contact_sheet, evenly, heat_overlay, overlay, shrink
+from diffumask.draw import contact_sheet, display_palette, evenly, fit, heat_overlay, overlay
 from diffumask.errors import InputError
 from diffumask.files.atomic import write_file
 from diffumask.masks.enlarge import enlarge
 from diffumask.masks.settings import MaskSettings
-from diffumask.types import Image, Mask
+from diffumask.types import Image
 
+from .figures import ASKED
 from .judging import OURS, row_masks
 from .reading import Read, Reading
 
@@ -54,7 +56,7 @@ def write_page(
 
 
 def _row(read: Read, reading: Reading, settings: MaskSettings) -> dict[str, Image]:
-    image, sample = read.picture.image, read.samples[reading]
+    image, sample = fit(read.picture.image, SIDE_PX), read.samples[reading]
     heat = enlarge(sample.heats[sample.prompt.targets[0].word], (image.shape[0], image.shape[1]))
     made = row_masks(read, reading, settings)
     drawn = {"image": image, "heat": heat_overlay(image, heat)}
@@ -62,9 +64,10 @@ def _row(read: Read, reading: Reading, settings: MaskSettings) -> dict[str, Imag
         "mask" if name == OURS else name: _over(image, one.mask) for name, one in made.items()
     }
     if read.picture.truth is not None:
-        drawn["truth"] = overlay(image, np.where(read.picture.truth == 1, 1, 0).astype(np.uint8))
-    return {name: shrink(one, SIDE_PX) for name, one in drawn.items()}
+        drawn["truth"] = _over(image, read.picture.truth == ASKED)
+    return drawn
 
 
-def _over(image: Image, mask: Mask) -> Image:
-    return overlay(image, mask.astype(np.uint8))
+def _over(image: Image, mask: Bool[np.ndarray, "_h _w"]) -> Image:
+    class_map = fit(mask.astype(np.uint8), SIDE_PX) * ASKED
+    return overlay(image, class_map, display_palette([ASKED]), dims=True)
