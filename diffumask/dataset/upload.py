@@ -5,6 +5,7 @@ import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -33,30 +34,53 @@ def upload(folder: Path, url: str, sent: Callable[[int], None] = lambda _: None)
     of which `sent` is told along the way. Raises InputError for a folder that is no dataset, a
     place with something else or with other settings, and one that is out of reach.
     """
-    run = read_run(folder)
-    records = read_records(folder)
-    try:
-        files, root = _opened(url)
-        there = _listing(files, root)
-        _refuse_others(files, root, there, run, url)
-        with ThreadPoolExecutor() as pool:
-            are_there = pool.map(
-                lambda record: _is_there(folder, record, files, root, there), records
-            )
-            missing = [
-                record for record, is_there in zip(records, are_there, strict=True) if not is_there
-            ]
+    with _one_line(url):
+        files, root, missing = _missing(folder, url, to_write=True)
         for batch in _batches(missing):
             paths = [path for record in batch for path in present_files(folder, record)]
             for part in {path.partition("/")[0] for path in paths}:
                 files.makedirs(f"{root}/{part}", exist_ok=True)
             files.put([str(folder / path) for path in paths], [f"{root}/{path}" for path in paths])
             sent(len(batch))
-        last = [
-            name for name in (RUN_FILE, PREVIEW_FILE, METADATA_FILE) if (folder / name).exists()
-        ]
-        for name in last:
+        for name in _last(folder):
             files.put_file(str(folder / name), f"{root}/{name}")
+    return len(missing)
+
+
+def lacking(folder: Path, url: str) -> tuple[int, dict[str, int]]:
+    """Return how many items an upload would copy, and the bytes of each file; nothing is written.
+
+    Raises InputError as `upload` does.
+    """
+    with _one_line(url):
+        _, _, missing = _missing(folder, url, to_write=False)
+    paths = [path for record in missing for path in present_files(folder, record)]
+    return len(missing), {path: (folder / path).stat().st_size for path in [*paths, *_last(folder)]}
+
+
+def _missing(folder: Path, url: str, to_write: bool) -> tuple[Any, str, list[Record]]:
+    """Return the place, and the items that it lacks or has otherwise."""
+    run, records = read_run(folder), read_records(folder)
+    files, root = _opened(url, to_write)
+    there = _listing(files, root)
+    _refuse_others(files, root, there, run, url)
+    with ThreadPoolExecutor() as pool:
+        are_there = pool.map(lambda record: _is_there(folder, record, files, root, there), records)
+        missing = [
+            record for record, is_there in zip(records, are_there, strict=True) if not is_there
+        ]
+    return files, root, missing
+
+
+def _last(folder: Path) -> list[str]:
+    """List what an upload copies each time, after the items."""
+    return [name for name in (RUN_FILE, PREVIEW_FILE, METADATA_FILE) if (folder / name).exists()]
+
+
+@contextmanager
+def _one_line(url: str) -> Iterator[None]:
+    try:
+        yield
     except InputError:
         raise
     except ImportError as error:
@@ -69,10 +93,9 @@ def upload(folder: Path, url: str, sent: Callable[[int], None] = lambda _: None)
         raise InputError(
             f"expected to write to {url}, got: {reason}; run again to go on"
         ) from error
-    return len(missing)
 
 
-def _opened(url: str) -> tuple[Any, str]:
+def _opened(url: str, to_write: bool) -> tuple[Any, str]:
     try:
         from fsspec.core import url_to_fs
     except ImportError:
@@ -81,7 +104,8 @@ def _opened(url: str) -> tuple[Any, str]:
             "pip install 'diffumask[remote]'"
         ) from None
     files, root = url_to_fs(url)
-    files.makedirs(root, exist_ok=True)
+    if to_write:
+        files.makedirs(root, exist_ok=True)
     return files, root.rstrip("/")
 
 

@@ -40,7 +40,7 @@ _RAIL_M, _RAIL_PP_M = "CreativeML Open RAIL-M", "CreativeML Open RAIL++-M"
 MODELS = {
     spec.name: spec
     for spec in (
-        ModelSpec("tiny", _TINY, 128, 128, 20, 4.0, "emoji scenes; in the package", "Apache-2.0"),
+        ModelSpec("tiny", _TINY, 128, 128, 20, 4.0, "emoji scenes, in the package", "Apache-2.0"),
         ModelSpec("sd15", _SD15, 512, 512, about="Stable Diffusion 1.5", licence=_RAIL_M),
         ModelSpec("sd21", _SD21, 768, 768, about="Stable Diffusion 2.1", licence=_RAIL_PP_M),
         ModelSpec("sdxl", _SDXL, 1024, 1024, 30, 5.0, "Stable Diffusion XL 1.0", _RAIL_PP_M),
