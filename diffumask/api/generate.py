@@ -111,6 +111,7 @@ def _make_missing(
     request: Request, settings: "GenerateSettings", backend: "Backend", store: "Store"
 ) -> tuple[int, bool]:
     """Return how many items there are now, and whether Ctrl-C stopped it."""
+    from diffumask.dataset.live_preview import previewed
     from diffumask.dataset.preview import write_preview
 
     def items() -> "Iterator[Item]":
@@ -122,7 +123,8 @@ def _make_missing(
     stopped = False
     try:
         with progress(sum(1 for _ in items()), count_done()) as advance:
-            for batch in backend.make(items=items(), prompt_of=request.prompt_of, store=store):
+            batches = backend.make(items=items(), prompt_of=request.prompt_of, store=store)
+            for batch in previewed(batches, store):
                 advance(len(batch))
     except KeyboardInterrupt:
         stopped = True
