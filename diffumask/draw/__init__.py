@@ -5,6 +5,7 @@ from .colours import display_palette as display_palette
 from .colours import voc_palette as voc_palette
 from .layers import heat_overlay as heat_overlay
 from .layers import overlay as overlay
+from .legend import caption as caption
 from .legend import fitting as fitting
 from .legend import font as font
 from .legend import legend as legend
