@@ -30,7 +30,7 @@ $(READERS)/.installed: tests/readers/requirements.txt $(INSTALLED)
 docs: $(VENV)/.docs
 	rm -rf $(PAGES)
 	mkdir -p $(PAGES)/benchmarks $(PAGES)/diffumask/tiny
-	ln -s $(addprefix $(CURDIR)/,README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md LICENSE docs) $(PAGES)
+	ln -s $(addprefix $(CURDIR)/,README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md LICENSE docs examples) $(PAGES)
 	ln -s $(addprefix $(CURDIR)/benchmarks/,README.md results) $(PAGES)/benchmarks
 	ln -s $(CURDIR)/diffumask/tiny/checkpoint $(PAGES)/diffumask/tiny
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
