@@ -24,7 +24,7 @@ class Clock:
 
 
 def write(store, index):
-    image = np.full((40, 60, 3), index * 20, np.uint8)
+    image = np.full((40, 60, 3), index % 12 * 20, np.uint8)
     store.write(f"Bird_{index:06d}", Example(PROMPT, 0, image, np.zeros((40, 60), np.uint8)), {})
 
 
