@@ -1,22 +1,19 @@
 """The page: its files in `page/`, and the items as JSON, in one HTML text."""
 
 import base64
-import hashlib
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
 from diffumask.dataset.run import Run
 from diffumask.draw import display_palette
 from diffumask.errors import InputError
 from diffumask.files.atomic import write_file, writing
 
+from .html import fill, read, style
 from .marks import MADE_BY, dataset_fingerprint
 
 # Each may use what those before it define while it is read.
@@ -33,22 +30,15 @@ SHOWN_SETTINGS = {
 
 
 def render(title: str, run: Run, items: Sequence[Mapping[str, Any]]) -> str:
-    """Make the page of items that `read_item` returned; `run` is that of their dataset.
-
-    Whatever they contain is shown as text: the template escapes it, and the JSON has no "<". The
-    policy of the page lets it load nothing, and run nothing but its own script.
-    """
-    style, script = _read("gallery.css"), "\n".join(_read(f"{name}.js") for name in SCRIPTS)
-    pages = PackageLoader("diffumask.gallery", "page")
-    environment = Environment(loader=pages, autoescape=True, undefined=StrictUndefined)
-    environment.policies["json.dumps_kwargs"] = {"sort_keys": False}  # scores stay in order
-    return environment.get_template("gallery.html").render(
+    """Make the page of items that `read_item` returned; `run` is that of their dataset."""
+    return fill(
+        "diffumask.gallery",
+        "page/gallery.html",
+        style(),
+        "\n".join(read(f"{name}.js") for name in SCRIPTS),
         title=title,
         facts=_facts(run.settings),
         made_by=MADE_BY,
-        policy=_policy(style, script),
-        style=Markup(style),
-        script=Markup(script),
         data=_data(run, items),
     )
 
@@ -72,22 +62,6 @@ def refuse_foreign(path: Path) -> None:
             head = file.read(HEAD_BYTES)
     if GENERATOR.encode() not in head:
         raise InputError(f"expected a free name or a page of {MADE_BY}, got {path}; choose another")
-
-
-def _read(name: str) -> str:
-    return (files("diffumask.gallery") / "page" / name).read_text("utf-8")
-
-
-def _policy(style: str, script: str) -> str:
-    """Allow pictures out of the page itself and its own style and script, and no network."""
-    return (
-        f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}; "
-        "base-uri 'none'; form-action 'none'"
-    )
-
-
-def _hash(text: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 def _facts(settings: Mapping[str, Any]) -> str:
