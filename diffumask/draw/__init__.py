@@ -9,6 +9,7 @@ from .legend import caption as caption
 from .legend import fitting as fitting
 from .legend import font as font
 from .legend import legend as legend
+from .legend import swatch as swatch
 from .sheet import GUTTER_PX as GUTTER_PX
 from .sheet import THUMBNAIL_QUALITY as THUMBNAIL_QUALITY
 from .sheet import contact_sheet as contact_sheet

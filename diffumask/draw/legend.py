@@ -1,6 +1,6 @@
 """Names of classes beside their colours, as a picture."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 
 import numpy as np
@@ -8,7 +8,7 @@ from jaxtyping import UInt8
 from PIL import Image as PillowImage
 from PIL import ImageDraw, ImageFont
 
-from diffumask.types import IGNORE_ID
+from diffumask.types import IGNORE_ID, Image
 
 from .colours import Palette
 from .layers import hatch
@@ -51,13 +51,31 @@ def legend(
     sheet = np.full((rows * ROW_PX, width_px, 3), PAPER, np.uint8)
     for class_id, _, row, left in places:
         top = row * ROW_PX + (ROW_PX - SWATCH_PX) // 2
-        swatch = hatch(SWATCH_PX, SWATCH_PX) if class_id == IGNORE_ID else palette[class_id]
-        sheet[top : top + SWATCH_PX, left : left + SWATCH_PX] = swatch
+        sheet[top : top + SWATCH_PX, left : left + SWATCH_PX] = swatch(class_id, palette)
+    written = [(left + SWATCH_PX + PAD_PX, row, name) for _, name, row, left in places]
+    return _write(sheet, written)
+
+
+def swatch(class_id: int, palette: Palette) -> Image:
+    """Draw a square of the colour of a class; 255 is hatched."""
+    if class_id == IGNORE_ID:
+        return hatch(SWATCH_PX, SWATCH_PX)
+    return np.full((SWATCH_PX, SWATCH_PX, 3), palette[class_id], np.uint8)
+
+
+def caption(text: str, width_px: int) -> UInt8[np.ndarray, "caption_h {width_px} 3"]:
+    """Write a text in a row, cut to its width."""
+    sheet = np.full((ROW_PX, width_px, 3), PAPER, np.uint8)
+    return _write(sheet, [(0, 0, fitting(text, width_px))])
+
+
+def _write(sheet: Image, texts: Iterable[tuple[int, int, str]]) -> Image:
+    """Write texts on a sheet, each at its left edge in pixels and its row."""
     picture = PillowImage.fromarray(sheet)
     draw = ImageDraw.Draw(picture)
-    for _, name, row, left in places:
-        middle = (left + SWATCH_PX + PAD_PX, row * ROW_PX + ROW_PX // 2)
-        draw.text(middle, name, fill=INK, font=font(), anchor="lm")
+    for left, row, text in texts:
+        middle = (left, row * ROW_PX + ROW_PX // 2)
+        draw.text(middle, text, fill=INK, font=font(), anchor="lm")
     return np.array(picture)
 
 

@@ -22,7 +22,17 @@ class Outcome:
 
 
 def admission(outcome: Outcome) -> str:
-    """Write the figures as lines of text, and as a table by class with all classes last."""
+    """Write the figures as lines of text, and as the table of `by_class`."""
+    rows = by_class(outcome)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    table = [
+        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
+    ]
+    return "\n".join([*summary(outcome), "", *table])
+
+
+def by_class(outcome: Outcome) -> list[tuple[str, ...]]:
+    """Return the figures of each class as rows of texts, with all classes last, below a head."""
     rows: list[tuple[str, ...]] = [
         ("class", "input", "eligible", "dropped", "kept", f"mean {outcome.measure}", "lowest")
     ]
@@ -30,11 +40,18 @@ def admission(outcome: Outcome) -> str:
     for name in [*class_names, ALL]:
         own = (item for item in outcome.items if name in (ALL, item.class_name))
         rows.append((name, *_row([outcome.verdicts[item.name] for item in own])))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    table = [
-        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
+    return rows
+
+
+def summary(outcome: Outcome) -> list[str]:
+    """Return the figures of all items as lines of text."""
+    figures = counts(outcome)
+    dropped = figures["dropped"].most_common()
+    causes = ", ".join(f"{cause} {count}" for cause, count in dropped) or "none"
+    return [
+        f"{figures['items']} items, {figures['eligible']} eligible, {figures['kept']} kept",
+        f"dropped: {causes}",
     ]
-    return "\n".join([*_summary(counts(outcome)), "", *table])
 
 
 def counts(outcome: Outcome) -> dict[str, Any]:
@@ -61,15 +78,6 @@ def warnings(outcome: Outcome) -> list[str]:
     return [
         f"the networks found next to nothing of {', '.join(poor)} (mean {outcome.measure} below "
         f"{LITTLE}): train for more steps, or take more items"
-    ]
-
-
-def _summary(figures: Mapping[str, Any]) -> list[str]:
-    dropped = figures["dropped"].most_common()
-    causes = ", ".join(f"{cause} {count}" for cause, count in dropped) or "none"
-    return [
-        f"{figures['items']} items, {figures['eligible']} eligible, {figures['kept']} kept",
-        f"dropped: {causes}",
     ]
 
 
