@@ -1,0 +1,51 @@
+"""How images are sampled, told without torch."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from diffumask.attention.defaults import MERGE, POWER
+from diffumask.errors import InputError
+
+SIZE_STEP = 8  # diffusers refuses other sizes, whatever the factor of the VAE
+
+
+@dataclass(frozen=True, slots=True)
+class SampleSettings:
+    """How to sample: sizes in pixels, multiples of 8; a guidance_scale of 1 or less is none.
+
+    `merge` and `weights` are those of `aggregate`, weights of None being `localizing_weights`.
+    `affinity` asks for the heat maps propagated along self-attention as well, `power` times,
+    `presence` for how much each target explains of the image, of models that can tell (see
+    `presences`).
+    """
+
+    num_inference_steps: int
+    guidance_scale: float
+    height: int
+    width: int
+    negative_prompt: str = ""
+    merge: str = MERGE
+    weights: Mapping[int, float] | None = None
+    affinity: bool = True
+    presence: bool = False
+    power: int = POWER
+
+    def __post_init__(self) -> None:
+        if self.num_inference_steps < 1:
+            raise InputError(
+                f"expected at least 1 num_inference_steps, got {self.num_inference_steps}"
+            )
+        for name, size in (("height", self.height), ("width", self.width)):
+            if size < SIZE_STEP or size % SIZE_STEP:
+                near = max(1, round(size / SIZE_STEP)) * SIZE_STEP
+                raise InputError(
+                    f"expected a {name} divisible by {SIZE_STEP}, got {size}; use {near}"
+                )
+
+    def describe(self) -> dict[str, Any]:
+        """Return the settings for run.json; a power that is the default's is left out."""
+        settings = asdict(self)
+        if self.power == POWER:  # so that folders of earlier versions go on
+            del settings["power"]
+        return settings
