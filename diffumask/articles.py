@@ -1,4 +1,4 @@
-"""The English article before a phrase."""
+"""English articles, and words that are counted."""
 
 import re
 
@@ -11,3 +11,11 @@ def with_article(phrase: str) -> str:
     """Put "a" or "an" before a phrase, by the sound of its beginning."""
     vowel = VOWEL_SOUND.match(phrase) and not CONSONANT_SOUND.match(phrase)
     return f"{'an' if vowel else 'a'} {phrase}"
+
+
+def counted(count: int, noun: str) -> str:
+    """Put a number before a noun, which has its plural unless the number is 1: "2 items"."""
+    if count == 1:
+        return f"1 {noun}"
+    ending = "es" if noun.endswith(("s", "x", "ch", "sh")) else "s"
+    return f"{count} {noun}{ending}"

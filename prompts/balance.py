@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from diffumask.articles import counted
 from diffumask.types import Prompt
 
 NONE = "-"  # stands for a prompt without a sub-class or context
@@ -67,8 +68,9 @@ def table(class_name: str, counts: Balance) -> str:
     width = max(map(len, rows))
     cells = max(3, *(len(str(count)) for count in columns.values()))
     lines = [
-        f"{class_name}: {sum(rows.values())} prompts, {len(rows)} sub-classes (evenness "
-        f"{evenness(rows):.2f}), {len(columns)} contexts (evenness {evenness(columns):.2f}), "
+        f"{class_name}: {counted(sum(rows.values()), 'prompt')}, {counted(len(rows), 'sub-class')} "
+        f"(evenness {evenness(rows):.2f}), {counted(len(columns), 'context')} (evenness "
+        f"{evenness(columns):.2f}), "
         f"{len(counts.pairs)} of {len(rows) * len(columns)} pairs",
         " ".join([" " * width, *(f"{key:>{cells}}" for key in keys), "sum"]),
     ]

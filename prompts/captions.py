@@ -104,5 +104,5 @@ def _is_fit(text: str, entry: VocabularyClass) -> bool:
 
 def _word(text: str, entry: VocabularyClass) -> str:
     """Return the first name of the class that a text has, as it stands there, or nothing."""
-    found = (text[slice(*one)] for alias in entry.known_as for one in spans(text, alias)[:1])
+    found = (text[slice(*one)] for alias in entry.sought for one in spans(text, alias)[:1])
     return next(found, "")

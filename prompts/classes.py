@@ -2,7 +2,8 @@
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from diffumask.errors import InputError
 from diffumask.types import BACKGROUND_ID, IGNORE_ID, name_key
@@ -35,10 +36,13 @@ class Classes:
     def find(self, name: str, class_id: object = None) -> VocabularyClass:
         """Return a class, which has the id `class_id` unless that is None.
 
-        Raises InputError for a name that is nearly another's, for one that no file could have,
-        for an id that another class has, and where the vocabulary is closed.
+        The name of a sub-class finds its class, narrowed to this. Raises InputError for a name that
+        is nearly another's, for one that no file could have, for an id that another class has,
+        where the vocabulary is closed, and for a sub-class of several.
         """
         found = self.vocabulary.get(name) or self._opened.get(name_key(name))
+        if found is None and not self._open_all:
+            found = self._by_sub_class(name)
         if found is None:
             self._check(name)
             found = self._add(" ".join(name.split()), class_id)
@@ -48,6 +52,28 @@ class Classes:
                 "out"
             )
         return found
+
+    def find_all(self, names: Iterable[str]) -> dict[str, VocabularyClass]:
+        """Find classes as `find` does; return each once, with all its asked sub-classes."""
+        found: dict[str, VocabularyClass] = {}
+        for entry in map(self.find, names):
+            before = found.get(entry.name, entry)
+            if before.is_narrowed and entry.is_narrowed:
+                both = dict.fromkeys([*before.sub_classes, *entry.sub_classes])
+                found[entry.name] = replace(entry, sub_classes=tuple(both))
+            else:
+                found[entry.name] = entry if before.is_narrowed else before
+        return found
+
+    def _by_sub_class(self, name: str) -> VocabularyClass | None:
+        owners = self.vocabulary.with_sub_class(name)
+        if len(owners) > 1:
+            listed = ", ".join(one.name for one in owners)
+            raise InputError(
+                f"expected a class of the vocabulary {self.vocabulary.name!r}, got {name!r}, which "
+                f"is a sub-class of {listed}; name one of these"
+            )
+        return owners[0] if owners else None
 
     def _check(self, name: str) -> None:
         if not self.vocabulary.open:

@@ -33,7 +33,7 @@ def read_prompts(path: Path, classes: Classes, names: Sequence[str]) -> list[Pro
         raise InputError(f"{path.name}: expected text in UTF-8, got {error.reason}") from error
     if path.suffix == ".txt" and not names:
         raise InputError("expected classes beside a .txt file of prompts, got none; name the words")
-    entries = [classes.find(name) for name in names] if path.suffix == ".txt" else []
+    entries = [*classes.find_all(names).values()] if path.suffix == ".txt" else []
     prompts = []
     for number, row in _rows(path, text):
         try:
@@ -99,7 +99,7 @@ def _sought(text: str, entries: Sequence[VocabularyClass]) -> list[Target]:
     found = sorted(
         (start - stop, start, stop, entry.name, entry.class_id)
         for entry in entries
-        for alias in entry.known_as
+        for alias in entry.sought
         for start, stop in spans(text, alias)
     )
     taken: dict[str, tuple[int, int, int]] = {}
@@ -107,7 +107,7 @@ def _sought(text: str, entries: Sequence[VocabularyClass]) -> list[Target]:
         if name not in taken and all(stop <= a or b <= start for a, b, _ in taken.values()):
             taken[name] = (start, stop, class_id)
     if not taken:
-        wanted = ", ".join(repr(entry.word) for entry in entries)
+        wanted = ", ".join(repr(entry.sought[0]) for entry in entries)
         raise InputError(f"expected {wanted} in the prompt, got {text!r}; name it in the text")
     in_order = sorted(taken.items(), key=lambda one: one[1])
     return [Target(text[start:stop], name, one) for name, (start, stop, one) in in_order]
@@ -128,7 +128,7 @@ def _target(text: str, one: Any, classes: Classes) -> Target:
     if not isinstance(one, dict) or not _text(one, "class").strip():
         raise InputError(f"expected a class, got {one!r}")
     entry = classes.find(one["class"], one.get("class_id"))
-    words = [_text(one, "word")] if one.get("word") else list(entry.known_as)
+    words = [_text(one, "word")] if one.get("word") else list(entry.sought)
     for word in words:
         if word.strip() and (found := spans(text, word)):
             return Target(text[slice(*found[0])], entry.name, entry.class_id)

@@ -14,6 +14,7 @@ from .captions import BANNED, Captions, banned_in, read_captions
 from .classes import Classes
 from .file import read_prompts
 from .ranking import BY_TEXT, Ranking
+from .vocabulary import Vocabulary, VocabularyClass
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,7 @@ class PromptSource:
     `class_names` are the classes that items are made for, `class_ids` all that items may show,
     `prompt_of` takes the class, index and seed of an item, `identity` is what else the prompts
     depend on, besides the vocabulary, and `choices` the sub-classes and contexts of each class.
+    `titles` are the classes with the sub-classes to which they are narrowed.
     """
 
     class_names: tuple[str, ...]
@@ -30,25 +32,55 @@ class PromptSource:
     prompt_of: Callable[[str, int, int], Prompt]
     identity: Mapping[str, Any]
     choices: Mapping[str, tuple[Sequence[str], Sequence[str]]]
+    titles: tuple[str, ...]
 
 
 def from_vocabulary(classes: Classes, names: Sequence[str], objects: int = 1) -> PromptSource:
-    """Build prompts of `objects` classes each, of which the named one is the first."""
+    """Build prompts of `objects` classes each, of which the named one is the first.
+
+    The others are of the named ones as well; where these are fewer, further ones are of the
+    vocabulary.
+    """
     vocabulary = classes.vocabulary
     if objects < 1:
         raise InputError(f"expected 1 object in a prompt or more, got {objects}")
-    entries = {entry.name: entry for entry in map(classes.find, names)}
-    shown = [*entries.values(), *(vocabulary.classes if objects > 1 else ())]
+    entries = classes.find_all(names)
+    beside = _beside(entries, vocabulary, objects) if len(entries) > 1 else None
     for entry in entries.values():
-        build_for(vocabulary, entry, 0, objects)  # too many objects are refused at once
+        build_for(vocabulary, entry, 0, objects, beside)  # too many objects are refused at once
 
     def prompt_of(class_name: str, index: int, seed: int) -> Prompt:
-        return build_for(vocabulary, entries[class_name], seed, objects)
+        return build_for(vocabulary, entries[class_name], seed, objects, beside)
 
-    identity = {"objects": objects} if objects > 1 else {}
+    identity: dict[str, Any] = {"objects": objects} if objects > 1 else {}
+    shown = [*entries.values(), *(vocabulary.classes if objects > max(1, len(entries)) else ())]
+    if objects > 1 and len(entries) > 1:  # what is beside an object depends on all
+        identity["objects_of"] = sorted(entries)
     class_ids = {entry.name: entry.class_id for entry in shown}
     choices = {name: (entry.sub_classes, entry.contexts) for name, entry in entries.items()}
-    return PromptSource(tuple(entries), class_ids, prompt_of, identity, choices)
+    identity |= _narrowed(entries)
+    return PromptSource(tuple(entries), class_ids, prompt_of, identity, choices, _titles(entries))
+
+
+def _beside(
+    entries: Mapping[str, VocabularyClass], vocabulary: Vocabulary, objects: int
+) -> Sequence[Sequence[VocabularyClass]]:
+    """Return what may stand beside a class: the classes that are asked for, then all others."""
+    asked = [entries[name] for name in sorted(entries)]
+    if objects <= len(asked):
+        return [asked]
+    return [asked, [entry for entry in vocabulary.classes if entry.name not in entries]]
+
+
+def _narrowed(entries: Mapping[str, VocabularyClass]) -> dict[str, Any]:
+    """Return what of a run's identity says that only some sub-classes are asked for."""
+    kept = {name: sorted(one.sub_classes) for name, one in entries.items() if one.is_narrowed}
+    return {"sub_classes": kept} if kept else {}
+
+
+def _titles(entries: Mapping[str, VocabularyClass]) -> tuple[str, ...]:
+    parts = [(*(one.sub_classes if one.is_narrowed else ()), one.name) for one in entries.values()]
+    return tuple(" ".join(words) for words in parts)
 
 
 def from_file(path: Path, classes: Classes, names: Sequence[str]) -> PromptSource:
@@ -75,7 +107,12 @@ def from_file(path: Path, classes: Classes, names: Sequence[str]) -> PromptSourc
     identity = {"prompts": path.name, "prompts_fingerprint": _fingerprint(prompts)}
     class_names = tuple(name for name in wanted if name in by_class)
     return PromptSource(
-        class_names, shown, prompt_of, identity, dict.fromkeys(class_names, ((), ()))
+        class_names,
+        shown,
+        prompt_of,
+        identity,
+        dict.fromkeys(class_names, ((), ())),
+        class_names,
     )
 
 
@@ -84,12 +121,13 @@ def from_captions(
 ) -> PromptSource:
     """Take captions of a file that name the class, such as are like what would be built."""
     captions = read_captions(path)
-    entries = {entry.name: entry for entry in map(classes.find, names)}
+    entries = classes.find_all(names)
     found = {name: Captions(captions, entry, ranking) for name, entry in entries.items()}
     for name, entry in entries.items():
         if not found[name].captions:
             raise InputError(
-                f"expected captions with {entry.word!r} in {path.name}, got none; use another file"
+                f"expected captions with {entry.sought[0]!r} in {path.name}, got none; use another "
+                "file"
             )
 
     def prompt_of(class_name: str, index: int, seed: int) -> Prompt:
@@ -101,10 +139,11 @@ def from_captions(
         "captions": path.name,
         "captions_fingerprint": _fingerprint(content),
         **ranking.identity,
+        **_narrowed(entries),
     }
     class_ids = {name: entry.class_id for name, entry in entries.items()}
     choices = {name: (entry.sub_classes, ()) for name, entry in entries.items()}
-    return PromptSource(tuple(entries), class_ids, prompt_of, identity, choices)
+    return PromptSource(tuple(entries), class_ids, prompt_of, identity, choices, _titles(entries))
 
 
 def _fingerprint(content: Sequence[object]) -> str:

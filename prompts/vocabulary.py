@@ -4,13 +4,16 @@ import difflib
 import hashlib
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from diffumask.errors import InputError
 from diffumask.types import BACKGROUND_ID, IGNORE_ID, ClassIds, name_key
+
+from .shipped import shipped_vocabulary
+from .shipped import vocabulary_names as vocabulary_names
 
 VOCABULARY_KEYS = {"classes", "contexts", "negative_prompt", "open", "templates"}
 CLASS_KEYS = {
@@ -33,7 +36,8 @@ class VocabularyClass:
 
     `attributes` stand before the sub-class in a share of the prompts; `group` is a wider class,
     such as "vehicle", for evaluation; `has_article` is false for what has
-    no plural, such as "grass", and for names of single things.
+    no plural, such as "grass", and for names of single things. Of one that `is_narrowed` only some
+    sub-classes are asked for.
     """
 
     name: str
@@ -45,6 +49,12 @@ class VocabularyClass:
     attributes: tuple[str, ...] = field(default=(), repr=False)
     group: str = field(default="", repr=False)
     has_article: bool = field(default=True, repr=False)
+    is_narrowed: bool = field(default=False, repr=False)
+
+    @property
+    def sought(self) -> tuple[str, ...]:
+        """The names by which a text shows what is asked for."""
+        return self.sub_classes if self.is_narrowed else self.known_as
 
     @property
     def known_as(self) -> tuple[str, ...]:
@@ -90,6 +100,16 @@ class Vocabulary:
         key = name_key(class_name)
         return next((e for e in self.classes if key in map(name_key, e.known_as)), None)
 
+    def with_sub_class(self, name: str) -> list[VocabularyClass]:
+        """List the classes that have a sub-class of that name, each narrowed to this alone."""
+        key = name_key(name)
+        found = []
+        for entry in self.classes:
+            kept = tuple(one for one in entry.sub_classes if name_key(one) == key)
+            if kept:
+                found.append(replace(entry, sub_classes=kept, is_narrowed=True))
+        return found
+
     def find(self, class_name: str) -> VocabularyClass:
         """Find a class by name, word or synonym; case, spaces and hyphens do not count.
 
@@ -116,12 +136,6 @@ def nearest(
     return by_key[near[0]] if near else None
 
 
-def vocabulary_names() -> list[str]:
-    """List the vocabularies that ship with the package."""
-    folder = files("diffumask.prompts").joinpath("vocabularies")
-    return sorted(Path(entry.name).stem for entry in folder.iterdir())
-
-
 def load_vocabulary(name_or_path: str | Path) -> Vocabulary:
     """Read and check a vocabulary that ships with the package, or a TOML file of the same form.
 
@@ -129,8 +143,7 @@ def load_vocabulary(name_or_path: str | Path) -> Vocabulary:
     """
     name = str(name_or_path)
     if name in vocabulary_names():
-        shipped = files("diffumask.prompts").joinpath(f"vocabularies/{name}.toml")
-        return _parse(name, shipped.read_bytes())
+        return _parse(name, shipped_vocabulary(name))
     path = Path(name_or_path)
     if path.suffix != ".toml" or not path.is_file():
         raise InputError(
