@@ -11,16 +11,19 @@
 `datasets.load_dataset("imagefolder", data_dir=folder)` reads it.
 """
 
+import errno
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from diffumask.errors import InputError
 from diffumask.files.atomic import writing
 from diffumask.files.begun import refuse_changes, refuse_foreign
-from diffumask.files.lock import locked
+from diffumask.files.lock import locked, refuse_locked
 
 from .listing import scan_records
 from .names import IMAGES_FOLDER, MASKS_FOLDER
@@ -92,6 +95,37 @@ def check_settings(folder: Path, settings: Mapping[str, Any]) -> None:
     earlier = {name: earlier.get(name) for name in new}
     if earlier != new and scan_records(folder)[0]:  # which takes seconds where there are many
         refuse_changes(folder, earlier, new)
+
+
+def check_folder(
+    folder: Path,
+    settings: Mapping[str, Any],
+    classes: Mapping[str, int],
+    later: Collection[str] = (),
+) -> None:
+    """Raise InputError where `open_store` would, and change nothing.
+
+    `later` are settings that are not known yet, such as those of a model that is not loaded.
+    """
+    above = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    with writing(folder):
+        if not above.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, f"{above} is no folder")
+        if not os.access(above, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        if folder.exists():
+            _refuse_foreign(folder)
+    check_parts(folder)
+    refuse_locked(folder)
+    if not (folder / RUN_FILE).is_file():
+        return
+    earlier = read_run(folder)
+    known = {name: value for name, value in earlier.settings.items() if name not in later}
+    try:
+        continued_run(folder, replace(earlier, settings=known), new_run(settings, classes, []))
+    except InputError:
+        if scan_records(folder)[0]:  # which takes seconds where there are many
+            raise
 
 
 def _refuse_foreign(folder: Path) -> None:

@@ -1,5 +1,6 @@
 """Hold a folder against other runs."""
 
+import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,6 +35,13 @@ def locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def refuse_locked(folder: Path) -> None:
+    """Raise InputError where `locked` would, and leave a folder that no run held as it is."""
+    if os.path.lexists(folder / LOCK_FILE):
+        with locked(folder):
+            pass
 
 
 def _refuse_foreign(path: Path) -> None:

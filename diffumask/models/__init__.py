@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .cached import cached_spec as cached_spec
     from .cached import cached_specs as cached_specs
+    from .cached import offline as offline
     from .devices import DTYPES as DTYPES
     from .devices import find_device as find_device
+    from .devices import find_dtype as find_dtype
     from .devices import progress_bars_off as progress_bars_off
     from .diffusion import load as load
     from .diffusion import load_autoencoder as load_autoencoder
@@ -37,7 +39,9 @@ _MODULES = {
     "ModelSpec": "registry",
     "cached_spec": "cached",
     "cached_specs": "cached",
+    "offline": "cached",
     "find_device": "devices",
+    "find_dtype": "devices",
     "fingerprint": "registry",
     "load": "diffusion",
     "load_autoencoder": "diffusion",

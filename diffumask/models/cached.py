@@ -1,5 +1,6 @@
 """Models of the hub that are on this machine: told by the cache of the hub's client alone."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from huggingface_hub import CacheNotFound, scan_cache_dir, try_to_load_from_cache
@@ -15,12 +16,27 @@ def cached_spec(hub_id: str) -> ModelSpec | None:
 
     None for one that is not there, not whole, or of another kind than Stable Diffusion 1, 2 or XL.
     """
+    folder = _cached_folder(hub_id)
+    try:
+        return None if folder is None else ModelSpec(hub_id, hub_id, *default_size_hw(folder))
+    except InputError:
+        return None
+
+
+def offline(spec: ModelSpec) -> ModelSpec | None:
+    """Return the model with the folder where it lies on this machine; None where it does not."""
+    if isinstance(spec.source, Path):
+        return spec
+    folder = _cached_folder(spec.source)
+    return None if folder is None else replace(spec, source=folder)
+
+
+def _cached_folder(hub_id: str) -> Path | None:
     index = try_to_load_from_cache(hub_id, INDEX)
     if not isinstance(index, str):
         return None
-    folder = Path(index).parent
     try:
-        return ModelSpec(hub_id, hub_id, *default_size_hw(folder)) if has_weights(folder) else None
+        return Path(index).parent if has_weights(Path(index).parent) else None
     except InputError:
         return None
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from diffumask.errors import InputError
 from diffumask.masks.settings import MaskSettings
 
 if TYPE_CHECKING:  # torch takes seconds to import
@@ -48,6 +49,14 @@ class Choice:
     def describe(self) -> dict[str, Any]:
         """Return what items depend on, for run.json."""
         return {}
+
+
+def check_model_folder(name: str, folder: str) -> None:
+    """Raise InputError for what cannot be the folder of a model of transformers, or its hub id."""
+    from diffumask.models import HUB_ID
+
+    if not (Path(folder) / "config.json").is_file() and not HUB_ID.fullmatch(folder):
+        raise InputError(f"expected a model's folder with config.json in {name!r}, got {folder!r}")
 
 
 def digest(*paths: Path) -> str:

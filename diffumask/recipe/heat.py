@@ -13,7 +13,7 @@ from diffumask.masks.refine import MODEL_REFINERS, REFINERS
 from diffumask.masks.settings import MaskSettings
 from diffumask.masks.thresholds import Adaptive, Calibrated, Fixed, Otsu, ThresholdMethod
 
-from .choice import AUTO, NONE, Bound, Choice, Loaded, digest
+from .choice import AUTO, NONE, Bound, Choice, Loaded, check_model_folder, digest
 
 if TYPE_CHECKING:  # torch takes seconds to import
     from diffumask.calibration.file import Thresholds
@@ -123,6 +123,11 @@ class Refiner(Choice):
         if self.name != AUTO and self.name not in REFINERS and not is_model:
             names = ", ".join([AUTO, *REFINERS, *(f"{kind}:FOLDER" for kind in MODEL_REFINERS)])
             raise InputError(f"expected a refiner {names}; got {self.name!r}")
+
+    def check(self, class_names: Sequence[str]) -> None:
+        kind, _, folder = self.name.partition(":")
+        if kind in MODEL_REFINERS:
+            check_model_folder(self.name, folder)
 
 
 def _number(text: str) -> float:

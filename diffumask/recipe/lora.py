@@ -15,6 +15,7 @@ from .choice import Bound, Choice, Loaded
 
 if TYPE_CHECKING:
     from diffumask.lora.file import LoraFile
+    from diffumask.models import ModelSpec
 
 
 @dataclass(frozen=True)
@@ -31,12 +32,20 @@ class Lora(Choice):
     @cached_property
     def weights(self) -> "LoraFile | None":
         """The file, read."""
-        from diffumask.lora.file import read_lora
+        if self.file is None:
+            return None
+        from diffumask.lora.file import read_lora  # it loads torch
 
-        return None if self.file is None else read_lora(self.file)
+        return read_lora(self.file)
 
     def check(self, class_names: Sequence[str]) -> None:
         _ = self.weights
+
+    def check_model(self, spec: "ModelSpec", checkpoint: str) -> None:
+        if self.weights is not None:
+            from diffumask.lora.layers import require_peft
+
+            require_peft()
 
     def bind(self, settings: MaskSettings, loaded: Loaded) -> Bound:
         return nullcontext(settings) if self.weights is None else self._applied(settings, loaded)

@@ -11,7 +11,7 @@ from diffumask.masks import source_name
 from diffumask.masks.settings import MaskSettings
 from diffumask.masks.sources import MaskSource
 
-from .choice import Bound, Choice, Loaded
+from .choice import Bound, Choice, Loaded, check_model_folder
 
 if TYPE_CHECKING:  # torch takes seconds to import
     from diffumask.models import ModelSpec
@@ -38,6 +38,8 @@ class Source(Choice):
         return source_name.parse_source(self.name)
 
     def check(self, class_names: Sequence[str]) -> None:
+        if self.parsed.is_prompted:
+            check_model_folder(self.name, self.parsed.model)
         if self.head is not None:
             from diffumask.segmentator.file import read_facts
             from diffumask.segmentator.source import check_classes
