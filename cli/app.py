@@ -9,7 +9,8 @@ import typer
 import diffumask
 from diffumask.api.use_case import UseCase
 
-from .command import as_command
+from .command import HELP_NAMES, VERSION_HELP, as_command, tell_version
+from .typer_command import Command
 
 COMMANDS: dict[str, UseCase[..., Any, Any]] = {
     "generate": diffumask.generate,
@@ -45,28 +46,23 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings=HELP_NAMES,
 )
 groups = {"": app}
-for name in GROUPS:
+for name, help_text in GROUPS.items():
     groups[name] = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+    app.add_typer(groups[name], name=name, help=help_text, short_help=help_text.rstrip("."))
 for name, use_case in COMMANDS.items():
     group, _, last = name.rpartition(" ")
-    groups[group].command(last)(as_command(use_case))
-for name, help_text in GROUPS.items():
-    app.add_typer(groups[name], name=name, help=help_text)
-
-
-def _show_version(wanted: bool) -> bool:
-    if wanted:
-        typer.echo(f"diffumask {diffumask.__version__}")
-        raise typer.Exit
-    return wanted
+    line = use_case.summary.partition("\n")[0].rstrip(".")
+    groups[group].command(last, cls=Command, short_help=line)(as_command(use_case))
 
 
 @app.callback()
 def root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, help="Print the version.")
+        bool,
+        typer.Option("--version", "-V", callback=tell_version, is_eager=True, help=VERSION_HELP),
     ] = False,
 ) -> None:
     """Make image datasets with pixel masks from the cross-attention of a diffusion model."""

@@ -38,7 +38,7 @@ class Shared(Options):
 @dataclass(frozen=True, kw_only=True)
 class CopyOptions(Shared):
     source: Annotated[StrPath, Option("What.", positional=True)]
-    times: Annotated[int, Option("How often.", short="t")] = 1
+    times: Annotated[int, Option("How often.")] = 1
     share: Annotated[float | None, Option("How much.", default="all")] = None
     limit: Annotated[str | float, Option("A number or a word.")] = "auto"
     names: Annotated[Sequence[str], Option("Which.", name="name")] = ()
@@ -209,7 +209,7 @@ def test_an_interrupt_is_told_with_the_state(tmp_path, tiny_random_folder, monke
         raise KeyboardInterrupt
 
     monkeypatch.setattr("diffumask.generation.pipeline.sample_batch", stopped)
-    with pytest.raises(KeyboardInterrupt, match="0 of 1 items are in"):
+    with pytest.raises(KeyboardInterrupt, match="out has 0 of 1 item; run again"):
         diffumask.generate(
             classes=["bird"], n=1, model=str(tiny_random_folder), out=tmp_path / "out", **SMALL
         )

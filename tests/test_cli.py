@@ -28,7 +28,7 @@ def make(tmp_path, tiny_random_folder):
 
 
 def test_help_loads_nothing_heavy():
-    command = [sys.executable, "-X", "importtime", "-m", "diffumask.cli", "generate", "--help"]
+    command = [sys.executable, "-X", "importtime", "-m", "diffumask", "generate", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "typer" in loaded
@@ -112,7 +112,7 @@ def test_ctrl_c_tells_how_to_go_on(make, tmp_path, monkeypatch):
     result = make("--n", 3)
     assert result.exit_code == 130
     out = tmp_path / "out"
-    assert f"diffumask: stopped; 2 of 3 items are in {out}; run again" in result.stderr
+    assert f"diffumask: stopped; {out} has 2 of 3 items; run again" in result.stderr
     assert len(read_records(out)) == 2
     assert (out / "preview.jpg").is_file()
     monkeypatch.setattr(pipeline, "sample", sample)
@@ -137,7 +137,7 @@ def test_a_full_disk_is_one_line(make, monkeypatch, tmp_path):
         (["--class", "brid"], "did you mean 'bird'?"),
         (["--class", "bird", "--n", 0], "n of 1 or more, got 0"),
         (["--class", "bird", "--n", -5], "n of 1 or more, got -5"),
-        (["--class", "bird", "--batch-size", 0], "a batch size of 1 or more, got 0"),
+        (["--class", "bird", "--batch-size", 0], "batch-size of 1 or more, got 0"),
         (["--class", "bird", "--guidance-scale", "nan"], "a guidance scale of 0 or more, got nan"),
         (["--class", "bird", "--guidance-scale", -1], "a guidance scale of 0 or more, got -1.0"),
         (["--class", "bird", "--threshold", "high"], "calibrate, got 'high'"),

@@ -161,8 +161,8 @@ def test_new_items_are_those_that_generate_would_make(
         (["--reference", "affinity"], "expected a reference masks:DIR or"),
         (["--reference", "transformers:"], "expected a reference masks:DIR or"),
         (["--reference", "transformers:nowhere"], "expected a folder with config.json or a hub id"),
-        (["--data", "nowhere"], "expected a dataset with nowhere/run.json"),
-        (["--data", "nowhere", "--model", "tiny"], "expected no model beside data"),
+        (["--data", "."], "expected a dataset with run.json"),
+        (["--data", ".", "--model", "tiny"], "expected no model beside data"),
     ],
 )
 def test_bad_input_is_one_line_before_any_model_is_loaded(words, message, monkeypatch, tmp_path):

@@ -205,7 +205,7 @@ def test_the_lines_of_the_page_work(tmp_path, monkeypatch, clip_folder, gpt2_fol
     (tmp_path / "captions.txt").write_text("my dog at home\n")
     page = Path(__file__).parent.parent / "docs/prompts.md"
     lines = [line for line in page.read_text("utf-8").splitlines() if line[:9] == "diffumask"]
-    assert len(lines) == 15
+    assert len(lines) == 17
     for line in lines:
         command, _, kept = line.removeprefix("diffumask ").partition(" > ")
         words = shlex.split(command)

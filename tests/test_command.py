@@ -49,6 +49,7 @@ def test_options_of_a_file_count_unless_typed(data, tmp_path, config):
         "command": "augment",
         "folder": str(tmp_path / "out"),
         "items": 1,
+        "asked": 1,
     }
     kept = tomllib.loads((tmp_path / "out" / CONFIG_FILE).read_text("utf-8"))
     assert kept["folder"] == str(data)

@@ -143,8 +143,9 @@ def test_bad_options_are_refused_in_one_line_and_nothing_is_written(data, tmp_pa
     named = ["--images", data / "JPEGImages", "--masks", data / "SegmentationClass"]
     assert "got both or neither" in refused(*words, *named)
     assert "no layout beside images and masks" in refused(*words[2:], *named, "--layout", "voc")
-    assert "folder of predictions" in refused("--data", data, "--predictions", nowhere)
-    assert "folder of labelled images" in refused("--data", nowhere, "--predictions", data)
+    assert "which is not there" in refused("--data", data, "--predictions", nowhere)
+    assert "folder of predictions" in refused("--data", data, "--predictions", __file__)
+    assert "folder of labelled images" in refused("--data", __file__, "--predictions", data)
     assert "a report named *.json, got r.txt" in refused(*words, "-o", "r.txt")
     assert "a plot named *.svg or *.png, got r.jpg" in refused(*words, "--plot", "r.jpg")
     assert "values to ignore in 0..255, got 256" in refused(*words, "--ignore-value", 256)

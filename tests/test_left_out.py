@@ -62,7 +62,7 @@ def test_show_names_the_broken_items_and_shows_the_others(data, tmp_path):
     damaged.write_bytes(bytes(content[: len(content) // 2]) + bytes(len(content) // 2 + 1))
     (data / "images/Bird_000000.png").write_bytes(b"x")
     text, facts = told("show", data, "-o", tmp_path / "page.html")
-    assert text.startswith("1 items in") or text.startswith("1 of 2 items in")
+    assert text.startswith("1 item in") or text.startswith("1 of 2 items in")
     assert facts["broken"] == ["Bird_000000", "Bird_000002", "Bird_000004"]
     assert "3 broken (Bird_000000, Bird_000002, Bird_000004)" in text
     assert (facts["dropped"], facts["lines"]) == ([], 1)

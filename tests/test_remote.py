@@ -154,7 +154,28 @@ def test_a_place_of_something_else_is_refused_and_left_alone(tmp_path):
 
 def test_what_is_out_of_reach_is_one_line(tmp_path):
     folder = write(tmp_path / "data", 0)
-    for place in ("nowhere://x", f"file://{folder}/run.json/x"):
+    (tmp_path / "file").touch()
+    for place in ("nowhere://x", f"file://{tmp_path}/file/x"):
         assert refused("upload", folder, place)
     told = done("upload", folder, f"file://{tmp_path / 'place'}")
-    assert told == f"1 items in file://{tmp_path / 'place'}, 1 of them copied now\n"
+    assert told == f"1 item in file://{tmp_path / 'place'}, 1 copied now\n"
+
+
+@pytest.mark.parametrize(
+    ("url", "advice"),
+    [
+        ("s3://bucket/birds", "the package s3fs to reach s3://bucket/birds, got none; install it "
+        "with: pip install 'diffumask[remote]'"),
+        ("gs://bucket/birds", "the package gcsfs to reach gs://bucket/birds, got none; install it "
+        "with: pip install gcsfs"),
+        ("sftp://host/birds", "a package that reaches sftp://host/birds, got none: Install it; "
+        "install it"),
+    ],
+)  # fmt: skip
+def test_a_place_whose_package_is_missing_is_told_in_a_sentence(tmp_path, monkeypatch, url, advice):
+    def missing(url):
+        raise ImportError("Install it")
+
+    monkeypatch.setattr("fsspec.core.url_to_fs", missing)
+    line = refused("upload", write(tmp_path / "data", 0), url)
+    assert line == f"diffumask: expected {advice}"

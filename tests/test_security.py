@@ -123,7 +123,7 @@ def test_no_class_name_leads_out_of_the_folder(class_name, index):
 
 @pytest.mark.parametrize("name", ["con", "NUL", "aux", "Com1"])
 def test_no_folder_has_a_name_that_windows_reserves(name):
-    assert default_folder([name], WHOLE).name.endswith("-class")
+    assert default_folder("tiny", [name], WHOLE).name.endswith("-class")
 
 
 @pytest.mark.parametrize(

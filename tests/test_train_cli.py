@@ -49,7 +49,7 @@ def test_a_trained_network_is_read_by_evaluate(data, tmp_path):
     words = [data, "-o", out, "--split", "train", "--val-split", "val"]
     result = train(*words, "--class", "bird", "--class", "cat")
     assert result.exit_code == 0, result.output
-    assert result.stdout.startswith("trained on 1 images, 3 labels named by layout voc; the net")
+    assert result.stdout.startswith("trained on 1 image, 3 labels named by layout voc; the net")
     assert "mIoU 0." in result.stdout
     log = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     assert [one["step"] for one in log if "miou" in one] == [1, 2]
@@ -259,7 +259,7 @@ def test_images_in_memory_are_those_of_the_files(data, monkeypatch):
         (["--ignore-value", 300], "in 0..255"),
         (["--checkpoint-every", 0], "checkpoint_every of 1 or more"),
         (["--workers", -1], "num_workers of 0 or more"),
-        (["--val", "nowhere"], "a folder of labelled images"),
+        (["--val", "nowhere"], "got 'nowhere', which is not there"),
         (["--device", "abacus"], "a device of this machine"),
     ],
 )

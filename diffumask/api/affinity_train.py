@@ -5,8 +5,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+from diffumask.articles import counted
 from diffumask.errors import InputError
 
+from . import values
 from .option import Option, Options, StrPath
 from .progress import step_progress
 from .result import Result
@@ -21,27 +23,25 @@ if TYPE_CHECKING:  # they load numpy and torch
 class AffinityTrainOptions(Options):
     """The options of `affinity_train`."""
 
-    data: Annotated[StrPath, Option("Dataset that keeps its heat maps.")]
-    out: Annotated[StrPath, Option("Folder of the network.", short="o")]
+    data: Annotated[StrPath, Option("Dataset that keeps its heat maps.", read=True)]
+    out: Annotated[StrPath, Option("Folder of the network.")]
     classes: Annotated[
-        Sequence[str], Option("Class to train on; repeat.", name="class", default="all")
+        Sequence[str],
+        Option("Class to train on; repeat.", name="class", default="all", values=values.classes),
     ] = ()
-    steps: Annotated[int | None, Option("Training steps of 16 images.", default="300")] = None
-    seed: Annotated[int, Option("Seed of the training.")] = 0
-    device: Annotated[str, Option("As for generate.")] = "auto"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.steps is not None and self.steps < 1:
-            raise InputError(f"expected steps of 1 or more, got {self.steps}")
+    steps: Annotated[int | None, Option("Training steps of 16 images.", default="300", least=1)] = (
+        None
+    )
+    seed: Annotated[int, Option("Seed of the training.", least=0)] = 0
+    device: Annotated[str, Option("As for generate.", values=values.DEVICES)] = "auto"
 
 
 @use_case(AffinityTrainOptions)
 def affinity_train(options: AffinityTrainOptions) -> "Result[AffinityNet]":
-    """Train a network on a dataset that spreads heat to alike pixels; no mask is drawn.
+    """Train a network that spreads heat to alike pixels.
 
-    generate and remask take the folder as their affinity. The same command goes on where an
-    earlier one stopped.
+    It learns from images and kept heat; no mask is drawn. generate and remask take the folder
+    as their affinity. The same command goes on where an earlier one stopped.
 
     Returns the network. Raises InputError for what the user can mend, before the training where
     that can be known.
@@ -70,8 +70,8 @@ def affinity_train(options: AffinityTrainOptions) -> "Result[AffinityNet]":
     with step_progress(settings.num_steps) as on_step:
         net = train_affinity(images, heats, settings, out, on_step)
     text = (
-        f"trained on {net.facts.n_sure_items} of {net.facts.n_items} items; the network is in"
-        f" {out}, the affinity of generate and remask"
+        f"trained on {net.facts.n_sure_items} of {counted(net.facts.n_items, 'item')}; the "
+        f"network is in {out}, the affinity of generate and remask"
     )
     facts = {
         "folder": out,

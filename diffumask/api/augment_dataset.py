@@ -4,13 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from diffumask.errors import InputError
+from diffumask.articles import counted
 
 from .image_size import read_size
 from .new_folder import refuse_inside
 from .option import Option, Options, StrPath
 from .progress import progress
-from .result import Result
+from .result import Result, look_at
 from .use_case import use_case
 
 if TYPE_CHECKING:  # they load OpenCV
@@ -23,11 +23,12 @@ class AugmentOptions(Options):
     """The options of `augment_dataset`, which is the command augment."""
 
     folder: Annotated[
-        StrPath, Option("Dataset to make scenes from; stays as it is.", positional=True)
+        StrPath,
+        Option("Dataset to make scenes from; stays as it is.", positional=True, read=True),
     ]
-    out: Annotated[StrPath, Option("Folder of the new dataset.", short="o")]
-    n: Annotated[int | None, Option("Items to make.", default="as the source has")] = None
-    seed: Annotated[int, Option("Seed of the run.")] = 0
+    out: Annotated[StrPath, Option("Folder of the new dataset.")]
+    n: Annotated[int | None, Option("Items to make.", default="as the source has", least=1)] = None
+    seed: Annotated[int, Option("Seed of the run.", least=0)] = 0
     splice: Annotated[float, Option("Share of items that are a grid of images.")] = 0.4
     copy_paste: Annotated[float, Option("Share of items into which objects of others are set.")] = (
         0.2
@@ -45,8 +46,6 @@ class AugmentOptions(Options):
     def __post_init__(self) -> None:
         super().__post_init__()
         refuse_inside(self.out, self.folder)
-        if self.n is not None and self.n < 1:
-            raise InputError(f"expected n >= 1, got {self.n}")
 
     def settings(self) -> "AugmentSettings":
         """Return the shares and the size. Raises InputError for numbers out of their range."""
@@ -58,16 +57,16 @@ class AugmentOptions(Options):
 
 @use_case(AugmentOptions)
 def augment_dataset(options: AugmentOptions) -> "Result[Dataset]":
-    """Make new scenes from the images and masks of a dataset, in a new folder.
+    """Make new scenes from the images and masks of a dataset.
 
-    The same command goes on where an earlier one stopped, in the same folder.
+    They come into a new folder. The same command goes on where an earlier one stopped, in the
+    same folder.
 
     Returns the new dataset. Every item of the source is read and checked before its folder is
     made. Raises InputError for a source that is no dataset, is empty or has a bad item, for a new
     folder in the source, and for numbers out of their range.
     """
     from diffumask.augment.folder import identity, sized, write_scenes
-    from diffumask.dataset.parts import PREVIEW_FILE
     from diffumask.dataset.preview import write_preview
     from diffumask.dataset.store import open_store
 
@@ -83,10 +82,14 @@ def augment_dataset(options: AugmentOptions) -> "Result[Dataset]":
     notes = {"augmented_of": str(options.folder)}
     described = identity(source, settings, options.seed)
     with open_store(out, described, source.classes, notes) as store:
-        with progress(n, min(n, len(store.records))) as advance:
+        before = len(store.records)
+        with progress(n, min(n, before)) as advance:
             for _ in write_scenes(source, store, n, settings, options.seed):
                 advance(1)
         write_preview(store)
         total = len(store.records)
-    text = f"{total} items in {out}; look at {out / PREVIEW_FILE}"
-    return Result(open_dataset(out), text, {"folder": out, "items": total}, out)
+    text = f"{counted(total, 'item')} in {out}"
+    if total > n:
+        text += f", the {n} asked for among them"
+    facts = {"folder": out, "items": total, "asked": n}
+    return Result(open_dataset(out), text + look_at(out), facts, out, is_new=total > before)

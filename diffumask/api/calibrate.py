@@ -21,11 +21,11 @@ FIGURES = ("low", "high", "iou", "default_iou", "n", "left_out")
 
 @use_case(CalibrateOptions)
 def calibrate(options: CalibrateOptions) -> "Result[Thresholds]":
-    """Find the threshold of each class by which masks agree best with a reference.
+    """Find the threshold of each class that suits it best.
 
-    generate and remask take the file as threshold; a class that the default suits keeps it. With
-    masks:DIR the reference is drawn by hand, for 10 to 20 images of the data; with
-    transformers:MODEL it is a segmentation network.
+    By it masks agree best with a reference. generate and remask take the file as threshold; a
+    class that the default suits keeps it. With masks:DIR the reference is drawn by hand, for 10
+    to 20 images of the data; with transformers:MODEL it is a segmentation network.
 
     Returns the thresholds. Raises InputError for what the user can mend, before the work where
     that can be known, and for a class without a threshold, once those of others are written.

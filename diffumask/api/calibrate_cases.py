@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from diffumask.errors import InputError
 from diffumask.plot import check_plot
 
+from . import values
 from .model_options import DeviceOptions, SamplingOptions, introduce
 from .option import Option, StrPath
 from .progress import Advance, progress
@@ -27,30 +28,39 @@ class CalibrateOptions(DeviceOptions):
     """The options of `calibrate`."""
 
     classes: Annotated[
-        Sequence[str], Option("Class to calibrate; repeat for several.", name="class")
+        Sequence[str],
+        Option("Class to calibrate; repeat for several.", name="class", values=values.classes),
     ]
-    out: Annotated[StrPath, Option("Thresholds file (.json).", short="o")]
+    out: Annotated[StrPath, Option("Thresholds file (.json).")]
     reference: Annotated[
-        str, Option("What shows where objects are: masks:DIR or transformers:MODEL.")
+        str,
+        Option(
+            "What shows where objects are: masks:DIR or transformers:MODEL.",
+            values=("masks:", "transformers:"),
+        ),
     ]
-    n: Annotated[int, Option("Most images of each class.")] = 50
+    n: Annotated[int, Option("Most images of each class.", least=1)] = 50
     data: Annotated[
-        StrPath | None, Option("Dataset that keeps its heat maps.", default="sample new images")
+        StrPath | None,
+        Option("Dataset that keeps its heat maps.", default="sample new images", read=True),
     ] = None
     model: Annotated[
-        str | None, Option("As for generate.", default="tiny, or that of the data")
+        str | None,
+        Option("As for generate.", default="tiny, or that of the data", values=values.models),
     ] = None
-    vocabulary: Annotated[str | None, Option("As for generate.", default="by model")] = None
-    batch_size: Annotated[int | None, Option("Images at a time.", default="by image size")] = None
-    seed: Annotated[int, Option("Seed of the images and of resampling.")] = 0
+    vocabulary: Annotated[
+        str | None, Option("As for generate.", default="by model", values=values.vocabularies)
+    ] = None
+    batch_size: Annotated[
+        int | None, Option("Images at a time.", default="by image size", least=1)
+    ] = None
+    seed: Annotated[int, Option("Seed of the images and of resampling.", least=0)] = 0
     plot: Annotated[
         StrPath | None, Option("Picture of the curves (.svg, .png).", default="none")
     ] = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.n < 1:
-            raise InputError(f"expected n of 1 or more, got {self.n}")
         if Path(self.out).suffix != ".json":  # by which the threshold of `generate` knows it
             raise InputError(f"expected thresholds in FILE.json, got {self.out}")
         if self.plot is not None:
@@ -122,7 +132,7 @@ def _aliases(
     if options.vocabulary is None and vocabulary not in vocabulary_names():
         return dict.fromkeys(options.classes, ())
     classes = Classes(load_vocabulary(options.vocabulary or vocabulary), known)
-    return {entry.name: entry.known_as for entry in map(classes.find, options.classes)}
+    return {name: one.known_as for name, one in classes.find_all(options.classes).items()}
 
 
 def measure_new(options: CalibrateOptions) -> Measured:
@@ -131,7 +141,7 @@ def measure_new(options: CalibrateOptions) -> Measured:
 
     model = options.model or "tiny"
     words = vocabulary_for(options.vocabulary, model)
-    entries = {entry.name: entry for entry in map(Classes(words).find, options.classes)}
+    entries = Classes(words).find_all(options.classes)
 
     from diffumask.calibration.cases import gather
     from diffumask.calibration.references import Known, find_reference

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from diffumask.articles import counted
 from diffumask.dataset import dataset
 from diffumask.errors import InputError
 
@@ -67,8 +68,8 @@ class Dataset(dataset.Dataset):
     def _whole_folder(self) -> Path:
         if self.is_part:
             raise InputError(
-                f"expected a whole dataset, got {len(self)} items of {self.folder}; take the "
-                "dataset that they are of"
+                f"expected a whole dataset, got {counted(len(self), 'item')} of {self.folder}; "
+                "take the dataset that they are of"
             )
         return self.folder
 

@@ -18,12 +18,12 @@ if TYPE_CHECKING:  # they load torch and OpenCV
     from diffumask.masks.sources import MaskSource
     from diffumask.proof.reading import Picture, Read, Reading
     from diffumask.proof.verdict import Verdict
-    from diffumask.sampling.sample import SampleSettings
+    from diffumask.sampling.settings import SampleSettings
 
 
 @use_case(DoctorOptions)
 def doctor(options: DoctorOptions) -> "Result[Verdict]":
-    """Tell whether a model's attention follows the words, and how its masks are made best.
+    """Tell whether the attention of a model follows the words.
 
     The model draws prompts of two objects, and masks are compared with those of controls that know
     no text. Labelled pictures (for tiny rendered scenes) tell the text gain, and which settings are

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from diffumask.errors import InputError
 
+from . import values
 from .labelled_options import AUTO, check_ignore_values
 from .model_options import DeviceOptions, SamplingOptions
 from .option import Option, StrPath
@@ -23,22 +24,29 @@ REFEREE = "clipseg"  # alone is asked for a name, and not for the box that our m
 class DoctorOptions(SamplingOptions, DeviceOptions):
     """The options of `doctor`."""
 
-    model: Annotated[str, Option("tiny, sd15, sd21, sdxl, a model folder or a hub id.")] = "tiny"
+    model: Annotated[
+        str,
+        Option("tiny, sd15, sd21, sdxl, a model folder or a hub id.", values=values.models),
+    ] = "tiny"
     classes: Annotated[
         Sequence[str],
         Option(
             "Class to draw, and to read of the data; repeat.",
             name="class",
             default="five of the vocabulary; of the data all",
+            values=values.classes,
         ),
     ] = ()
-    n: Annotated[int, Option("Pictures of each class.")] = 8
-    vocabulary: Annotated[str | None, Option("As for generate.", default="by model")] = None
-    data: Annotated[
-        StrPath | None, Option("Folder of labelled pictures to judge masks by.", default="none")
+    n: Annotated[int, Option("Pictures of each class.", least=1)] = 8
+    vocabulary: Annotated[
+        str | None, Option("As for generate.", default="by model", values=values.vocabularies)
     ] = None
-    pictures: Annotated[int, Option("Most pictures of the data.")] = 40
-    layout: Annotated[str, Option("Of the data, as for evaluate.")] = AUTO
+    data: Annotated[
+        StrPath | None,
+        Option("Folder of labelled pictures to judge masks by.", default="none", read=True),
+    ] = None
+    pictures: Annotated[int, Option("Most pictures of the data.", least=2)] = 40
+    layout: Annotated[str, Option("Of the data, as for evaluate.", values=values.LAYOUTS)] = AUTO
     split: Annotated[
         str | None, Option("Split of the data, such as train or val.", default="all")
     ] = None
@@ -48,21 +56,20 @@ class DoctorOptions(SamplingOptions, DeviceOptions):
     ] = ()
     against: Annotated[
         Sequence[str],
-        Option("Network to compare with: clipseg:FOLDER, sam:FOLDER, sam2:FOLDER; repeat."),
+        Option(
+            "Network to compare with: clipseg:FOLDER, sam:FOLDER, sam2:FOLDER; repeat.",
+            values=values.NETWORK_SOURCES,
+        ),
     ] = ()
     out: Annotated[
-        StrPath | None, Option("Preset of the best settings (.toml).", short="o", default="none")
+        StrPath | None, Option("Preset of the best settings (.toml).", default="none")
     ] = None
     page: Annotated[StrPath | None, Option("Page to look at (.png).", default="none")] = None
-    seed: Annotated[int, Option("Seed of the pictures.")] = 0
+    seed: Annotated[int, Option("Seed of the pictures.", least=0)] = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_ignore_values(self.ignore_values)
-        if self.n < 1:
-            raise InputError(f"expected n of 1 or more, got {self.n}")
-        if self.pictures < 2:
-            raise InputError(f"expected 2 pictures or more, got {self.pictures}")
         check_suffix("a preset", self.out, ".toml")
         check_suffix("a page", self.page, ".png")
         for name in self.against:

@@ -27,8 +27,7 @@ def chosen_classes(names: Sequence[str], vocabulary: "Vocabulary") -> "list[Voca
 
     if not names:
         return [vocabulary.classes[i] for i in evenly(len(vocabulary.classes), N_CLASSES)]
-    find = Classes(vocabulary).find
-    return list({entry.name: entry for entry in map(find, names)}.values())
+    return list(Classes(vocabulary).find_all(names).values())
 
 
 def prompted(

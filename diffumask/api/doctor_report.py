@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from diffumask.articles import counted
+
 from .doctor_options import DoctorOptions
 from .progress import progress
 from .result import Result
@@ -99,7 +101,9 @@ def _without_truth(examined: Examined, said: _Said) -> "dict[str, Estimate]":
             alike[name].append(iou(made[OURS].mask, made[name].mask))
     agreement = {name: float(np.mean(of_name)) for name, of_name in alike.items()}
     listed = ", ".join(f"{name} {mean:.3f}" for name, mean in agreement.items())
-    said.lines += [f"{len(classes)} pictures drawn; IoU of our masks with controls': {listed}"]
+    said.lines += [
+        f"{counted(len(classes), 'picture')} drawn; IoU of our masks with controls': {listed}"
+    ]
     said.facts |= {"drawn": len(classes), "agreement": agreement}
     return {name: estimate(np.array(of_name), classes) for name, of_name in values.items()}
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from diffumask.errors import InputError
 
+from . import values
 from .labelled_options import LabelledFolderOptions, read_mapping
 from .option import Option, StrPath
 from .progress import progress
@@ -27,7 +28,8 @@ class EvaluateOptions(LabelledFolderOptions, ReportOptions):
     """The options of `evaluate`; there are either predictions or a checkpoint."""
 
     predictions: Annotated[
-        StrPath | None, Option("Folder of predicted masks, PNG of class ids.", default="none")
+        StrPath | None,
+        Option("Folder of predicted masks, PNG of class ids.", default="none", read=True),
     ] = None
     checkpoint: Annotated[
         str | None,
@@ -43,8 +45,12 @@ class EvaluateOptions(LabelledFolderOptions, ReportOptions):
     per_image: Annotated[
         StrPath | None, Option("Figures of each image (.csv).", default="none")
     ] = None
-    workers: Annotated[int | None, Option("Processes that read masks.", default="all cores")] = None
-    device: Annotated[str, Option("As for generate; for a checkpoint.")] = "auto"
+    workers: Annotated[
+        int | None, Option("Processes that read masks.", default="all cores", least=1)
+    ] = None
+    device: Annotated[str, Option("As for generate; for a checkpoint.", values=values.DEVICES)] = (
+        "auto"
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -56,8 +62,6 @@ class EvaluateOptions(LabelledFolderOptions, ReportOptions):
             raise InputError(f"expected a folder of predictions, got {str(self.predictions)!r}")
         check_suffix("figures of each image", self.per_image, ".csv")
         read_mapping(self.predicted_mapped)
-        if self.workers is not None and self.workers < 1:
-            raise InputError(f"expected workers of 1 or more, got {self.workers}")
 
     def report_files(self) -> list[Path]:
         """List the files that will be written."""
@@ -67,8 +71,9 @@ class EvaluateOptions(LabelledFolderOptions, ReportOptions):
 
 @use_case(EvaluateOptions)
 def evaluate(options: EvaluateOptions) -> "Result[Report]":
-    """Compare predicted masks, or those of a network, with real ones: IoU, boundary F, confusion.
+    """Compare predicted masks with real ones.
 
+    They are files, or what a network predicts; the figures are IoU, boundary F and confusion.
     The folder of the data is read as it was downloaded.
 
     Returns the report. Raises InputError for what the user can mend, and changes no file then.

@@ -4,8 +4,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+from diffumask.articles import counted
 from diffumask.errors import InputError
 
+from . import values
 from .new_folder import refuse_inside
 from .option import Option, Options, StrPath
 from .progress import log, progress
@@ -25,19 +27,22 @@ PALETTE, GREY = PNG_MODES = ("P", "L")
 class ExportOptions(Options):
     """The options of `export`."""
 
-    folder: Annotated[StrPath, Option("Dataset to export; stays as it is.", positional=True)]
+    folder: Annotated[
+        StrPath, Option("Dataset to export; stays as it is.", positional=True, read=True)
+    ]
     format: Annotated[
         str,
         Option(
             "voc, coco, yolo, yolo-detect, cityscapes, hf, webdataset, png, or to correct masks: "
-            "cvat, label-studio."
+            "cvat, label-studio.",
+            values=values.FORMATS,
         ),
     ]
-    out: Annotated[StrPath, Option("New folder.", short="o")]
+    out: Annotated[StrPath, Option("New folder.")]
     split: Annotated[
         float | None, Option("Share of the items for train.", default=str(TRAIN_SHARE))
     ] = None
-    split_seed: Annotated[int, Option("Another seed makes another split.")] = 0
+    split_seed: Annotated[int, Option("Another seed makes another split.", least=0)] = 0
     stratified: Annotated[bool, Option("Give each class its share of both splits.")] = False
     instances: Annotated[bool, Option("Each connected component is an object.")] = False
     ids: Annotated[
@@ -45,10 +50,12 @@ class ExportOptions(Options):
         Option(
             "Class ids in masks: keep, or contiguous (1, 2, 3 ...); for hf, webdataset, png, voc.",
             default="contiguous for hf and webdataset",
+            values=IDS,
         ),
     ] = None
     png_mode: Annotated[
-        str, Option("Masks of the format png: P (palette) or L (grey, for OpenCV).")
+        str,
+        Option("Masks of the format png: P (palette) or L (grey, for OpenCV).", values=PNG_MODES),
     ] = PALETTE
     with_dropped: Annotated[
         bool, Option("Also the items that diffumask filter dropped.", name="all")
@@ -64,7 +71,9 @@ class ExportOptions(Options):
 
 @use_case(ExportOptions)
 def export(options: ExportOptions) -> Result[Path]:
-    """Write a dataset in a format that others train with, or correct masks in.
+    """Write a dataset in a format of other tools.
+
+    They train with it, or people correct masks in them.
 
     The new folder is there as a whole or not at all. An item is in the same split whatever other
     items there are.
@@ -84,15 +93,15 @@ def export(options: ExportOptions) -> Result[Path]:
     with new_folder(out) as folder, progress(len(selection)) as advance:
         notes = write(replace(selection, advance=advance), folder, options.instances)
     counts = {split: len(selection.positions[split]) for split in SPLITS}
-    what = " and ".join(f"{count} {split}" for split, count in counts.items())
+    what = " and ".join(f"{count} {split}" for split, count in counts.items()) + " items"
     facts: dict[str, Any] = {"folder": out, "format": options.format, "items": len(selection)}
     if chosen.has_splits:
         facts |= counts
         _warn_of_empty(counts, options)
     else:
-        what = f"{len(selection)}"
+        what = counted(len(selection), "item")
     missing = left_out(source, options.with_dropped)
-    lines = [f"{what} items in {out}", *([str(missing)] if missing else []), *notes]
+    lines = [f"{what} in {out}", *([str(missing)] if missing else []), *notes]
     facts |= {"left_out": missing.facts(), "notes": list(notes)}
     return Result(out, "\n".join(lines), facts)
 

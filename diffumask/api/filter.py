@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from diffumask.articles import counted
 from diffumask.errors import InputError
 
 from .filter_options import FilterOptions
@@ -21,10 +22,11 @@ if TYPE_CHECKING:  # they load torch
 
 @use_case(FilterOptions)
 def filter(options: FilterOptions) -> "Result[Mapping[str, Verdict]]":  # noqa: A001
-    """Find the items whose masks networks do not confirm that were trained on the others.
+    """Find the items whose masks networks do not confirm.
 
-    Verdict, reason and quality go into metadata.jsonl; train and augment leave dropped items out.
-    Another alpha reads what the networks found before.
+    The networks are trained on the other items. Verdict, reason and quality go into
+    metadata.jsonl; train and augment leave dropped items out. Another alpha reads what the
+    networks found before.
 
     Returns the verdict on each item by name, with `marks_only` on each that is marked. Raises
     InputError for what the user can mend, before anything is written where it can be told.
@@ -86,7 +88,7 @@ def _apply_marks(options: FilterOptions) -> "Result[Mapping[str, Verdict]]":
     n_dropped = len(verdicts) - n_kept
     return Result(
         verdicts,
-        f"{n_kept} items kept and {n_dropped} dropped by hand; all others stay as is",
+        f"{counted(n_kept, 'item')} kept and {n_dropped} dropped by hand; all others stay as is",
         {"folder": options.folder, "kept_by_hand": n_kept, "dropped_by_hand": n_dropped},
     )
 
@@ -157,4 +159,4 @@ def _apply(
     with open_store(out, settings, source.classes, notes) as store:
         link_items(source, records, store)
         write_preview(store)
-    return f"{len(records)} items in {out}"
+    return f"{counted(len(records), 'item')} in {out}"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from diffumask.errors import InputError
 
+from . import values
 from .new_folder import refuse_inside
 from .option import Option, Options, StrPath
 
@@ -24,7 +25,8 @@ class FilterOptions(Options):
     """The options of `filter`: an alpha, or cut-offs by `min_iou` and by class, or neither."""
 
     folder: Annotated[
-        StrPath, Option("Dataset; its items get a verdict, none is lost.", positional=True)
+        StrPath,
+        Option("Dataset; its items get a verdict, none is lost.", positional=True, read=True),
     ]
     alpha: Annotated[
         float | None,
@@ -35,7 +37,9 @@ class FilterOptions(Options):
         StrPath | None,
         Option("The same by class: `bird = 0.92` (.toml, .json).", default="none"),
     ] = None
-    method: Annotated[str, Option("Quality: iou or confident-learning.")] = IOU
+    method: Annotated[str, Option("Quality: iou or confident-learning.", values=values.METHODS)] = (
+        IOU
+    )
     min_scores: Annotated[
         Sequence[str],
         Option(
@@ -50,11 +54,11 @@ class FilterOptions(Options):
         ),
     ] = None
     folds: Annotated[int, Option("Networks, each trained on the others' items.")] = 3
-    model: Annotated[str, Option("Network, as for train.")] = "upernet-tiny"
+    model: Annotated[str, Option("Network, as for train.", values=values.NETWORKS)] = "upernet-tiny"
     steps: Annotated[int, Option("Training steps of each network.")] = 1000
     batch_size: Annotated[int, Option("Images of a step.")] = 16
     learning_rate: Annotated[float, Option("Of AdamW.")] = 3e-3
-    seed: Annotated[int, Option("Seed of folds and networks.")] = 0
+    seed: Annotated[int, Option("Seed of folds and networks.", least=0)] = 0
     apply: Annotated[
         StrPath | None, Option("Folder of a new dataset: the kept items.", default="none")
     ] = None
@@ -62,7 +66,7 @@ class FilterOptions(Options):
         StrPath | None,
         Option("What was dropped, in pictures (.html, .png).", default="none"),
     ] = None
-    report_items: Annotated[int, Option("Items of each part of the report.")] = 60
+    report_items: Annotated[int, Option("Items of each part of the report.", least=1)] = 60
     marks: Annotated[
         StrPath | None,
         Option(
@@ -72,7 +76,7 @@ class FilterOptions(Options):
     marks_only: Annotated[bool, Option("Train nothing: give only the marked items a verdict.")] = (
         False
     )
-    device: Annotated[str, Option("As for generate.")] = "auto"
+    device: Annotated[str, Option("As for generate.", values=values.DEVICES)] = "auto"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -89,10 +93,6 @@ class FilterOptions(Options):
             raise InputError(
                 "expected neither a new dataset nor a report where marks alone count, got one; "
                 "leave it out"
-            )
-        if self.report_items < 1:
-            raise InputError(
-                f"expected 1 item or more of each part of the report, got {self.report_items}"
             )
         if self.apply is not None:
             refuse_inside(self.apply, self.folder)

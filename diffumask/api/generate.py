@@ -5,13 +5,14 @@ from collections.abc import Iterator
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from diffumask.articles import counted
 from diffumask.dataset.shards import WHOLE
 
 from . import dry_run
 from .generate_request import GenerateOptions, Request, open_request
 from .model_options import introduce
 from .progress import progress
-from .result import Result
+from .result import Result, look_at
 from .use_case import use_case
 
 if TYPE_CHECKING:  # torch takes seconds to import, and a mistyped class should not
@@ -20,7 +21,10 @@ if TYPE_CHECKING:  # torch takes seconds to import, and a mistyped class should 
     from diffumask.generation.backend import Backend
     from diffumask.generation.pipeline import GenerateSettings
     from diffumask.generation.plan import Item
+    from diffumask.models import ModelSpec
+    from diffumask.sampling.settings import SampleSettings
 
+LOADED = ("checkpoint", "dtype")  # settings that only files of the model and a device tell
 REMARKS = {
     "without_mask": "without a mask of each object",
     "drawn_again": "drawn again",
@@ -41,70 +45,101 @@ def generate(options: GenerateOptions) -> "Result[Dataset]":
     """
     request = open_request(options)
     request.recipe.check(list(request.source.class_ids))
+    options.log_others(len(request.source.class_names), request.vocabulary)
 
-    from diffumask.dataset.store import check_settings
-    from diffumask.generation.backend import open_backend
-    from diffumask.generation.job import Job
-    from diffumask.models import fingerprint, model_name, resolve
+    from diffumask.dataset.store import check_folder, check_settings
+    from diffumask.models import model_name, resolve
 
     if options.dry_run:
         dry_run.check_model(options.model)
-    else:
-        check_settings(request.out, request.describe(model_name(options.model), {}))
+    check_settings(request.out, request.describe(model_name(options.model), {}))
     spec = resolve(options.model)
-    settings = _settings(request, spec)
-    introduce(spec, settings.sampling)
+    sampling = _sampling(request, spec)
+    introduce(spec, sampling)
+    described, classes = request.describe(spec.name, sampling.describe()), request.source.class_ids
+    check_folder(request.out, described, classes, later=LOADED)
+    described |= _check_model(request, spec)
+    check_folder(request.out, described, classes, later=set(LOADED) - set(described))
     if options.dry_run:
-        return _estimate(request, settings)
-    described = request.describe(spec.name, settings.sampling.describe())
-    check_settings(request.out, described)
-    checkpoint = fingerprint(spec)
-    request.recipe.check_model(spec, checkpoint)
+        return _estimate(request, spec.name, sampling)
+
+    from diffumask.generation.backend import open_backend
+    from diffumask.generation.job import Job
+    from diffumask.generation.pipeline import GenerateSettings
+
+    settings = GenerateSettings(
+        spec.name,
+        sampling,
+        request.recipe.settings,
+        options.batch_of(sampling),
+        options.keep_maps,
+        options.redraw,
+    )
+    checkpoint = described["checkpoint"]
     job = Job(spec, checkpoint, options.device, options.dtype, request.recipe, settings)
     with open_backend(job, options.ray, options.workers) as backend:
         options.log_dtype(backend.dtype)
-        described |= {"checkpoint": checkpoint, "dtype": backend.dtype}
-        return _make(request, settings, backend, described)
+        return _make(request, settings, backend, described | {"dtype": backend.dtype})
 
 
-def _settings(request: Request, spec: Any) -> "GenerateSettings":
-    from diffumask.generation.pipeline import GenerateSettings
-
-    options, recipe = request.options, request.recipe
-    negative_prompt = request.negative_prompt
-    sampling = options.sampling(spec, negative_prompt=negative_prompt, **recipe.sampling)
+def _sampling(request: Request, spec: "ModelSpec") -> "SampleSettings":
+    options = request.options
+    more = {"negative_prompt": request.negative_prompt, **request.recipe.sampling}
+    sampling = options.sampling(spec, **more)
     options.check_guided(sampling.guidance_scale)
-    batch_size = options.batch_of(sampling)
-    return GenerateSettings(
-        spec.name, sampling, recipe.settings, batch_size, options.keep_maps, options.redraw
-    )
+    return sampling
+
+
+def _check_model(request: Request, spec: "ModelSpec") -> dict[str, str]:
+    """Raise InputError for a model, a device or a dtype that a run cannot be with; load nothing.
+
+    Returns the checkpoint and the dtype as far as they are known: those of workers on Ray are not,
+    and for a dry run no model is downloaded.
+    """
+    from diffumask.models import fingerprint, offline
+
+    options, known = request.options, {}
+    there = offline(spec) if options.dry_run else spec
+    if there is not None:
+        known["checkpoint"] = fingerprint(there)
+        request.recipe.check_model(there, known["checkpoint"])
+    # a dry run with a GPU or a pace is for another machine
+    if options.ray is None and not (options.gpu or options.pace_s):
+        from diffumask.models import find_device, find_dtype
+
+        dtype = find_dtype(options.dtype, find_device(options.device))
+        known["dtype"] = str(dtype).removeprefix("torch.")
+    return known
 
 
 def _make(
     request: Request, settings: "GenerateSettings", backend: "Backend", described: dict[str, Any]
 ) -> "Result[Dataset]":
     """Make the items that the folder lacks."""
-    from diffumask.dataset.parts import PREVIEW_FILE
     from diffumask.dataset.store import open_store
     from diffumask.generation.pipeline import VAE_DTYPE
 
     from .dataset import open_dataset
 
-    out, total = request.out, sum(1 for _ in request.items(settings.batch_size))
+    out, asked = request.out, sum(1 for _ in request.items(settings.batch_size))
     notes = _notes(request, settings, backend.device)
     with open_store(out, described, request.source.class_ids, notes) as store:
+        before = len(store.records)
         done, stopped = _make_missing(request, settings, backend, store)
-        records = store.records.values()
+        total, records = len(store.records), store.records.values()
         counts = {
             "without_mask": sum(not record.is_usable for record in records),
             "drawn_again": sum(record.attempt is not None for record in records),
             "decoded_in_float32": sum(VAE_DTYPE in record.fields for record in records),
         }
     if stopped:
-        raise KeyboardInterrupt(f"{done} of {total} items are in {out}; run again to go on")
-    remarks = (f", {n} of them {REMARKS[what]}" for what, n in counts.items() if n)
-    text = f"{total} items in {out}{''.join(remarks)}; look at {out / PREVIEW_FILE}"
-    return Result(open_dataset(out), text, {"folder": out, "items": total, **counts}, out)
+        raise KeyboardInterrupt(f"{out} has {done} of {counted(asked, 'item')}; run again to go on")
+    remarks = [f"{n} of them {REMARKS[what]}" for what, n in counts.items() if n]
+    if total > asked:
+        remarks.insert(0, f"the {asked} asked for among them")
+    text = ", ".join([f"{counted(total, 'item')} in {out}", *remarks]) + look_at(out)
+    facts = {"folder": out, "items": total, "asked": asked, **counts}
+    return Result(open_dataset(out), text, facts, out, is_new=total > before)
 
 
 def _make_missing(
@@ -146,22 +181,22 @@ def _notes(request: Request, settings: "GenerateSettings", device: str) -> dict[
     }
 
 
-def _estimate(request: Request, settings: "GenerateSettings") -> "Result[Any]":
+def _estimate(request: Request, model: str, sampling: "SampleSettings") -> "Result[Any]":
     from diffumask.dataset.listing import read_records
     from diffumask.generation.cost import Work
 
-    options, sampling = request.options, settings.sampling
+    options, batch_size = request.options, request.options.batch_of(sampling)
     there = {record.name for record in read_records(request.out)}
-    names = [item.name for item in request.items(settings.batch_size)]
+    names = [item.name for item in request.items(batch_size)]
     work = Work(
-        settings.model,
+        model,
         sampling.height,
         sampling.width,
         sampling.num_inference_steps,
         sampling.guidance_scale > 1,
-        settings.batch_size,
+        batch_size,
     )
     done = len(there.intersection(names))
-    plan = dry_run.Plan(request.out, len(names), done, settings.keep_maps, settings.redraw)
+    plan = dry_run.Plan(request.out, len(names), done, options.keep_maps, options.redraw)
     text, facts = dry_run.estimate(plan, work, options.gpu, options.pace_s, options.workers or 1)
     return Result(None, text, facts)

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from diffumask.errors import InputError
 
+from . import values
 from .default_folder import default_folder
 from .mask_options import MaskOptions
 from .model_options import DeviceOptions, SamplingOptions
-from .option import Option, StrPath
+from .option import MASKS, MODEL, OUTPUT, WHAT, Option, StrPath
 from .prompt_options import PromptOptions, vocabulary_for
 from .run_options import RunOptions
 
@@ -26,28 +27,41 @@ if TYPE_CHECKING:  # they load numpy
 class GenerateOptions(PromptOptions, SamplingOptions, MaskOptions, RunOptions, DeviceOptions):
     """The options of `generate`."""
 
-    n: Annotated[int, Option("Images of each class.")] = 100
-    out: Annotated[StrPath | None, Option("Dataset folder.", default="diffumask-out/CLASS")] = None
-    model: Annotated[str, Option("tiny, sd15, sd21, sdxl, a model folder or a hub id.")] = "tiny"
-    seed: Annotated[int, Option("Seed of the run.")] = 0
+    n: Annotated[int, Option("Images of each class.", least=1, panel=WHAT)] = 100
+    out: Annotated[
+        StrPath | None,
+        Option("Dataset folder.", default="diffumask-out/MODEL/CLASS", panel=OUTPUT),
+    ] = None
+    model: Annotated[
+        str,
+        Option(
+            "tiny, sd15, sd21, sdxl, a model folder or a hub id.",
+            values=values.models,
+            panel=MODEL,
+        ),
+    ] = "tiny"
+    seed: Annotated[int, Option("Seed of the run.", least=0, panel=WHAT)] = 0
     negative_prompt: Annotated[
-        str | None, Option("What images should not show.", default="the vocabulary's")
+        str | None,
+        Option("What images should not show.", default="the vocabulary's", panel=WHAT),
     ] = None
     redraw: Annotated[
-        int, Option("Draw an item whose object has no mask again, at most so often.")
+        int,
+        Option(
+            "Draw an item whose object has no mask again, at most so often.", least=0, panel=MASKS
+        ),
     ] = 0
-    keep_maps: Annotated[bool, Option("Keep the heat maps, for remask and calibrate.")] = False
-    lora: Annotated[StrPath | None, Option("LoRA to draw with (.safetensors).", default="none")] = (
-        None
-    )
-    lora_scale: Annotated[float, Option("How much of the LoRA: 0 is none.")] = 1.0
+    keep_maps: Annotated[
+        bool, Option("Keep the heat maps, for remask and calibrate.", panel=OUTPUT)
+    ] = False
+    lora: Annotated[
+        StrPath | None,
+        Option("LoRA to draw with (.safetensors).", default="none", panel=MODEL),
+    ] = None
+    lora_scale: Annotated[float, Option("How much of the LoRA: 0 is none.", panel=MODEL)] = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.n < 1:
-            raise InputError(f"expected n of 1 or more, got {self.n}")
-        if self.redraw < 0:
-            raise InputError(f"expected redraw of 0 or more, got {self.redraw}")
         self.check_guided(self.guidance_scale)
 
     def check_guided(self, guidance_scale: float | None) -> None:
@@ -111,8 +125,10 @@ def open_request(options: GenerateOptions) -> Request:
     recipe = options.open_recipe(lora=Lora(lora, options.lora_scale))
     vocabulary = vocabulary_for(options.vocabulary, options.model)
     if options.out is None:
-        names = options.open_source(vocabulary, options.device).class_names
-        out = default_folder(names, options.part)
+        from diffumask.models import model_name
+
+        names = options.open_source(vocabulary, options.device).titles
+        out = default_folder(model_name(options.model), names, options.part)
     else:
         out = Path(options.out)
     if options.resume == "never":

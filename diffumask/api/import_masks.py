@@ -4,11 +4,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+from diffumask.articles import counted
+
 from .new_folder import refuse_inside
 from .option import Option, Options, StrPath
 from .progress import progress
-from .result import Result
+from .result import Result, look_at
 from .use_case import use_case
+from .values import READ_FORMATS
 
 if TYPE_CHECKING:  # it loads OpenCV
     from .dataset import Dataset
@@ -19,11 +22,12 @@ class ImportOptions(Options):
     """The options of `import`."""
 
     masks: Annotated[
-        StrPath, Option("Corrected masks: a folder, zip, JSON or XML file.", positional=True)
+        StrPath,
+        Option("Corrected masks: a folder, zip, JSON or XML file.", positional=True, read=True),
     ]
-    format: Annotated[str, Option("cvat, label-studio, coco or png.")]
-    data: Annotated[StrPath, Option("Dataset that the masks are of; stays as it is.")]
-    out: Annotated[StrPath, Option("Folder of the new dataset.", short="o")]
+    format: Annotated[str, Option("cvat, label-studio, coco or png.", values=READ_FORMATS)]
+    data: Annotated[StrPath, Option("Dataset that the masks are of; stays as it is.", read=True)]
+    out: Annotated[StrPath, Option("Folder of the new dataset.")]
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -40,7 +44,6 @@ def import_masks(options: ImportOptions) -> "Result[Dataset]":
     left. Raises InputError for what the user can mend.
     """
     from diffumask.dataset.dataset import Dataset
-    from diffumask.dataset.parts import PREVIEW_FILE
     from diffumask.dataset.preview import write_preview
     from diffumask.dataset.store import open_store
     from diffumask.formats.archive import justified_bytes, open_archive
@@ -65,8 +68,7 @@ def import_masks(options: ImportOptions) -> "Result[Dataset]":
             write_preview(store)
         n_corrected = sum(record.mask_source == CORRECTED for record in store.records.values())
     text = (
-        f"{len(source)} items in {out}, {n_corrected} with corrected masks; "
-        f"look at {out / PREVIEW_FILE}"
+        f"{counted(len(source), 'item')} in {out}, {n_corrected} with corrected masks{look_at(out)}"
     )
     facts = {
         "folder": out,

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from diffumask.errors import InputError
 
-from .option import Option, Options, StrPath
+from . import values
+from .option import DATA, Option, Options, StrPath
 
 if TYPE_CHECKING:  # it loads OpenCV
     from diffumask.labelled.mapping import ClassSelection
@@ -22,9 +23,14 @@ MAX_VALUE = 255  # of a mask
 class LabelledOptions(Options):
     """How a folder of labelled images is read, and which of its classes count."""
 
+    PANEL = DATA
+
     layout: Annotated[
         str,
-        Option("auto, native, voc, cityscapes, oxford-pets, ade20k, camvid, plain, coco, hf."),
+        Option(
+            "auto, native, voc, cityscapes, oxford-pets, ade20k, camvid, plain, coco, hf.",
+            values=values.LAYOUTS,
+        ),
     ] = AUTO
     split: Annotated[
         str | None, Option("Split of the data, such as train or val.", default="all")
@@ -34,10 +40,12 @@ class LabelledOptions(Options):
         Option(
             'Class ids: a vocabulary, its TOML, or JSON such as {"bird": 3}.',
             default="those of the data",
+            values=values.vocabularies,
         ),
     ] = None
     classes: Annotated[
-        Sequence[str], Option("Class that counts; repeat.", name="class", default="all")
+        Sequence[str],
+        Option("Class that counts; repeat.", name="class", default="all", values=values.classes),
     ] = ()
     ignore_values: Annotated[
         Sequence[int],
@@ -60,16 +68,20 @@ class LabelledOptions(Options):
 class LabelledFolderOptions(LabelledOptions):
     """The same for one folder of data, or one of images and one of masks."""
 
+    PANEL = DATA
+
     data: Annotated[
-        StrPath | None, Option("Folder of images with real masks.", default="images")
+        StrPath | None, Option("Folder of images with real masks.", default="images", read=True)
     ] = None
     images: Annotated[
         StrPath | None,
-        Option("Instead: folder of images, whose masks are apart.", default="none"),
+        Option("Instead: folder of images, whose masks are apart.", default="none", read=True),
     ] = None
     masks: Annotated[
         StrPath | None,
-        Option("Folder of masks (PNG) or COCO file (.json) of the images.", default="none"),
+        Option(
+            "Folder of masks (PNG) or COCO file (.json) of the images.", default="none", read=True
+        ),
     ] = None
     mapped: Annotated[
         Sequence[str],

@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated
 
+from . import values
 from .columns import columns
 from .option import Option, Options
 from .prompt_options import vocabulary_for
@@ -21,9 +22,15 @@ class ClassesOptions(Options):
 
     vocabulary: Annotated[
         str | None,
-        Option("tiny, voc, cityscapes, ade20k or a TOML file.", default="tiny for tiny, else voc"),
+        Option(
+            "tiny, voc, cityscapes, ade20k or a TOML file.",
+            default="tiny for tiny, else voc",
+            values=values.vocabularies,
+        ),
     ] = None
-    model: Annotated[str, Option("As for generate; chooses the vocabulary.")] = "tiny"
+    model: Annotated[
+        str, Option("As for generate; chooses the vocabulary.", values=values.models)
+    ] = "tiny"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +45,9 @@ class ListedClass:
 
 @use_case(ClassesOptions)
 def list_classes(options: ClassesOptions) -> Result[list[ListedClass]]:
-    """List the classes that a vocabulary knows, with their ids in masks and their sub-classes.
+    """List the classes that a vocabulary knows.
+
+    Each has its id in masks and its sub-classes.
 
     Returns them in the order of ids. Raises InputError for what is no vocabulary.
     """

@@ -49,7 +49,7 @@ class ListedModel:
 
 @use_case(ModelsOptions)
 def list_models(options: ModelsOptions) -> Result[list[ListedModel]]:
-    """List the models by name, and others of the hub that are on this machine.
+    """List the models by name, and others on this machine.
 
     Nothing is downloaded or loaded for it.
 

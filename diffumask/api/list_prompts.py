@@ -5,8 +5,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
+from diffumask.articles import counted
 from diffumask.errors import InputError
 
+from . import values
 from .option import Option
 from .progress import log
 from .prompt_options import PromptOptions, vocabulary_for
@@ -25,23 +27,25 @@ if TYPE_CHECKING:  # it loads OpenCV
 class PromptsOptions(PromptOptions):
     """The options of `prompts`."""
 
-    n: Annotated[int, Option("Prompts of each class.", short="n")] = 20
-    model: Annotated[str, Option("As for generate; chooses the vocabulary.")] = "tiny"
-    seed: Annotated[int, Option("Seed of the run.")] = 0
+    n: Annotated[int, Option("Prompts of each class.", least=1)] = 20
+    model: Annotated[
+        str, Option("As for generate; chooses the vocabulary.", values=values.models)
+    ] = "tiny"
+    seed: Annotated[int, Option("Seed of the run.", least=0)] = 0
     balance: Annotated[bool, Option("Count sub-classes and contexts instead.")] = False
-    format: Annotated[str, Option("text or jsonl.")] = "text"
+    format: Annotated[str, Option("text or jsonl.", values=("text", "jsonl"))] = "text"
     expand: Annotated[
         str | None,
         Option("Language model that goes on with the prompts: a folder or hub id.", default="none"),
     ] = None
-    device: Annotated[str, Option("For expand and clip: auto, cpu, cuda, mps, ...")] = "auto"
+    device: Annotated[
+        str, Option("For expand and clip: auto, cpu, cuda, mps, ...", values=values.DEVICES)
+    ] = "auto"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.expand is not None and self.balance:
             raise InputError("expected either expand or balance, got both; choose one")
-        if self.n < 1:
-            raise InputError(f"expected n of 1 or more, got {self.n}")
         if self.format not in FORMATS:
             raise InputError(f"expected a format {' or '.join(FORMATS)}, got {self.format!r}")
 
@@ -69,6 +73,7 @@ def _lines(options: PromptsOptions) -> Iterator[str]:
 
     vocabulary = vocabulary_for(options.vocabulary, options.model)
     source = options.open_source(vocabulary, options.device)
+    options.log_others(len(source.class_names), vocabulary)
     planned = _plan(source, options.n, options.seed)
     if options.expand is not None:
         expand = make_expand(options.expand, options.model, vocabulary, options.device)
@@ -98,9 +103,9 @@ def _expanded(planned: Iterable[PlannedPrompt], expand: "Expand") -> Iterator[Pl
         yield replace(short, prompt=longer or short.prompt)
     if kept:
         log.info(
-            "%d of %d prompts stay as they were: none of %d continuations suited",
+            "%d of %s stay as they were: none of %d continuations suited",
             kept,
-            total,
+            counted(total, "prompt"),
             TRIES,
         )
 

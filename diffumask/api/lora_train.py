@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+from diffumask.articles import counted
 from diffumask.errors import InputError
 
+from . import values
 from .option import Option, Options, StrPath
 from .progress import step_progress
 from .result import Result
@@ -25,12 +27,15 @@ WHAT = "the LoRA"
 class LoraTrainOptions(Options):
     """The options of `lora_train`."""
 
-    images: Annotated[StrPath, Option("Folder of images.")]
-    out: Annotated[StrPath, Option("The LoRA (.safetensors).", short="o")]
+    images: Annotated[StrPath, Option("Folder of images.", read=True)]
+    out: Annotated[StrPath, Option("The LoRA (.safetensors).")]
     captions: Annotated[
         StrPath | None, Option("Captions (.txt, .csv, .jsonl).", default="metadata.jsonl")
     ] = None
-    model: Annotated[str, Option("tiny, sd15, sd21, sdxl, a model folder or a hub id.")] = "tiny"
+    model: Annotated[
+        str,
+        Option("tiny, sd15, sd21, sdxl, a model folder or a hub id.", values=values.models),
+    ] = "tiny"
     rank: Annotated[int, Option("Rank of the matrices.")] = 16
     text_encoder: Annotated[bool, Option("Adapt the text encoder too.")] = False
     steps: Annotated[int, Option("Training steps.")] = 1000
@@ -39,8 +44,8 @@ class LoraTrainOptions(Options):
     resolution: Annotated[
         str | None, Option("Pixels: N or HEIGHTxWIDTH.", default="the model's")
     ] = None
-    seed: Annotated[int, Option("Seed of the training.")] = 0
-    device: Annotated[str, Option("As for generate.")] = "auto"
+    seed: Annotated[int, Option("Seed of the training.", least=0)] = 0
+    device: Annotated[str, Option("As for generate.", values=values.DEVICES)] = "auto"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -53,10 +58,10 @@ class LoraTrainOptions(Options):
 
 @use_case(LoraTrainOptions)
 def lora_train(options: LoraTrainOptions) -> Result[Path]:
-    """Train a LoRA on images with captions, so that the model draws what they show.
+    """Train a LoRA on images with captions.
 
-    generate takes the file, and so does any program that reads LoRAs of diffusers. The same
-    command goes on where an earlier one stopped.
+    With it a model draws what they show. generate takes the file, and so does any program that
+    reads LoRAs of diffusers. The same command goes on where an earlier one stopped.
 
     Returns the file. Raises InputError for what the user can mend, before the training where that
     can be known.
@@ -81,7 +86,7 @@ def lora_train(options: LoraTrainOptions) -> Result[Path]:
     with step_progress(settings.num_steps) as on_step:
         train_lora(pipe, images, settings, out, training, identity, on_step)
     text = (
-        f"trained on {len(images)} images; the LoRA is in {out}, for generate; "
+        f"trained on {counted(len(images), 'image')}; the LoRA is in {out}, for generate; "
         f"{training} holds its log, and may go"
     )
     return Result(out, text, {"file": out, "images": len(images), "steps": settings.num_steps})

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from .option import Option, Options, StrPath
+from . import values
+from .option import MASKS, Option, Options, StrPath
 
 if TYPE_CHECKING:  # it loads OpenCV
     from diffumask.recipe.recipe import Recipe
@@ -14,26 +15,40 @@ if TYPE_CHECKING:  # it loads OpenCV
 class MaskOptions(Options):
     """The options of masks, as given; `open_recipe` checks them."""
 
+    PANEL = MASKS
+
     preset: Annotated[
         str,
         Option(
             "How masks are made where the other options leave it open: none, sd15 or sd21 "
-            "(published), or a file of doctor (.toml)."
+            "(published), or a file of doctor (.toml).",
+            values=values.PRESETS,
         ),
     ] = "none"
     threshold: Annotated[
         str | float,
-        Option("auto, otsu, adaptive, a number in [0, 1), or a file of calibrate (.json)."),
+        Option(
+            "auto, otsu, adaptive, a number in [0, 1), or a file of calibrate (.json).",
+            values=values.THRESHOLDS,
+        ),
     ] = "auto"
     refiner: Annotated[
         str,
-        Option("auto, none, crf, crf-wide, guided, pamr, sam:FOLDER."),
+        Option(
+            "auto, none, crf, crf-wide, guided, pamr, sam:FOLDER, sam2:FOLDER.",
+            values=values.REFINERS,
+        ),
     ] = "auto"
-    affinity: Annotated[str, Option("none, self-attention or a folder of affinity train.")] = (
-        "self-attention"
-    )
+    affinity: Annotated[
+        str,
+        Option("none, self-attention or a folder of affinity train.", values=values.AFFINITIES),
+    ] = "self-attention"
     heat: Annotated[
-        str, Option("Which heat has the threshold: attention, or affinity after propagation.")
+        str,
+        Option(
+            "Which heat has the threshold: attention, or affinity after propagation.",
+            values=values.HEATS,
+        ),
     ] = "auto"
     uncertain_band: Annotated[
         float | None,
@@ -51,7 +66,10 @@ class MaskOptions(Options):
     ] = None
     mask_source: Annotated[
         str,
-        Option("attention, segmentator, both (fused), clipseg:FOLDER, sam:FOLDER, sam2:FOLDER."),
+        Option(
+            "attention, segmentator, both (fused), clipseg:FOLDER, sam:FOLDER, sam2:FOLDER.",
+            values=values.MASK_SOURCES,
+        ),
     ] = "attention"
     segmentator: Annotated[
         StrPath | None, Option("Head of segmentator train (.safetensors).", default="none")

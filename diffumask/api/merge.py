@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+from diffumask.articles import counted
 from diffumask.errors import InputError
 
 from .option import Option, Options, StrPath
 from .progress import progress
-from .result import Result
+from .result import Result, look_at
 from .use_case import use_case
 
 if TYPE_CHECKING:
@@ -21,9 +22,10 @@ class MergeOptions(Options):
     """The options of `merge`."""
 
     shards: Annotated[
-        Sequence[StrPath], Option("Folders of one run, a shard each.", positional=True)
+        Sequence[StrPath],
+        Option("Folders of one run, a shard each.", positional=True, read=True),
     ]
-    out: Annotated[StrPath, Option("Folder of the merged dataset.", short="o")]
+    out: Annotated[StrPath, Option("Folder of the merged dataset.")]
     copy: Annotated[bool, Option("Copy files, where a hard link would do.")] = False
 
     def __post_init__(self) -> None:
@@ -36,14 +38,15 @@ class MergeOptions(Options):
 
 @use_case(MergeOptions)
 def merge(options: MergeOptions) -> "Result[Dataset]":
-    """Merge the shards of a run to the dataset that one run would have made.
+    """Merge the shards of a run to one dataset.
+
+    It is the one that a single run would have made.
 
     Returns that dataset. Raises InputError for folders that do not belong together, and for one
     that is `out` as well.
     """
     from diffumask.dataset.listing import read_records
     from diffumask.dataset.merge import merge, merged_run, missing_shards
-    from diffumask.dataset.parts import PREVIEW_FILE
     from diffumask.dataset.preview import write_preview
     from diffumask.dataset.store import open_store
 
@@ -61,5 +64,5 @@ def merge(options: MergeOptions) -> "Result[Dataset]":
     missing = list(map(str, missing_shards(folders)))
     remark = f", without the shards {', '.join(missing)}" if missing else ""
     facts = {"folder": out, "items": count, "missing_shards": missing}
-    text = f"{count} items in {out}{remark}; look at {out / PREVIEW_FILE}"
+    text = f"{counted(count, 'item')} in {out}{remark}{look_at(out)}"
     return Result(open_dataset(out), text, facts, out)

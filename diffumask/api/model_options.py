@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from diffumask.errors import InputError
 
-from .option import Option, Options
+from . import values
+from .option import MACHINES, MODEL, Option, Options
 from .progress import log
 
 if TYPE_CHECKING:  # torch takes seconds to import
     from diffumask.models import ModelSpec
-    from diffumask.sampling.sample import SampleSettings
+    from diffumask.sampling.settings import SampleSettings
 
 REMARKS = {"tiny": "built in, draws emoji scenes: for photographs use sd15"}
 BATCH_PIXELS = 4 * 512 * 512  # of a default batch: 4 images of Stable Diffusion 1.5
@@ -22,8 +23,14 @@ MAX_DEFAULT_BATCH = 8
 class DeviceOptions(Options):
     """Where a model runs, and in which number type."""
 
-    device: Annotated[str, Option("auto, cpu, cuda, cuda:1, mps, ...")] = "auto"
-    dtype: Annotated[str, Option("auto, float32, float16 or bfloat16.")] = "auto"
+    PANEL = MACHINES
+
+    device: Annotated[str, Option("auto, cpu, cuda, cuda:1, mps, ...", values=values.DEVICES)] = (
+        "auto"
+    )
+    dtype: Annotated[str, Option("auto, float32, float16 or bfloat16.", values=values.DTYPES)] = (
+        "auto"
+    )
 
     def log_dtype(self, used: str) -> None:
         """Say that a device lacks the kernels for what was asked for, if it does."""
@@ -35,6 +42,8 @@ class DeviceOptions(Options):
 class SamplingOptions(Options):
     """How a model samples; what is left out is the model's own."""
 
+    PANEL = MODEL
+
     num_inference_steps: Annotated[
         int | None, Option("Denoising steps.", default="the model's")
     ] = None
@@ -43,19 +52,20 @@ class SamplingOptions(Options):
     ] = None
     height: Annotated[int | None, Option("Pixels, divisible by 8.", default="the model's")] = None
     width: Annotated[int | None, Option("Pixels, divisible by 8.", default="the model's")] = None
-    batch_size: Annotated[int | None, Option("Images at a time.", default="by image size")] = None
+    batch_size: Annotated[
+        int | None,
+        Option("Images at a time.", default="by image size", least=1, panel=MACHINES),
+    ] = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.batch_size is not None and self.batch_size < 1:
-            raise InputError(f"expected a batch size of 1 or more, got {self.batch_size}")
         guidance = self.guidance_scale
         if guidance is not None and not (math.isfinite(guidance) and guidance >= 0):
             raise InputError(f"expected a guidance scale of 0 or more, got {guidance}")
 
     def sampling(self, spec: "ModelSpec", **more: Any) -> "SampleSettings":
         """Fill what was left out with `more`, which may be further settings, then the model's."""
-        from diffumask.sampling.sample import SampleSettings
+        from diffumask.sampling.settings import SampleSettings
 
         names = ("num_inference_steps", "guidance_scale", "height", "width")
         of_model = {name: getattr(spec, name) for name in names}

@@ -40,10 +40,19 @@ class Pace:
 def progress(total: int, done: int = 0) -> Iterator[Advance]:
     """Show how many of `total` items there are, the pace of this run and the time left.
 
-    `done` items were there before. Call what is yielded with the number of new items.
+    `done` items were there before. Call what is yielded with the number of new items. Nothing is
+    shown where the log was set to a level above INFO.
     """
     pace = Pace(total, done)
-    shown = _in_notebook if _is_notebook() else _bar if sys.stderr.isatty() else _lines
+    shown = (
+        _nothing
+        if log.level > logging.INFO
+        else _in_notebook
+        if _is_notebook()
+        else _bar
+        if sys.stderr.isatty()
+        else _lines
+    )
     with shown(pace) as show:
 
         def advance(count: int) -> None:
@@ -72,6 +81,11 @@ def step_progress(total: int) -> Iterator[Callable[[int], None]]:
             done = step
 
         yield on_step
+
+
+@contextmanager
+def _nothing(pace: Pace) -> Iterator[Callable[[], None]]:
+    yield lambda: None
 
 
 @contextmanager

@@ -5,36 +5,48 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+from diffumask.articles import counted
 from diffumask.errors import InputError
 
-from .option import Option, Options, StrPath
-from .ranking_name import TEXT, check_ranking
+from . import values
+from .option import WHAT, Option, Options, StrPath
+from .progress import log
+from .ranking_name import CLIP, TEXT, check_ranking
 
 if TYPE_CHECKING:  # it loads numpy
     from diffumask.prompts.source import PromptSource
     from diffumask.prompts.vocabulary import Vocabulary
-
-VOCABULARIES = {"tiny": "tiny"}  # by model name; all others get "voc"
 
 
 def vocabulary_for(vocabulary: str | None, model: str) -> "Vocabulary":
     """Read the vocabulary that was asked for, or that of the model."""
     from diffumask.prompts.vocabulary import load_vocabulary
 
-    return load_vocabulary(vocabulary or VOCABULARIES.get(model, "voc"))
+    return load_vocabulary(vocabulary or values.VOCABULARIES.get(model, "voc"))
 
 
 @dataclass(frozen=True, kw_only=True)
 class PromptOptions(Options):
     """The options of prompts; there is one way to them."""
 
+    PANEL = WHAT
+
     classes: Annotated[
         Sequence[str],
-        Option("Class of the images, any words; repeat.", name="class", default="none"),
+        Option(
+            "Class of the images, any words; repeat.",
+            name="class",
+            default="none",
+            values=values.classes,
+        ),
     ] = ()
     vocabulary: Annotated[
         str | None,
-        Option("tiny, voc, cityscapes, ade20k or a TOML file.", default="tiny for tiny, else voc"),
+        Option(
+            "tiny, voc, cityscapes, ade20k or a TOML file.",
+            default="tiny for tiny, else voc",
+            values=values.vocabularies,
+        ),
     ] = None
     prompts: Annotated[
         StrPath | None, Option("Prompts of your own (.txt, .csv, .jsonl).", default="built")
@@ -43,9 +55,15 @@ class PromptOptions(Options):
         StrPath | None, Option("Captions to choose prompts from (.txt).", default="built")
     ] = None
     caption_ranking: Annotated[
-        str, Option("What tells captions that are alike: text, or clip:FOLDER of a CLIP.")
+        str,
+        Option(
+            "What tells captions that are alike: text, or clip:FOLDER of a CLIP.",
+            values=(TEXT, CLIP),
+        ),
     ] = TEXT
-    objects: Annotated[int, Option("Labelled objects in a prompt, of as many classes.")] = 1
+    objects: Annotated[
+        int, Option("Labelled objects in a prompt, of as many of the classes.", least=1)
+    ] = 1
     open_all: Annotated[
         bool, Option("Take an unknown class as typed, however like a known one.", name="open")
     ] = False
@@ -59,8 +77,6 @@ class PromptOptions(Options):
             )
         if not self.classes and self.prompts is None:
             raise InputError("expected a class or a file of prompts, got neither; name a class")
-        if self.objects < 1:
-            raise InputError(f"expected objects of 1 or more, got {self.objects}")
         ways = {
             "prompts": self.prompts is not None,
             "captions": self.captions is not None,
@@ -69,6 +85,16 @@ class PromptOptions(Options):
         given = [way for way, is_given in ways.items() if is_given]
         if len(given) > 1:
             raise InputError(f"expected one way to prompts, got {' and '.join(given)}; choose one")
+
+    def log_others(self, n_asked: int, vocabulary: "Vocabulary") -> None:
+        """Say that classes are labelled which nobody asked for, where there are too few asked."""
+        if n_asked < self.objects:
+            log.info(
+                "%s a prompt, of %s: the others are classes of the vocabulary %s",
+                counted(self.objects, "object"),
+                counted(n_asked, "class") + " asked for",
+                vocabulary.name,
+            )
 
     def open_source(
         self, vocabulary: "Vocabulary", device: str, known: Mapping[str, int] | None = None

@@ -4,12 +4,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+from diffumask.articles import counted
 from diffumask.errors import InputError
 
+from . import values
 from .mask_options import MaskOptions
 from .option import Option, StrPath
 from .progress import progress
-from .result import Result
+from .result import Result, look_at
 from .use_case import use_case
 
 if TYPE_CHECKING:
@@ -23,12 +25,17 @@ if TYPE_CHECKING:
 class RemaskOptions(MaskOptions):
     """The options of `remask`."""
 
-    folder: Annotated[StrPath, Option("Dataset that keeps its heat maps.", positional=True)]
-    out: Annotated[StrPath, Option("Folder of the new dataset.", short="o")]
+    folder: Annotated[
+        StrPath, Option("Dataset that keeps its heat maps.", positional=True, read=True)
+    ]
+    out: Annotated[StrPath, Option("Folder of the new dataset.")]
     model: Annotated[
-        str | None, Option("Whose VAE a Segmentator reads.", default="the dataset's")
+        str | None,
+        Option("Whose VAE a Segmentator reads.", default="the dataset's", values=values.models),
     ] = None
-    device: Annotated[str, Option("As for generate; for a Segmentator.")] = "auto"
+    device: Annotated[str, Option("As for generate; for a Segmentator.", values=values.DEVICES)] = (
+        "auto"
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -40,16 +47,17 @@ class RemaskOptions(MaskOptions):
 
 @use_case(RemaskOptions)
 def remask(options: RemaskOptions) -> "Result[Dataset]":
-    """Make the masks of a dataset again with other settings, without sampling, in a new folder.
+    """Make the masks of a dataset again with other settings.
+
+    Nothing is sampled; the masks and copies of the images come into a new folder.
 
     Returns the new dataset. Raises InputError for a folder that is no dataset or kept no maps, and
     for thresholds of another model or without one of the classes.
     """
     from diffumask.dataset.listing import read_records
-    from diffumask.dataset.parts import PREVIEW_FILE
     from diffumask.dataset.preview import write_preview
     from diffumask.dataset.run import read_run
-    from diffumask.dataset.store import check_settings, open_store
+    from diffumask.dataset.store import check_folder, open_store
     from diffumask.generation.pipeline import remask as remask_items
 
     from .dataset import open_dataset
@@ -62,7 +70,7 @@ def remask(options: RemaskOptions) -> "Result[Dataset]":
     recipe = _open(options, run)
     kept = {name: value for name, value in run.settings.items() if name != "preset"}
     described = {**kept, **recipe.describe()}
-    check_settings(out, described)
+    check_folder(out, described, run.classes)
     loaded = _loaded(options, recipe, model)
     notes = {"masks_of": str(folder)}
     with recipe.bind(loaded) as masks, open_store(out, described, run.classes, notes) as store:
@@ -71,7 +79,7 @@ def remask(options: RemaskOptions) -> "Result[Dataset]":
                 advance(1)
         write_preview(store)
     facts = {"folder": out, "items": len(records)}
-    text = f"{len(records)} items in {out}; look at {out / PREVIEW_FILE}"
+    text = f"{counted(len(records), 'item')} in {out}{look_at(out)}"
     return Result(open_dataset(out), text, facts, out)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from diffumask.errors import InputError
 from diffumask.plot import check_plot
 
-from .option import Option, Options, StrPath
+from .option import OUTPUT, Option, Options, StrPath
 from .result import Result
 
 if TYPE_CHECKING:  # it loads OpenCV
@@ -21,7 +21,9 @@ BINARY = "masks in black and white (0 and 255) hold no ids; map 255 to a class i
 class ReportOptions(Options):
     """The files that a comparison writes."""
 
-    out: Annotated[StrPath | None, Option("Report (.json).", short="o", default="none")] = None
+    PANEL = OUTPUT
+
+    out: Annotated[StrPath | None, Option("Report (.json).", default="none")] = None
     plot: Annotated[StrPath | None, Option("Confusion matrix (.svg, .png).", default="none")] = None
 
     def __post_init__(self) -> None:

@@ -14,8 +14,8 @@ Value = TypeVar("Value", covariant=True)
 class Result(Generic[Value]):
     """The value, the text and the facts of what a use case did.
 
-    `folder` is one that it made in our own format: a command keeps its options there. The exit
-    code is that of the command.
+    `folder` is one that it made in our own format: a command keeps its options there, unless all
+    was there already and nothing `is_new`. The exit code is that of the command.
     """
 
     value: Value
@@ -23,10 +23,19 @@ class Result(Generic[Value]):
     facts: Mapping[str, Any]
     folder: Path | None = None
     exit_code: int = 0
+    is_new: bool = True
 
     def to_json(self, command: str) -> str:
         """Return the facts as one JSON object on a line."""
         return json.dumps({"command": command, **self.facts}, default=os.fspath, ensure_ascii=False)
+
+
+def look_at(folder: Path) -> str:
+    """Name the contact sheet of a dataset at the end of a line, if it has one."""
+    from diffumask.dataset.parts import PREVIEW_FILE
+
+    sheet = folder / PREVIEW_FILE
+    return f"; look at {sheet}" if sheet.is_file() else ""
 
 
 def printable(text: str) -> str:

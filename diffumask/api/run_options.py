@@ -6,8 +6,9 @@ from typing import Annotated
 from diffumask.dataset.shards import Shard, parse_shard
 from diffumask.errors import InputError
 
+from . import values
 from .dry_run import check_gpu
-from .option import Option, Options
+from .option import MACHINES, OUTPUT, Option, Options
 
 RESUME = ("auto", "never")
 
@@ -16,17 +17,28 @@ RESUME = ("auto", "never")
 class RunOptions(Options):
     """The options of a run beside what its items are."""
 
+    PANEL = MACHINES
+
     shard: Annotated[str, Option("Make part i of k, for merge: 2/8.", default="all")] = "1/1"
-    resume: Annotated[str, Option("auto goes on with a folder; never refuses one with items.")] = (
-        "auto"
-    )
+    resume: Annotated[
+        str,
+        Option(
+            "auto goes on with a folder; never refuses one with items.",
+            values=RESUME,
+            panel=OUTPUT,
+        ),
+    ] = "auto"
     ray: Annotated[
-        str | None, Option("Make items on Ray: local, auto or HOST:PORT.", default="off")
+        str | None,
+        Option(
+            "Make items on Ray: local, auto or HOST:PORT.", default="off", values=("local", "auto")
+        ),
     ] = None
     workers: Annotated[int | None, Option("Workers on Ray.", default="one per GPU, or CPU")] = None
     dry_run: Annotated[bool, Option("Tell items, time, memory and disk; start nothing.")] = False
     gpu: Annotated[
-        str | None, Option("GPU that a dry run counts with: A100, L4, ...", default="none")
+        str | None,
+        Option("GPU that a dry run counts with: A100, L4, ...", default="none", values=values.gpus),
     ] = None
     pace_s: Annotated[
         float | None,

@@ -11,6 +11,7 @@ from .reports import ReportOptions
 from .result import Result
 from .segmentator_options import SegmentatorOptions
 from .use_case import use_case
+from .values import LAYOUTS
 
 if TYPE_CHECKING:  # it loads OpenCV
     from diffumask.evaluation.report import Report
@@ -20,16 +21,22 @@ if TYPE_CHECKING:  # it loads OpenCV
 class SegmentatorEvaluateOptions(SegmentatorOptions, ReportOptions):
     """The options of `segmentator_evaluate`."""
 
-    data: Annotated[StrPath, Option("Folder of images with masks.")]
+    data: Annotated[StrPath, Option("Folder of images with masks.", read=True)]
     layout: Annotated[
-        str, Option("auto, native, voc, cityscapes, oxford-pets, ade20k, camvid, plain, coco, hf.")
+        str,
+        Option(
+            "auto, native, voc, cityscapes, oxford-pets, ade20k, camvid, plain, coco, hf.",
+            values=LAYOUTS,
+        ),
     ] = AUTO
     split: Annotated[str | None, Option("Split of the data, such as train.", default="all")] = None
 
 
 @use_case(SegmentatorEvaluateOptions)
 def segmentator_evaluate(options: SegmentatorEvaluateOptions) -> "Result[Report]":
-    """Compare the masks of a head with real ones; the classes are matched by name.
+    """Compare the masks of a head with real ones.
+
+    The classes are matched by name.
 
     Returns the report. Raises InputError for what the user can mend, and changes no file then.
     """

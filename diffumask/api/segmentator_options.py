@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+from . import values
 from .option import Option, Options, StrPath
 
 if TYPE_CHECKING:  # it loads torch
@@ -14,11 +15,12 @@ if TYPE_CHECKING:  # it loads torch
 class SegmentatorOptions(Options):
     """A head, and the model whose VAE it reads."""
 
-    segmentator: Annotated[StrPath, Option("Head (.safetensors).")]
-    model: Annotated[str | None, Option("Whose VAE it reads.", default="that of its training")] = (
-        None
-    )
-    device: Annotated[str, Option("As for generate.")] = "auto"
+    segmentator: Annotated[StrPath, Option("Head (.safetensors).", read=True)]
+    model: Annotated[
+        str | None,
+        Option("Whose VAE it reads.", default="that of its training", values=values.models),
+    ] = None
+    device: Annotated[str, Option("As for generate.", values=values.DEVICES)] = "auto"
 
     def load_predictor(self) -> "Predictor":
         """Load the VAE and the head. Raises InputError for those that do not fit each other."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+from diffumask.articles import counted
 from diffumask.errors import InputError
 
 from .option import Option, StrPath
@@ -18,13 +19,17 @@ from .use_case import use_case
 class SegmentatorPredictOptions(SegmentatorOptions):
     """The options of `segmentator_predict`."""
 
-    images: Annotated[Sequence[StrPath], Option("Images, or folders of them.", positional=True)]
-    out: Annotated[StrPath, Option("Folder of the masks.", short="o")]
+    images: Annotated[
+        Sequence[StrPath], Option("Images, or folders of them.", positional=True, read=True)
+    ]
+    out: Annotated[StrPath, Option("Folder of the masks.")]
 
 
 @use_case(SegmentatorPredictOptions)
 def segmentator_predict(options: SegmentatorPredictOptions) -> Result[list[Path]]:
-    """Make masks of images, also of such that were never generated, as palette PNG.
+    """Make masks of images by a head.
+
+    The images need not be generated; the masks are palette PNG.
 
     Returns the files. Raises InputError for what the user can mend, before any mask is written.
     """
@@ -52,7 +57,7 @@ def segmentator_predict(options: SegmentatorPredictOptions) -> Result[list[Path]
                 take_over(new, mask)
                 advance(1)
     facts = {"folder": out, "masks": len(paths)}
-    return Result(masks, f"{len(paths)} masks in {out}", facts)
+    return Result(masks, f"{counted(len(paths), 'mask')} in {out}", facts)
 
 
 def _image_files(sources: Sequence[Path]) -> list[Path]:

@@ -4,10 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+from diffumask.articles import counted
 from diffumask.errors import InputError
 
+from . import values
 from .labelled_options import LabelledOptions
-from .option import Option, StrPath
+from .option import DATA, MACHINES, MODEL, OUTPUT, TRAINING, Option, StrPath
 from .progress import step_progress
 from .result import Result
 from .trained_file import check_trained_file, check_unfinished, training_beside
@@ -26,18 +28,31 @@ UNSEEN_LISTED = 10
 class SegmentatorTrainOptions(LabelledOptions):
     """The options of `segmentator_train`."""
 
-    data: Annotated[StrPath, Option("Folder of images with masks.")]
-    out: Annotated[StrPath, Option("The head (.safetensors).", short="o")]
-    model: Annotated[str, Option("tiny, sd15, sd21, sdxl, a model folder or a hub id.")] = "tiny"
-    head: Annotated[str, Option("Design: pyramid, linear, decoder-copy or mlp.")] = "pyramid"
+    PANEL = TRAINING
+
+    data: Annotated[StrPath, Option("Folder of images with masks.", read=True, panel=DATA)]
+    out: Annotated[StrPath, Option("The head (.safetensors).", panel=OUTPUT)]
+    model: Annotated[
+        str,
+        Option(
+            "tiny, sd15, sd21, sdxl, a model folder or a hub id.",
+            values=values.models,
+            panel=MODEL,
+        ),
+    ] = "tiny"
+    head: Annotated[
+        str, Option("Design: pyramid, linear, decoder-copy or mlp.", values=values.HEADS)
+    ] = "pyramid"
     steps: Annotated[int, Option("Training steps.")] = 1000
     batch_size: Annotated[int, Option("Images of a step.")] = 8
     learning_rate: Annotated[float, Option("Highest learning rate.")] = 3e-3
     views: Annotated[int, Option("Changed versions of an image to encode.")] = 6
     held_out: Annotated[float, Option("Share of the images that validate.")] = 0.15
     size: Annotated[int | None, Option("Pixels of the shorter side.", default="the model's")] = None
-    seed: Annotated[int, Option("Seed of the training.")] = 0
-    device: Annotated[str, Option("As for generate.")] = "auto"
+    seed: Annotated[int, Option("Seed of the training.", least=0)] = 0
+    device: Annotated[str, Option("As for generate.", values=values.DEVICES, panel=MACHINES)] = (
+        "auto"
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -51,7 +66,9 @@ class SegmentatorTrainOptions(LabelledOptions):
 
 @use_case(SegmentatorTrainOptions)
 def segmentator_train(options: SegmentatorTrainOptions) -> "Result[Segmentator]":
-    """Train a light head on the VAE decoder of a model from images with masks.
+    """Train a light head on the VAE decoder of a model.
+
+    It learns from images with masks.
 
     The same command goes on where an earlier one stopped; what it needs for that is in a folder
     beside the head until it is done.
@@ -110,10 +127,11 @@ def _settings(options: SegmentatorTrainOptions, spec: "ModelSpec") -> "TrainSett
 
 def _notes(trained: "Trained") -> list[str]:
     facts = trained.segmentator.facts
-    lines = [f"trained on {facts.training['images']} images of {len(facts.labels)} labels"]
+    images = facts.training["images"]
+    lines = [f"trained on {counted(images, 'image')} of {counted(len(facts.labels), 'label')}"]
     if trained.report is not None:
-        held_out = facts.training["validation_images"]
-        lines.append(f"mIoU {trained.report.miou:.3f} on {held_out} held-out images")
+        held_out = counted(facts.training["validation_images"], "held-out image")
+        lines.append(f"mIoU {trained.report.miou:.3f} on {held_out}")
     if trained.unseen and len(trained.unseen) <= UNSEEN_LISTED:
         lines.append(f"no mask shows {', '.join(trained.unseen)}: the head does not know them")
     return lines

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+from diffumask.articles import counted
 from diffumask.errors import InputError
 
 from .option import Option, Options, StrPath
@@ -23,10 +24,8 @@ THUMBNAILS_PX = range(16, 2049)
 class ShowOptions(Options):
     """The options of `show`; an `out` of None lies beside the folder."""
 
-    folder: Annotated[StrPath, Option("Dataset to look at.", positional=True)]
-    out: Annotated[
-        StrPath | None, Option("The page (.html).", short="o", default="FOLDER.html")
-    ] = None
+    folder: Annotated[StrPath, Option("Dataset to look at.", positional=True, read=True)]
+    out: Annotated[StrPath | None, Option("The page (.html).", default="FOLDER.html")] = None
     items: Annotated[int, Option("Items at most, picked evenly; a page of 1000 opens quickly.")] = (
         1000
     )
@@ -47,7 +46,9 @@ class ShowOptions(Options):
 
 @use_case(ShowOptions)
 def show(options: ShowOptions) -> Result[Path]:
-    """Make a page to look through a dataset and to accept or reject items: one HTML file.
+    """Make a page to look through a dataset and to mark items.
+
+    It is one HTML file; items are accepted or rejected in it.
 
     Returns its path. Raises InputError for a folder that is no dataset or has no whole item, and
     for a name that a file of something else has.
@@ -70,9 +71,9 @@ def show(options: ShowOptions) -> Result[Path]:
     items, wrong = _read(given, picked, options.thumbnail_px, run)
     write_page(out, render(folder.name, run, items))
     count = (
-        f"{len(items)} items"
+        counted(len(items), "item")
         if len(items) == len(records)
-        else f"{len(items)} of {len(records)} items"
+        else f"{len(items)} of {counted(len(records), 'item')}"
     )
     size = out.stat().st_size
     missing = left_out(given, with_dropped=True, broken=wrong)

@@ -5,6 +5,8 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from diffumask.articles import counted
+
 from .labelled_options import AUTO, read_mapping
 from .progress import step_progress
 from .result import Result
@@ -26,9 +28,9 @@ SMALL = ("upernet-tiny", "segformer-tiny")
 
 @use_case(TrainOptions)
 def train(options: TrainOptions) -> Result[Path]:
-    """Train a segmentation network on images with masks, made or real.
+    """Train a segmentation network on made or real masks.
 
-    The same command goes on where an earlier one stopped. `accelerate launch -m diffumask.cli
+    The same command goes on where an earlier one stopped. `accelerate launch -m diffumask
     train ...` shares the work among several devices.
 
     Returns the folder. Raises InputError for what the user can mend; every image and mask is read
@@ -55,8 +57,8 @@ def train(options: TrainOptions) -> Result[Path]:
     named_by = opened[0].named_by
     names = f" named by {named_by}" if named_by else ""
     text = (
-        f"trained on {len(images)} images, {len(labels)} labels{names}; the network of step "
-        f"{result.best_step}{reached} is in {out}, a checkpoint for evaluate"
+        f"trained on {counted(len(images), 'image')}, {counted(len(labels), 'label')}{names}; the "
+        f"network of step {result.best_step}{reached} is in {out}, a checkpoint for evaluate"
     )
     missing = _left_out(options, opened, validation)
     facts = {

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 from diffumask.errors import InputError
 
+from . import values
 from .image_size import read_size
 from .labelled_options import AUTO, LabelledFolderOptions, check_place
-from .option import Option, Options, StrPath
+from .option import DATA, MACHINES, MODEL, OUTPUT, TRAINING, Option, Options, StrPath
 
 if TYPE_CHECKING:  # it loads torch
     from diffumask.segmentation import FitSettings
@@ -19,16 +20,23 @@ if TYPE_CHECKING:  # it loads torch
 class ValidationOptions(Options):
     """What the checkpoints are validated on."""
 
+    PANEL = DATA
+
     val: Annotated[
         StrPath | None,
         Option(
             "Images with masks that choose the best checkpoint.",
             default="the data with val-split, else none",
+            read=True,
         ),
     ] = None
     val_split: Annotated[str | None, Option("Split of val.", default="all")] = None
-    val_images: Annotated[StrPath | None, Option("As images, for val.", default="none")] = None
-    val_masks: Annotated[StrPath | None, Option("As masks, for val.", default="none")] = None
+    val_images: Annotated[
+        StrPath | None, Option("As images, for val.", default="none", read=True)
+    ] = None
+    val_masks: Annotated[
+        StrPath | None, Option("As masks, for val.", default="none", read=True)
+    ] = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -39,6 +47,8 @@ class ValidationOptions(Options):
 @dataclass(frozen=True, kw_only=True)
 class PaceOptions(Options):
     """How long, how fast and where a network is trained."""
+
+    PANEL = TRAINING
 
     steps: Annotated[int, Option("Steps of the optimizer.")] = 1000
     batch_size: Annotated[int, Option("Images a device sees at once.")] = 16
@@ -54,10 +64,19 @@ class PaceOptions(Options):
     checkpoint_every: Annotated[
         int | None, Option("Steps between checkpoints.", default="a tenth of all")
     ] = None
-    seed: Annotated[int, Option("Seed of the run.")] = 0
-    workers: Annotated[int, Option("Threads that make batches.")] = 2
-    device: Annotated[str, Option("As for generate.")] = "auto"
-    precision: Annotated[str, Option("auto, float32 or bfloat16.")] = "auto"
+    seed: Annotated[int, Option("Seed of the run.", least=0)] = 0
+    workers: Annotated[int, Option("Threads that make batches.", panel=MACHINES)] = 2
+    device: Annotated[str, Option("As for generate.", values=values.DEVICES, panel=MACHINES)] = (
+        "auto"
+    )
+    precision: Annotated[
+        str,
+        Option(
+            "auto, float32 or bfloat16.",
+            values=("auto", "float32", "bfloat16"),
+            panel=MACHINES,
+        ),
+    ] = "auto"
 
     def settings(self, default_rate: float) -> "FitSettings":
         """Return the settings of the training. Raises InputError for those out of range."""
@@ -81,24 +100,29 @@ class PaceOptions(Options):
 class TrainOptions(LabelledFolderOptions, ValidationOptions, PaceOptions):
     """The options of `train`."""
 
+    PANEL = DATA
+
     model: Annotated[
         str,
         Option(
             "upernet-tiny, segformer-tiny, segformer-b0, mask2former-tiny, mask2former with "
-            "random weights, or a network or encoder of transformers, folder or hub id."
+            "random weights, or a network or encoder of transformers, folder or hub id.",
+            values=values.NETWORKS,
+            panel=MODEL,
         ),
     ]
-    out: Annotated[StrPath, Option("Folder of the network.", short="o")]
+    out: Annotated[StrPath, Option("Folder of the network.", panel=OUTPUT)]
     data: Annotated[
         StrPath | None,
-        Option("Images with masks; as for evaluate.", default="images", positional=True),
+        Option("Images with masks; as for evaluate.", default="images", positional=True, read=True),
     ] = None
     also: Annotated[
-        Sequence[StrPath], Option("Further images with masks; repeat.", default="none")
+        Sequence[StrPath],
+        Option("Further images with masks; repeat.", default="none", read=True),
     ] = ()
     also_split: Annotated[str | None, Option("Split of also.", default="all")] = None
     use_all: Annotated[bool, Option("Also what `diffumask filter` dropped.", name="all")] = False
-    augment: Annotated[bool, Option("New scenes at each step, as augment.")] = False
+    augment: Annotated[bool, Option("New scenes at each step, as augment.", panel=TRAINING)] = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

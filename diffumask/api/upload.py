@@ -5,22 +5,24 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
+from diffumask.articles import counted
 from diffumask.errors import InputError
 
 from .export import TRAIN_SHARE
+from .new_folder import refuse_inside
 from .option import Option, Options, StrPath
 from .progress import log, progress
 from .result import Result
 from .use_case import use_case
 
-HUB = "hf://"
+HUB, LOCAL = "hf://", "file://"
 
 
 @dataclass(frozen=True, kw_only=True)
 class UploadOptions(Options):
     """The options of `upload`."""
 
-    folder: Annotated[StrPath, Option("Dataset folder.", positional=True)]
+    folder: Annotated[StrPath, Option("Dataset folder.", positional=True, read=True)]
     url: Annotated[
         str,
         Option(
@@ -42,11 +44,15 @@ class UploadOptions(Options):
                 "expected a licence, private or replace with hf://datasets/OWNER/NAME alone, got "
                 f"it with {self.url!r}; leave it out"
             )
+        if self.url.startswith(LOCAL) or "://" not in self.url:
+            refuse_inside(self.url.removeprefix(LOCAL), self.folder)
 
 
 @use_case(UploadOptions)
 def upload(options: UploadOptions) -> Result[int]:
-    """Copy a dataset to object storage, or send it to the hub; run again for what is new since.
+    """Copy a dataset to object storage, a folder or the hub.
+
+    Run again for what is new since.
 
     The hub gets what `datasets.load_dataset` reads, with a dataset card, in one commit; a file
     there that differs stays, unless it may be replaced.
@@ -67,13 +73,12 @@ def _to_storage(options: UploadOptions) -> Result[int]:
     facts = {"url": url, "items": total}
     if options.dry_run:
         items, sizes = lacking(folder, url)
-        text = (
-            f"{items} of {total} items would be copied to {url}: {_told(sizes)}; nothing was sent"
-        )
-        return Result(0, text, {**facts, "copied": 0, "to_copy": items, **_counted(sizes)})
+        copied = f"{items} of {counted(total, 'item')} would be copied to {url}"
+        text = f"{copied}: {_told(sizes)}; nothing was sent"
+        return Result(0, text, {**facts, "copied": 0, "to_copy": items, **_sent(sizes)})
     with progress(total) as advance:
         copied = upload(folder, url, advance)
-    text = f"{total} items in {url}, {copied} of them copied now"
+    text = f"{counted(total, 'item')} in {url}, {copied} copied now"
     return Result(copied, text, {**facts, "copied": copied})
 
 
@@ -92,22 +97,22 @@ def _to_hub(options: UploadOptions) -> Result[int]:
     total = len(selection)
     repository = read_repository(name, to_write=not options.dry_run)
     with progress(total) as advance:
-        counted = replace(selection, advance=advance)
-        with written_for(counted, repository, options.licence) as (folder, sending):
+        advancing = replace(selection, advance=advance)
+        with written_for(advancing, repository, options.licence) as (folder, sending):
             told = _told(sending.sizes)
             if not options.dry_run and not options.replace:
                 refuse_others(sending, repository)
             if not options.dry_run and (sending.sizes or sending.left):
                 log.info("sending %s to %s", told, options.url)
                 send(folder, sending, repository, options.private)
-    facts: dict[str, Any] = {"url": options.url, "items": total, **_counted(sending.sizes)}
+    facts: dict[str, Any] = {"url": options.url, "items": total, **_sent(sending.sizes)}
     facts |= {"replaced": sending.changed, "removed": sending.left, "is_new": repository.is_new}
     if not options.dry_run:
         copied = total if sending.sizes else 0
-        text = f"{total} items in {options.url}, {told} sent now"
+        text = f"{counted(total, 'item')} in {options.url}, {told} sent now"
         return Result(copied, text, {**facts, "copied": copied})
     remarks = [
-        f"{total} items would go to {options.url}: {told}",
+        f"{counted(total, 'item')} would go to {options.url}: {told}",
         "a repository that is not there yet" if repository.is_new else "",
         f"others are there as {', '.join(sending.others)}" if sending.others else "",
         "nothing was sent",
@@ -115,10 +120,9 @@ def _to_hub(options: UploadOptions) -> Result[int]:
     return Result(0, "; ".join(filter(None, remarks)), {**facts, "copied": 0})
 
 
-def _counted(sizes: Mapping[str, int]) -> dict[str, Any]:
+def _sent(sizes: Mapping[str, int]) -> dict[str, Any]:
     return {"files": list(sizes), "bytes": sum(sizes.values())}
 
 
 def _told(sizes: Mapping[str, int]) -> str:
-    files = "1 file" if len(sizes) == 1 else f"{len(sizes)} files"
-    return f"{files}, {sum(sizes.values()) / 1e6:.3g} MB"
+    return f"{counted(len(sizes), 'file')}, {sum(sizes.values()) / 1e6:.3g} MB"

@@ -3,7 +3,7 @@
     @dataclass(frozen=True, kw_only=True)
     class MergeOptions(Options):
         shards: Annotated[Sequence[StrPath], Option("Folders of one run.", positional=True)]
-        out: Annotated[StrPath, Option("Folder of the merged dataset.", short="o")]
+        out: Annotated[StrPath, Option("Folder of the merged dataset.")]
         copy: Annotated[bool, Option("Copy files, where a hard link would do.")] = False
 
     @use_case(MergeOptions)

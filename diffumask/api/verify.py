@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+from diffumask.articles import counted
+
 from .option import Option, Options, StrPath
 from .progress import progress
 from .result import Result
@@ -20,16 +22,17 @@ EXIT_PROBLEMS = 1
 class VerifyOptions(Options):
     """The options of `verify`."""
 
-    folder: Annotated[StrPath, Option("Dataset folder.", positional=True)]
+    folder: Annotated[StrPath, Option("Dataset folder.", positional=True, read=True)]
     repair: Annotated[bool, Option("List whole items alone; move the rest to .broken.")] = False
     accept: Annotated[bool, Option("Take files that you changed, if they fit.")] = False
 
 
 @use_case(VerifyOptions)
 def verify(options: VerifyOptions) -> "Result[Report]":
-    """Check every line and file of a dataset: torn, missing, changed, unlisted or misfitting.
+    """Check every line and file of a dataset.
 
-    The exit code is 0 for a whole dataset, 1 for one with problems, 2 for no dataset.
+    They may be torn, missing, changed, unlisted or misfitting. The exit code is 0 for a whole
+    dataset, 1 for one with problems, 2 for no dataset.
 
     Returns the problems and the records of the whole items. Raises InputError for a folder that is
     no dataset, and one that cannot be repaired.
@@ -56,13 +59,11 @@ def verify(options: VerifyOptions) -> "Result[Report]":
 
 def _lines(folder: Path, report: "Report", is_repaired: bool) -> Iterator[str]:
     yield from map(str, report.problems)
-    found = f"{len(report.whole)} whole items in {folder}"
+    found = f"{counted(len(report.whole), 'whole item')} in {folder}"
+    problems = counted(len(report.problems), "problem")
     if not report.problems:
         yield f"{found}, nothing wrong"
     elif not is_repaired:
-        yield f"{found}, {len(report.problems)} problems; a repair sets aside what is broken"
+        yield f"{found}, {problems}; a repair sets aside what is broken"
     else:
-        yield (
-            f"{found}, {len(report.problems)} problems mended; what is no longer listed lies in "
-            f"{report.quarantine}"
-        )
+        yield (f"{found}, {problems} mended; what is no longer listed lies in {report.quarantine}")

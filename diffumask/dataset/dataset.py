@@ -9,6 +9,7 @@ from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any, SupportsIndex, TypeVar, overload
 
+from diffumask.articles import counted
 from diffumask.draw import evenly
 from diffumask.errors import InputError
 from diffumask.types import BACKGROUND_ID, IGNORE_ID
@@ -130,7 +131,8 @@ class Dataset(Sequence[Item]):
 
     def __repr__(self) -> str:
         classes = ", ".join(self.classes) or "no class"
-        return f"{type(self).__name__}({str(self.folder)!r}: {len(self)} items of {classes})"
+        items = counted(len(self), "item")
+        return f"{type(self).__name__}({str(self.folder)!r}: {items} of {classes})"
 
     def _repr_html_(self) -> str:
         cells = [cell_html(item.record, item.pair_of, self.classes) for item in self._dozen()]

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from diffumask.articles import counted
 from diffumask.files.inside import read_text
 
 from .listing import listed_records, names_item, scan_records
@@ -33,7 +34,7 @@ class LeftOut:
         parts = [
             f"{len(self.dropped)} dropped by filter" if self.dropped else "",
             f"{len(self.broken)} broken ({shown})" if self.broken else "",
-            f"{self.lines} lines that are no record" if self.lines else "",
+            f"no record in {counted(self.lines, 'line')}" if self.lines else "",
         ]
         advice = f"; see what diffumask verify {self.folder} says"
         text = f"left out of {self.folder}: {', '.join(filter(None, parts))}"

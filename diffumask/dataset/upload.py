@@ -84,15 +84,27 @@ def _one_line(url: str) -> Iterator[None]:
     except InputError:
         raise
     except ImportError as error:
-        raise InputError(
-            f"expected what reaches {url}, got: {error}; install it with: "
-            "pip install 'diffumask[remote]'"
-        ) from None
+        raise _missing_client(url, error) from None
     except Exception as error:  # any kind: clients let errors of their HTTP library through
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise InputError(
             f"expected to write to {url}, got: {reason}; run again to go on"
         ) from error
+
+
+def _missing_client(url: str, error: ImportError) -> InputError:
+    """Say which package reaches a place, as fsspec knows it."""
+    from fsspec.registry import known_implementations
+
+    known = known_implementations.get(url.partition("://")[0], {}).get("class", "")
+    package = known.partition(".")[0]
+    if package in ("", "fsspec"):  # which needs another for it
+        return InputError(f"expected a package that reaches {url}, got none: {error}; install it")
+    wanted = "'diffumask[remote]'" if package == "s3fs" else package
+    return InputError(
+        f"expected the package {package} to reach {url}, got none; install it with: "
+        f"pip install {wanted}"
+    )
 
 
 def _opened(url: str, to_write: bool) -> tuple[Any, str]:

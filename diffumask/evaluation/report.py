@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64, Int64
 
+from diffumask.articles import counted
 from diffumask.errors import InputError
 from diffumask.labelled.mapping import LabelMapping
 from diffumask.metrics import class_ious
@@ -108,7 +109,7 @@ def table(report: Report) -> str:
     lines += [
         f"{'pixel accuracy':{width}}{_percent(report.pixel_accuracy, 7)}",
         f"{'boundary F':{width}}{_percent(report.boundary_f, 7)}",
-        f"{report.images} images",
+        counted(report.images, "image"),
     ]
     return "\n".join(lines)
 

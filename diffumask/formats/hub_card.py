@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from diffumask import extra
+from diffumask.articles import counted
 from diffumask.files.inside import read_inside
 from diffumask.files.toml import to_toml
 from diffumask.models import HUB_ID, MODELS
@@ -23,7 +24,7 @@ SIZES = {1_000: "n<1K", 10_000: "1K<n<10K", 100_000: "10K<n<100K", 1_000_000: "1
 LARGEST = "n>1M"
 VERSIONS = ("diffumask", "torch", "diffusers", "transformers")
 BODY = """
-# {name}: {n} images with pixel masks
+# {name}: {images} with pixel masks
 
 `mask` is a palette PNG whose indices are class ids (`id2label.json`): 0 is background, 255 is
 ignored. Take the indices as they are (`numpy.array(row["mask"])`), never as colours. `metadata` is
@@ -61,7 +62,7 @@ What items depend on, from `run.json`:
 
 - Nobody drew these masks: their borders are those of a model, but where `metadata` has
   `"mask_source": "corrected"`.
-- {no_mask} of the {n} items lack the mask of an object that their prompt names.
+- {no_mask} of the items ({n}) lack the mask of an object that their prompt names.
 - 255 marks pixels where the mask hangs on the threshold. They are neither object nor background.
 - What a prompt does not name is background, also where the model drew it.
 - Images show the world as the model learned it, with its faults and biases. Judge a network that
@@ -91,6 +92,7 @@ def hub_card(selection: Selection, written: Written, place: str, licence: str | 
     name = selection.source.folder.resolve().name
     body = BODY.format(
         name=_cell(name),
+        images=counted(len(selection), "image"),
         n=len(selection),
         place=place,
         split=next(iter(written.splits)),

@@ -6,6 +6,8 @@ Nothing is loaded or started for it. Figures are of arithmetic or measured, neve
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from diffumask.articles import counted
+
 BYTES_PER_WEIGHT = {"float32": 4, "float16": 2, "bfloat16": 2}
 UTILIZATION = 0.35  # of the peak that is taken to be reached; 0.25 to 0.5 is usual
 DECODER_MAPS = 3  # of DECODER_CHANNELS at full size: what the VAE's last block holds at a time
@@ -118,7 +120,7 @@ def item_bytes(work: Work, keep_maps: bool, made: tuple[int, int] = (0, 0)) -> F
     """Estimate the disk space of an item; `made` are the items there are and their bytes."""
     count, size = made
     if count:
-        return Figure(size / count, f"the mean of the {count} items there are")
+        return Figure(size / count, f"the mean of {counted(count, 'item')} there")
     size = work.pixels * (IMAGE_BYTES_PER_PIXEL + MASK_BYTES_PER_PIXEL) + MASK_BYTES
     return Figure(
         size + (MAPS_BYTES if keep_maps else 0),

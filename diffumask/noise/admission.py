@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from diffumask.articles import counted
+
 from .items import MaskSummary
 from .verdicts import Verdict
 
@@ -47,9 +49,10 @@ def summary(outcome: Outcome) -> list[str]:
     """Return the figures of all items as lines of text."""
     figures = counts(outcome)
     dropped = figures["dropped"].most_common()
+    items = counted(figures["items"], "item")
     causes = ", ".join(f"{cause} {count}" for cause, count in dropped) or "none"
     return [
-        f"{figures['items']} items, {figures['eligible']} eligible, {figures['kept']} kept",
+        f"{items}, {figures['eligible']} eligible, {figures['kept']} kept",
         f"dropped: {causes}",
     ]
 

@@ -1,0 +1,5 @@
+"""`python -m diffumask`: the command line."""
+
+from diffumask.cli.app import main
+
+main()
