@@ -108,7 +108,7 @@ def test_a_sub_class_is_its_class_with_this_sub_class_alone():
     assert Classes(VOC, open_all=True).find("barn owl").name == "barn owl"
     assert Classes(load_vocabulary("tiny")).find("parrot").name == "bird"
     with pytest.raises(
-        InputError, match="'red', which is a sub-class of aeroplane, bicycle, .*name one"
+        InputError, match=r"'red', which is a sub-class of aeroplane, bicycle, .*name one"
     ):
         Classes(VOC).find("red")
 

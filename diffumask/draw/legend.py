@@ -79,15 +79,6 @@ def _write(sheet: Image, texts: Iterable[tuple[int, int, str]]) -> Image:
     return np.array(picture)
 
 
-def caption(text: str, width_px: int) -> UInt8[np.ndarray, "row_h {width_px} 3"]:
-    """Write a line of text on a strip as high as a row of a legend; cut where it is too long."""
-    picture = PillowImage.new("RGB", (width_px, ROW_PX), (PAPER, PAPER, PAPER))
-    middle = (PAD_PX, ROW_PX // 2)
-    shown = fitting(text, width_px - PAD_PX)
-    ImageDraw.Draw(picture).text(middle, shown, fill=INK, font=font(), anchor="lm")
-    return np.array(picture)
-
-
 def _places(names: Mapping[int, str], width_px: int) -> Iterator[tuple[int, str, int, int]]:
     """Yield each class with its name as it fits, its row, and its left edge in pixels."""
     row, left = 0, 0
