@@ -30,8 +30,8 @@ def classes_of(folder: Path) -> dict[str, int]:
 
 def test_a_class_of_your_own_has_its_id(tmp_path, capsys):
     example("own_class").main(tmp_path, **SMALL)
-    assert classes_of(tmp_path / "images") == {"rooster": 1, "sunflower": 2}
-    assert "1 rooster cock" in capsys.readouterr().out
+    assert classes_of(tmp_path / "images") == {"toadstool": 1, "taxi": 2}
+    assert "1 toadstool toadstool mushroom fly agaric" in capsys.readouterr().out
 
 
 def test_several_objects_are_labelled(tmp_path, capsys):
