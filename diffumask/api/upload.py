@@ -113,7 +113,7 @@ def _to_hub(options: UploadOptions) -> Result[int]:
         return Result(copied, text, {**facts, "copied": copied})
     remarks = [
         f"{counted(total, 'item')} would go to {options.url}: {told}",
-        "a repository that is not there yet" if repository.is_new else "",
+        "the repository is not there yet" if repository.is_new else "",
         f"others are there as {', '.join(sending.others)}" if sending.others else "",
         "nothing was sent",
     ]

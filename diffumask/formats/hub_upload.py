@@ -162,7 +162,7 @@ def _reaching(name: str) -> Iterator[None]:
         ) from None
     except Exception as error:  # any kind: its client lets errors of its HTTP library through
         told = getattr(error, "server_message", None) or str(error)
-        reason = " ".join(str(told).split())[:200] or type(error).__name__
+        reason = " ".join(str(told).split())[:200].rstrip(".") or type(error).__name__
         raise InputError(
             f"expected to reach {name} on the hub, got: {reason}; check the name, the rights of "
             "your token and the connection"
