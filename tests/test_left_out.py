@@ -33,8 +33,8 @@ def test_export_says_what_it_leaves_out(data, tmp_path):
     text, _ = told("export", data, "--format", "voc", "-o", tmp_path / "out")
     assert "items in" in text
     expected = (
-        f"left out of {data}: 1 dropped by filter, 1 broken (Bird_000002), 1 lines that are no "
-        f"record; see what diffumask verify {data} says"
+        f"left out of {data}: 1 dropped by filter, 1 broken (Bird_000002), no record in "
+        f"1 line; see what diffumask verify {data} says"
     )
     assert expected in text.splitlines()
     text, _ = told("export", data, "--format", "voc", "--all", "-o", tmp_path / "all")
@@ -50,7 +50,10 @@ def test_train_says_what_it_leaves_out_of_each_folder(data, tmp_path):
     text, facts = told(*words, tmp_path / "out")
     assert "trained on 4 images" in text
     assert text.count("left out of") == 1
-    assert f"left out of {data}: 1 dropped by filter, 1 broken (Bird_000002), 1 lines" in text
+    assert (
+        f"left out of {data}: 1 dropped by filter, 1 broken (Bird_000002), no record in 1 line"
+        in text
+    )
     (one,) = facts
     assert (one["dropped"], one["broken"], one["lines"]) == (["Bird_000001"], ["Bird_000002"], 1)
 

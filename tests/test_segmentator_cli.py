@@ -34,7 +34,7 @@ def head(data: Path, tiny_random_folder: Path, tmp_path_factory: pytest.TempPath
     few = ["--steps", 2, "--batch-size", 2, "--views", 2, "--size", 16, "--held-out", 0.3]
     words = ["--data", data, "--model", tiny_random_folder, "-o", out, *few]
     said = done("segmentator", "train", *words)
-    assert "images of 2 labels" in said
+    assert "trained on 1 image of 2 labels" in said
     assert f"the head is in {out}" in said
     assert "mIoU" in said
     return out
