@@ -80,10 +80,17 @@ def _level(is_quiet: bool, is_verbose: bool) -> int:
     return logging.DEBUG if is_verbose else logging.INFO
 
 
+class _OnStderr(logging.Handler):
+    """Prints where stderr is at the time: above a line that moves, if there is one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record), file=sys.stderr, flush=True)
+
+
 @contextmanager
 def log_on_stderr(shown_from: int = logging.INFO) -> Iterator[None]:
     """Show what the library logs from a level on as plain lines; with the time if that is DEBUG."""
-    handler, level = logging.StreamHandler(sys.stderr), log.level
+    handler, level = _OnStderr(), log.level
     if shown_from == logging.DEBUG:
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
     log.addHandler(handler)

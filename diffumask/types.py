@@ -5,7 +5,7 @@ Images are RGB uint8, heat maps float32 in [0, 1], masks bool, class maps uint8 
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -20,6 +20,9 @@ GridHeat = Float32[np.ndarray, "_grid_h _grid_w"]
 Mask = Bool[np.ndarray, "h w"]
 ClassMap = UInt8[np.ndarray, "h w"]
 
+OnStep = Callable[[int, int], None]  # told how many steps are done in all, and of how many
+OnPhase = Callable[[str, int, int], None]  # told what goes on, how much is done, of how much
+
 BACKGROUND_ID = 0
 IGNORE_ID = 255
 BACKGROUND, IGNORE = "background", "ignore"  # as labels of these two are named
@@ -30,6 +33,14 @@ HEAT_LEVELS = 255  # heat maps of samples are multiples of 1 / 255, so that a by
 # stretched to [0, 1], would show rounding, of which that of float32 differs between kinds of CPU by
 # up to 2e-5 of the peak. Maps of `tiny` have a contrast above 0.5, and after propagation above 0.2.
 FLAT = 1 / HEAT_LEVELS
+
+
+def unseen_step(step: int, num_steps: int) -> None:
+    """Take no notice of a step."""
+
+
+def unseen_phase(what: str, done: int, total: int) -> None:
+    """Take no notice of what goes on."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,11 +22,14 @@ def done(*words: object) -> str:
 
 
 def refused(*words: object) -> str:
-    """The one line of a command that refuses its input; the model may be introduced before it."""
+    """The one line of a command that refuses its input.
+
+    The model may be introduced before it, and what goes on be named.
+    """
     result = call(*words)
     assert (result.exit_code, result.stdout) == (2, ""), result.output
     *before, line = result.stderr.splitlines()
-    assert all(earlier.startswith("model ") for earlier in before), result.stderr
+    assert all(earlier.startswith("model ") or " ..." in earlier for earlier in before)
     assert line.startswith("diffumask: ")
     assert ": expected " in line
     return line

@@ -167,7 +167,7 @@ def test_no_color_has_no_colours(capsys, monkeypatch):
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("TERM", "xterm-256color")
-    with progress(2, 0) as advance:
+    with progress("masks", 2) as advance:
         advance(2)
     shown = capsys.readouterr().err
     assert "2/2" in shown

@@ -87,7 +87,7 @@ class Networks:
         assert all(pairs[i].image.shape == (HEIGHT, WIDTH, 3) for i in range(len(pairs)))
         records = pairs.source.records
         self.trained.append([records[position].name for position in pairs.positions])
-        on_step(5)
+        on_step(5, 5)
 
     def class_probabilities(
         self, network: Any, images: Sequence[Image]

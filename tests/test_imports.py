@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FOLDERS = {"diffumask": "diffumask", "cli": "diffumask.cli", "prompts": "diffumask.prompts"}
 TORCH = {"torch", "diffusers", "transformers", "accelerate"}
-SHARED = {"types", "errors", "seeds", "articles", "extra"}
+SHARED = {"types", "errors", "seeds", "articles", "extra", "notices"}
 PROGRAMS = {"cli", "__main__"}  # what a shell calls, which nothing imports
 ABOVE = {*PROGRAMS, "api", "diffumask"}  # they may import every room
 
@@ -127,7 +127,7 @@ def test_torch_is_where_the_docs_allow_it(module):
 
 @pytest.mark.parametrize("module", sorted(sources()))
 def test_the_library_has_no_user_interface(module):
-    if layer(module) != "cli" and module != "diffumask.api.progress":
+    if layer(module) != "cli" and module != "diffumask.api.display":
         assert not {name.partition(".")[0] for name in imported(module)} & {"typer", "rich"}
 
 

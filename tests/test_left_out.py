@@ -48,7 +48,7 @@ def test_train_says_what_it_leaves_out_of_each_folder(data, tmp_path):
     whole = dataset(tmp_path / "whole", class_maps(2, (32, 40)))
     words = ("train", data, "--also", whole, "--model", "upernet-tiny", *QUICK, "-o")
     text, facts = told(*words, tmp_path / "out")
-    assert "trained on 4 images" in text
+    assert "trained on 4 images (1 dropped left out)" in text
     assert text.count("left out of") == 1
     assert (
         f"left out of {data}: 1 dropped by filter, 1 broken (Bird_000002), no record in 1 line"

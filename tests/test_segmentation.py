@@ -207,7 +207,7 @@ def test_an_interrupted_training_equals_an_uninterrupted_one(tmp_path, parts, wo
     whole, cut, resumed = small_segformer(), small_segformer(), small_segformer()
     fit(whole, squares(3), FitSettings(**{**_fields(chosen), "num_workers": 0}))
 
-    def stop(step: int) -> None:
+    def stop(step: int, num_steps: int) -> None:
         if step == 3:
             raise PowerCutError
 

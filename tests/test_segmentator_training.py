@@ -115,7 +115,7 @@ def test_a_resumed_training_gives_the_same_head(
     data = dataset(tmp_path / "data")
     whole = train_segmentator(vae, data, FAST, OF_VAE, tmp_path / "whole")
 
-    def cut(step: int) -> None:
+    def cut(step: int, num_steps: int) -> None:
         if step == 3:
             raise KeyboardInterrupt
 

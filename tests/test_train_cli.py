@@ -131,6 +131,32 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(data, tmp_path, monkeyp
         assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
+def test_a_training_that_is_not_told_for_how_long_goes_by_its_images_and_its_validation(
+    data, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("diffumask.api.training_length.LEAST_STEPS", 6)
+    monkeypatch.setattr("diffumask.segmentation.training.WAITED_STEPS", 1)
+    monkeypatch.setattr("diffumask.segmentation.training.WAITS", 1)
+    monkeypatch.setattr("diffumask.segmentation.training.mean_iou", lambda *_: 0.25)
+    out = tmp_path / "out"
+    options = {"steps": None, "batch_size": 60, "split": "train", "val_split": "val"}
+    first = run(data, out, checkpoint_every=1, **options)
+    begun = json.loads((out / "train.json").read_text())
+    settings = begun["settings"]
+    assert (settings["num_steps"], settings["until_plateau"]) == (6, True)
+    # no better than at step 1 from step 2 on, so that the rate falls from there
+    assert begun["num_steps"] == 4
+    assert first.facts["step"] == 1
+    assert run(data, out, checkpoint_every=1, **options) == first
+
+
+def test_a_training_with_its_length_told_takes_it_exactly(data, tmp_path):
+    run(data, tmp_path / "out")
+    begun = json.loads((tmp_path / "out" / "train.json").read_text())
+    settings = begun["settings"]
+    assert (settings["num_steps"], settings["until_plateau"], begun["num_steps"]) == (4, False, 4)
+
+
 def test_a_finished_training_is_left_as_it_is(data, tmp_path):
     out = tmp_path / "out"
     first = run(data, out)

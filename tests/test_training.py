@@ -82,6 +82,60 @@ def test_rate_warms_up_stays_and_decays():
     assert factors == pytest.approx([0.1, 1.0, 1.0, 0.5, 0.05])
 
 
+def train_to_plateau(folder, stop_at=None, noise=0.1):
+    """Train on a loss that soon falls no further; return the steps it took, and the weights."""
+    torch.manual_seed(0)
+    model = nn.Linear(3, 1)
+
+    def loss_at(step):
+        if step == stop_at:
+            raise PowerCutError
+        generator = torch.Generator().manual_seed(step)
+        inputs = torch.randn(4, 3, generator=generator)
+        blur = noise * torch.randn(4, 1, generator=generator)
+        return (model(inputs) - inputs.sum(1, keepdim=True) + blur).square().mean()
+
+    schedule = Schedule(400, 0.1, warmup_steps=2, checkpoint_every=7, log_every=5, patience=3)
+    told = []
+    try:
+        steps = train(model, loss_at, schedule, folder, on_step=lambda *now: told.append(now))
+    except PowerCutError:
+        return train_to_plateau(folder)
+    return steps, told, torch.cat([one.flatten() for one in model.parameters()]).tolist()
+
+
+def test_a_training_ends_at_its_plateau_and_its_rate_falls_before(tmp_path):
+    steps, told, _ = train_to_plateau(tmp_path)
+    assert 20 / 0.65 < steps < 300
+    assert told[-1] == (steps, steps)
+    assert told[0] == (0, 400)
+    seen_at = [step for step, end in told if end == 400][-1]
+    assert steps == math.ceil(seen_at / 0.65)
+    assert Schedule(steps, 1.0, warmup_steps=2).rate_factor(seen_at) == pytest.approx(1, abs=0.05)
+
+
+@pytest.mark.parametrize("stop_at", [9, -3])
+def test_a_resumed_training_ends_at_the_same_plateau(tmp_path, stop_at):
+    steps, _, weights = train_to_plateau(tmp_path / "whole")
+    cut = train_to_plateau(tmp_path / "cut", stop_at % steps)
+    assert (cut[0], cut[2]) == (steps, weights)
+    logs = [
+        [
+            (line["step"], line["loss"])
+            for line in map(json.loads, (tmp_path / one / "log.jsonl").read_text().splitlines())
+        ]
+        for one in ("whole", "cut")
+    ]
+    assert logs[0] == logs[1]
+
+
+def test_a_checkpoint_that_is_good_enough_lets_the_rate_fall():
+    model, loss_at = linear()
+    schedule = Schedule(100, 1e-2, warmup_steps=1, checkpoint_every=10)
+    assert train(model, loss_at, schedule, on_checkpoint=lambda step: step >= 20) == 31
+    assert train(model, loss_at, schedule, on_checkpoint=lambda step: step >= 90) == 100
+
+
 def test_parts_of_a_step_have_the_gradient_of_their_mean():
     def trained(num_parts: int) -> list[float]:
         torch.manual_seed(0)
@@ -168,7 +222,7 @@ def test_lines_of_a_log_are_not_there_twice_after_a_kill(tmp_path):
     log = tmp_path / "log.jsonl"
 
     def killed_at(step):
-        def see(done):
+        def see(done, num_steps):
             if done == step:
                 raise PowerCutError
 
@@ -191,7 +245,7 @@ def test_a_disk_without_room_for_the_state_is_one_line_and_keeps_the_last(tmp_pa
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 
-    def fill(step):
+    def fill(step, num_steps):
         if step == 3:
             resource.setrlimit(resource.RLIMIT_FSIZE, (64, limits[1]))
 

@@ -81,7 +81,7 @@ def head_curve(job: Job) -> dict[str, Any]:
     clock = _Clock(folder, steps // POINTS)
     settings = replace(usual, num_steps=steps)
     train_segmentator(vae, labelled, settings, of_vae, folder, on_step=clock)
-    clock(steps + 1)  # the head of the last step is written after it
+    clock(steps + 1, steps)  # the head of the last step is written after it
     kept = range(steps // POINTS, steps + 1, steps // POINTS)
     heads = [load(folder / f"{step}.safetensors", vae, of_vae[1]) for step in kept]
     predictors = [Predictor(head, vae) for head in heads]
@@ -131,7 +131,7 @@ class _Clock:
         self.folder, self.every = folder, every
         self.started = time.process_time()
 
-    def __call__(self, step: int) -> None:
+    def __call__(self, step: int, num_steps: int) -> None:
         self.seconds[step] = time.process_time() - self.started
         before = step - 1
         if self.folder and before and before % self.every == 0:

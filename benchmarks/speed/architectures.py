@@ -14,14 +14,16 @@ import torch
 from diffusers import (
     AutoencoderKL,
     DDIMScheduler,
-    StableDiffusionPipeline,
-    StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
 from tokenizers.pre_tokenizers import ByteLevel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from diffumask.models import load, resolve
+from diffumask.notices import notices_off
+
+with notices_off():
+    from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 
 PROMPT, WORDS = "a photo of a bird and a potted plant", ("bird", "potted plant")
 

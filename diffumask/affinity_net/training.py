@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,7 +16,7 @@ from torch import Tensor
 from diffumask.errors import InputError
 from diffumask.training import Schedule, train
 from diffumask.training.folder import TrainingFolder
-from diffumask.types import BACKGROUND_ID, IGNORE_ID, GridHeat, Image
+from diffumask.types import BACKGROUND_ID, IGNORE_ID, GridHeat, Image, OnStep, unseen_step
 
 from .checkpoint import WEIGHTS_FILE, AffinityNet, Facts, load, save
 from .examples import augmented, sure_examples
@@ -68,21 +68,21 @@ def train_affinity(
     heats: Sequence[Mapping[str, GridHeat]],
     settings: AffinitySettings = AffinitySettings(),
     folder: Path | None = None,
-    on_step: Callable[[int], None] = lambda step: None,
+    on_step: OnStep = unseen_step,
 ) -> AffinityNet:
     """Train a network on images of one size and the heat maps, of any size, of their words.
 
     The network knows no classes: it may be trained on one or on several. Nothing but the heat
     maps tells it what is object. With a folder the network is written there, as by `save`; a
     training that was stopped goes on, and one that is finished is read. `on_step` is told the
-    number of steps done in all. Raises `InputError` for images of several sizes, for heat that is
-    not finite, where no image has sure cells, for a loss that is not finite, and for a folder of
-    other settings or data.
+    number of steps done in all, and of how many. Raises `InputError` for images of several
+    sizes, for heat that is not finite, where no image has sure cells, for a loss that is not
+    finite, and for a folder of other settings or data.
     """
     place = TrainingFolder(folder, MADE_BY, product=folder / WEIGHTS_FILE) if folder else None
     identity = _identity(images, heats, settings) if place else {}
     if place and place.is_finished(identity):
-        on_step(settings.num_steps)
+        on_step(settings.num_steps, settings.num_steps)
         return load(place.path)
     examples = sure_examples(images, heats, settings.seeds, settings.network.side)
     with place.held(identity) if place else nullcontext():
@@ -98,7 +98,7 @@ def _trained(
     examples: tuple[UInt8[np.ndarray, "n h w 3"], UInt8[np.ndarray, "n cell_h cell_w"]],
     settings: AffinitySettings,
     folder: Path | None,
-    on_step: Callable[[int], None],
+    on_step: OnStep,
 ) -> AffinityNetwork:
     """Return a network, on the CPU, that was trained on images and the labels of their cells."""
     images, labels = examples

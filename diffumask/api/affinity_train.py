@@ -10,7 +10,7 @@ from diffumask.errors import InputError
 
 from . import values
 from .option import Option, Options, StrPath
-from .progress import step_progress
+from .progress import phase, step_progress
 from .result import Result
 from .use_case import use_case
 
@@ -58,7 +58,8 @@ def affinity_train(options: AffinityTrainOptions) -> "Result[AffinityNet]":
             raise InputError(f"expected classes of {data} ({known}), got {name!r}")
     if out.exists() and not out.is_dir():
         raise InputError(f"expected a folder of the network, got the file {out}")
-    items = list(_read_items(data, options.classes or tuple(run.classes)))
+    with phase("reading items"):
+        items = list(_read_items(data, options.classes or tuple(run.classes)))
 
     from diffumask.affinity_net import AffinitySettings, train_affinity
     from diffumask.models import find_device
@@ -67,7 +68,7 @@ def affinity_train(options: AffinityTrainOptions) -> "Result[AffinityNet]":
     if options.steps:
         settings = replace(settings, num_steps=options.steps)
     images, heats = zip(*items, strict=True) if items else ((), ())
-    with step_progress(settings.num_steps) as on_step:
+    with step_progress("training") as on_step:
         net = train_affinity(images, heats, settings, out, on_step)
     text = (
         f"trained on {net.facts.n_sure_items} of {counted(net.facts.n_items, 'item')}; the "

@@ -83,7 +83,7 @@ def augment_dataset(options: AugmentOptions) -> "Result[Dataset]":
     described = identity(source, settings, options.seed)
     with open_store(out, described, source.classes, notes) as store:
         before = len(store.records)
-        with progress(n, min(n, before)) as advance:
+        with progress("scenes", n, min(n, before), "scene") as advance:
             for _ in write_scenes(source, store, n, settings, options.seed):
                 advance(1)
         write_preview(store)

@@ -11,7 +11,7 @@ from diffumask.plot import check_plot
 from . import values
 from .model_options import DeviceOptions, SamplingOptions, introduce
 from .option import Option, StrPath
-from .progress import Advance, progress
+from .progress import Advance, phase, progress
 from .prompt_options import vocabulary_for
 
 if TYPE_CHECKING:  # torch takes seconds to import, and a mistyped class should not
@@ -156,11 +156,13 @@ def measure_new(options: CalibrateOptions) -> Measured:
     as_generate = SamplingOptions(batch_size=options.batch_size)
     sampling = as_generate.sampling(spec, negative_prompt=words.negative_prompt)
     introduce(spec, sampling)
-    pipe = load(spec, options.device, options.dtype)
+    with phase(f"loading {spec.name}"):
+        pipe = load(spec, options.device, options.dtype)
     options.log_dtype(str(pipe.dtype).removeprefix("torch."))
     jobs = _jobs(options, words, entries)
-    cases = sampled_cases(pipe, jobs, sampling, as_generate.batch_of(sampling))
-    with progress(options.n * len(entries)) as advance:
+    batch_size = as_generate.batch_of(sampling)
+    with progress("images", options.n * len(entries), each="image") as advance:
+        cases = sampled_cases(pipe, jobs, sampling, batch_size, advance.on_phase)
         gathered = gather(_counted(cases, advance), reference, list(entries))
     return Measured(spec.name, fingerprint(spec), gathered)
 

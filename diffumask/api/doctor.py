@@ -9,7 +9,7 @@ from diffumask.errors import InputError
 
 from .doctor_options import DoctorOptions
 from .model_options import introduce
-from .progress import progress
+from .progress import Advance, phase, progress
 from .prompt_options import vocabulary_for
 from .result import Result
 from .use_case import use_case
@@ -56,7 +56,8 @@ def doctor(options: DoctorOptions) -> "Result[Verdict]":
     elif _has_scenes(options):
         of = "rendered scenes"
         known = list(rendered(entries, options.n, options.seed, vocabulary, size_hw))
-    networks, eye = _networks(options), _eye(options, sampling)
+    with phase(f"loading {spec.name}"):
+        networks, eye = _networks(options), _eye(options, sampling)
     drawn = eye.draw(list(prompted(entries, options.n, options.seed, vocabulary, size_hw)))
     examined, referee = Examined(spec.name, fingerprint(spec), drawn, networks), options.referee()
     if known:
@@ -82,9 +83,12 @@ class _Eye:
         from diffumask.proof import reading
 
         ways = self._ways(observed=False)
-        return self._batches(
-            pictures, lambda some: reading.draw(self.pipe, some, self.sampling, ways)
-        )
+        with progress("drawing", len(pictures), each="picture") as advance:
+            return self._batches(
+                pictures,
+                lambda some: reading.draw(self.pipe, some, self.sampling, ways, advance.on_phase),
+                advance,
+            )
 
     def look(self, pictures: "Sequence[Picture]") -> "list[Read]":
         """Look at pictures with truth."""
@@ -92,8 +96,13 @@ class _Eye:
         from diffumask.sampling.decoding import in_single_precision
 
         ways = self._ways(observed=True)
-        with in_single_precision(self.pipe.vae):  # once for all
-            return self._batches(pictures, lambda some: reading.look(self.pipe, some, ways))
+        with (
+            in_single_precision(self.pipe.vae),  # once for all
+            progress("looking", len(pictures), each="picture") as advance,
+        ):
+            return self._batches(
+                pictures, lambda some: reading.look(self.pipe, some, ways), advance
+            )
 
     def _ways(self, observed: bool) -> "list[Reading]":
         from diffumask.proof.search import readings_for
@@ -102,17 +111,19 @@ class _Eye:
         return ways if self.chooses else ways[:1]
 
     def _batches(
-        self, pictures: "Sequence[Picture]", read: "Callable[[Sequence[Picture]], list[Read]]"
+        self,
+        pictures: "Sequence[Picture]",
+        read: "Callable[[Sequence[Picture]], list[Read]]",
+        advance: Advance,
     ) -> "list[Read]":
         from diffumask.sampling.sample import enough_memory
 
         found: list[Read] = []
-        with progress(len(pictures)) as advance:
-            for start in range(0, len(pictures), self.batch_size):
-                some = pictures[start : start + self.batch_size]
-                with enough_memory(len(some), self.sampling):
-                    found += read(some)
-                advance(len(some))
+        for start in range(0, len(pictures), self.batch_size):
+            some = pictures[start : start + self.batch_size]
+            with enough_memory(len(some), self.sampling):
+                found += read(some)
+            advance(len(some))
         return found
 
 

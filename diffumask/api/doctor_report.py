@@ -10,7 +10,7 @@ import numpy as np
 from diffumask.articles import counted
 
 from .doctor_options import DoctorOptions
-from .progress import progress
+from .progress import phase, progress
 from .result import Result
 
 if TYPE_CHECKING:  # they load torch and OpenCV
@@ -54,11 +54,12 @@ def report(options: DoctorOptions, examined: Examined) -> "Result[Verdict]":
     from diffumask.proof.verdict import verdict
 
     said = _Said(facts={"model": examined.model, "checkpoint": examined.checkpoint})
-    values = _without_truth(examined, said)
-    if examined.judged:
-        values |= _with_truth(examined, said)
-    else:
-        said.lines.append(NO_TRUTH)
+    with phase("judging"):
+        values = _without_truth(examined, said)
+        if examined.judged:
+            values |= _with_truth(examined, said)
+        else:
+            said.lines.append(NO_TRUTH)
     found = _search(examined, said) if options.chooses and len(examined.judged) > 1 else None
     given = verdict(values)
     said.lines += [*map(str, given.findings), str(given)]
@@ -138,7 +139,8 @@ def _search(examined: Examined, said: _Said) -> "Found":
     """Choose settings by half of the pictures with truth."""
     from diffumask.proof.search import n_tried, search
 
-    with progress(n_tried(list(examined.judged[0].samples))) as advance:
+    tried = n_tried(list(examined.judged[0].samples))
+    with progress("trying settings", tried, each="setting") as advance:
         found = search(examined.judged, advance)
     width = max(len(one.what) for one in found.trials)
     said.lines.append(

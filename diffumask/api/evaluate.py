@@ -111,7 +111,7 @@ def _by_files(options: EvaluateOptions, labelled: "Labelled") -> "tuple[Counts, 
     from diffumask.evaluation.compare import compare_files, find_predictions, n_cores
 
     paths = find_predictions(Path(str(options.predictions)), labelled)
-    with progress(len(labelled)) as advance:
+    with progress("comparing", len(labelled), each="image") as advance:
         return compare_files(labelled, paths, advance, options.workers or n_cores()), []
 
 
@@ -122,7 +122,7 @@ def _by_network(options: EvaluateOptions, labelled: "Labelled") -> "tuple[Counts
     predict = load_predictor(str(options.checkpoint), labelled.mapping, options.device)
     unknown = ", ".join(predict.unknown[:LISTED]) + ", ..." * (len(predict.unknown) > LISTED)
     notes = [f"the network has no label for {unknown}"] if unknown else []
-    with progress(len(labelled)) as advance:
+    with progress("predicting", len(labelled), each="image") as advance:
         return compare_network(labelled, predict, advance), notes
 
 

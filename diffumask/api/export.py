@@ -90,7 +90,7 @@ def export(options: ExportOptions) -> Result[Path]:
     chosen = find_format(options.format)
     write = _writer(options, chosen)
     selection = _select(options, chosen)
-    with new_folder(out) as folder, progress(len(selection)) as advance:
+    with new_folder(out) as folder, progress("exporting", len(selection)) as advance:
         notes = write(replace(selection, advance=advance), folder, options.instances)
     counts = {split: len(selection.positions[split]) for split in SPLITS}
     what = " and ".join(f"{count} {split}" for split, count in counts.items()) + " items"

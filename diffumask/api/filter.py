@@ -9,7 +9,7 @@ from diffumask.articles import counted
 from diffumask.errors import InputError
 
 from .filter_options import FilterOptions
-from .progress import step_progress
+from .progress import phase, step_progress
 from .result import Result
 from .use_case import use_case
 
@@ -48,17 +48,19 @@ def filter(options: FilterOptions) -> "Result[Mapping[str, Verdict]]":  # noqa: 
         refuse_foreign(report)
     gates, marks = options.gates(), options.read_marks()
     source = Dataset.open(options.folder, with_dropped=True).require_items()
-    items = summarize_masks(source)
+    with phase("reading masks"):
+        items = summarize_masks(source)
     gated = apply_gates(items, gates)
     eligible = [item for item in items if item.name not in gated]
     rule = _rule(options, list(source.classes), eligible)
-    trial = _trial(source, eligible, options.cross_validation())
+    trial = _trial(source, eligible, options.cross_validation(len(eligible)))
     verdicts = overrule(gated | _cross_validated(trial, rule, options), marks)
     annotate(source.folder, _facts_by_name(verdicts, options.method))
     outcome = Outcome(items, verdicts, options.method)
     lines = [admission(outcome), *warnings(outcome)]
     if report is not None:
-        write_report(report, outcome, source, trial.predictions, options.report_items)
+        with phase("writing the report"):
+            write_report(report, outcome, source, trial.predictions, options.report_items)
         lines.append(f"the report is in {report}")
     applied = None if options.apply is None else Path(options.apply)
     if applied is not None:
@@ -116,8 +118,9 @@ def _cross_validated(trial: "Trial", rule: "Rule", options: FilterOptions) -> "d
     if not trial.is_done(options.method):
         from diffumask.noise.crossval import cross_validate
 
-        trial.source.check()
-        with step_progress(trial.num_folds * trial.settings.num_steps) as on_step:
+        with phase("checking items"):
+            trial.source.check()
+        with step_progress("training", at_most=options.steps is None) as on_step:
             cross_validate(trial, options.method, on_step, options.device)
     qualities = trial.read(options.method)
     ranked = [ItemQuality(item.name, item.class_name, qualities[item.name]) for item in trial.items]

@@ -11,6 +11,7 @@ from diffumask.errors import InputError
 from . import values
 from .new_folder import refuse_inside
 from .option import Option, Options, StrPath
+from .training_length import most_steps
 
 if TYPE_CHECKING:  # they load OpenCV
     from diffumask.noise.gates import Gates
@@ -55,7 +56,10 @@ class FilterOptions(Options):
     ] = None
     folds: Annotated[int, Option("Networks, each trained on the others' items.")] = 3
     model: Annotated[str, Option("Network, as for train.", values=values.NETWORKS)] = "upernet-tiny"
-    steps: Annotated[int, Option("Training steps of each network.")] = 1000
+    steps: Annotated[
+        int | None,
+        Option("Training steps of each network.", default="by the data, until a plateau"),
+    ] = None
     batch_size: Annotated[int, Option("Images of a step.")] = 16
     learning_rate: Annotated[float, Option("Of AdamW.")] = 3e-3
     seed: Annotated[int, Option("Seed of folds and networks.", least=0)] = 0
@@ -109,14 +113,17 @@ class FilterOptions(Options):
             area = float(low), float(high)
         return Gates(dict(map(_min_score, self.min_scores)), area)
 
-    def cross_validation(self) -> "CrossValidation":
-        """Return how networks are trained."""
+    def cross_validation(self, n_items: int) -> "CrossValidation":
+        """Return how networks are trained on so many items, each on those of the other folds."""
         from diffumask.noise.trial import CrossValidation
 
+        n_trained_on = n_items - n_items // max(self.folds, 1)
+        longest = most_steps(n_trained_on, self.batch_size)
         return CrossValidation(
             num_folds=self.folds,
             model=self.model,
-            num_steps=self.steps,
+            num_steps=longest if self.steps is None else self.steps,
+            until_plateau=self.steps is None,
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
             seed=self.seed,

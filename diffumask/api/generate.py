@@ -11,7 +11,7 @@ from diffumask.dataset.shards import WHOLE
 from . import dry_run
 from .generate_request import GenerateOptions, Request, open_request
 from .model_options import introduce
-from .progress import progress
+from .progress import opening, phase, progress
 from .result import Result, look_at
 from .use_case import use_case
 
@@ -77,7 +77,8 @@ def generate(options: GenerateOptions) -> "Result[Dataset]":
     )
     checkpoint = described["checkpoint"]
     job = Job(spec, checkpoint, options.device, options.dtype, request.recipe, settings)
-    with open_backend(job, options.ray, options.workers) as backend:
+    opened = open_backend(job, options.ray, options.workers)
+    with opening(f"loading {spec.name}", opened) as backend:
         options.log_dtype(backend.dtype)
         return _make(request, settings, backend, described | {"dtype": backend.dtype})
 
@@ -157,13 +158,16 @@ def _make_missing(
 
     stopped = False
     try:
-        with progress(sum(1 for _ in items()), count_done()) as advance:
-            batches = backend.make(items=items(), prompt_of=request.prompt_of, store=store)
+        total = sum(1 for _ in items())
+        with progress("images", total, count_done(), "image") as advance:
+            asked = {"items": items(), "prompt_of": request.prompt_of, "store": store}
+            batches = backend.make(**asked, on_phase=advance.on_phase)
             for batch in previewed(batches, store):
                 advance(len(batch))
     except KeyboardInterrupt:
         stopped = True
-    write_preview(store)
+    with phase("writing the preview"):
+        write_preview(store)
     return count_done(), stopped
 
 

@@ -62,7 +62,7 @@ def import_masks(options: ImportOptions) -> "Result[Dataset]":
     max_bytes = justified_bytes(len(source), source.size_hw)
     with new_folder(out) as folder, open_archive(Path(options.masks), max_bytes) as archive:
         with open_store(folder, settings, originals.class_ids, notes) as store:
-            with progress(len(source)) as advance:
+            with progress("masks", len(source), each="mask") as advance:
                 for _ in correct(originals, read(archive, originals), store):
                     advance(1)
             write_preview(store)

@@ -10,7 +10,7 @@ from diffumask.errors import InputError
 
 from . import values
 from .option import Option, Options, StrPath
-from .progress import step_progress
+from .progress import phase, step_progress
 from .result import Result
 from .trained_file import check_trained_file, check_unfinished, training_beside
 from .use_case import use_case
@@ -81,9 +81,10 @@ def lora_train(options: LoraTrainOptions) -> Result[Path]:
     spec = resolve(options.model)
     settings = _settings(options, spec)
     identity = {"model": spec.name, "checkpoint": fingerprint(spec)}
-    pipe = load(spec, options.device, "float32")
+    with phase(f"loading {spec.name}"):
+        pipe = load(spec, options.device, "float32")
     training = training_beside(out)
-    with step_progress(settings.num_steps) as on_step:
+    with phase("encoding images"), step_progress("training") as on_step:
         train_lora(pipe, images, settings, out, training, identity, on_step)
     text = (
         f"trained on {counted(len(images), 'image')}; the LoRA is in {out}, for generate; "

@@ -56,7 +56,7 @@ def merge(options: MergeOptions) -> "Result[Dataset]":
     settings, classes, notes = merged_run(folders)
     total = sum(len(read_records(folder)) for folder in folders)
     with open_store(out, settings, classes, *notes) as store:
-        with progress(total, min(total, len(store.records))) as advance:
+        with progress("merging", total, min(total, len(store.records))) as advance:
             for added in merge(folders, store, options.copy):
                 advance(added)
         write_preview(store)

@@ -1,137 +1,124 @@
-"""Progress: a bar on a terminal, one line that changes in a notebook, else lines of the log.
+"""What goes on and for how long: phases by name, and counts with pace and time left.
 
-The log is that of the standard library, named "diffumask", at the level INFO.
+On a terminal it is a line that moves, in a notebook one that changes, else lines of the log of the
+standard library, named "diffumask", at the level INFO. Where that log was set to a higher one,
+nothing is shown.
 """
 
 import logging
-import sys
-import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextvars import ContextVar
+from typing import Protocol, TypeVar
 
-LINE_EVERY_S = 10.0
+from .display import Display, open_display
+from .pace import Counted, Pace, Phase, duration
 
+ESTIMATED_AFTER_S, WORTH_TELLING_S = 2.0, 10.0
+
+T = TypeVar("T")
 log = logging.getLogger("diffumask")
 Advance = Callable[[int], None]
 
+_display: ContextVar[Display | None] = ContextVar("display", default=None)
 
-class Pace:
-    """Seconds per item and time left, from the items made since the start."""
 
-    def __init__(self, total: int, done: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self.total = total
-        self.done = done
-        self._made = 0
-        self._clock = clock
-        self._start = clock()
+class Progress(Protocol):
+    """Called with the number of new items; `on_phase` is told what goes on between them."""
 
-    def advance(self, count: int) -> None:
-        """Count items that were made just now."""
-        self.done += count
-        self._made += count
+    def __call__(self, count: int, /) -> None: ...
 
-    def __str__(self) -> str:
-        seconds_each = (self._clock() - self._start) / self._made if self._made else 0.0
-        left = _duration(seconds_each * (self.total - self.done))
-        return f"{seconds_each:.3g} s/item, {left} left"
+    def on_phase(self, what: str, done: int, total: int, /) -> None:
+        """Show beside the items that so much of something is done; all of it is shown no more."""
 
 
 @contextmanager
-def progress(total: int, done: int = 0) -> Iterator[Advance]:
-    """Show how many of `total` items there are, the pace of this run and the time left.
+def phase(name: str, then: str | None = None) -> Iterator[None]:
+    """Name what goes on in the block, where nothing inside of it is shown; after that `then`."""
+    with _shown(Phase(name, then)):
+        yield
 
-    `done` items were there before. Call what is yielded with the number of new items. Nothing is
-    shown where the log was set to a level above INFO.
+
+@contextmanager
+def opening(name: str, context: AbstractContextManager[T]) -> Iterator[T]:
+    """Enter a context, and name that alone."""
+    with ExitStack() as stack:
+        with phase(name):
+            value = stack.enter_context(context)
+        yield value
+
+
+@contextmanager
+def paused() -> Iterator[None]:
+    """Leave the terminal to a library that shows progress of its own."""
+    display = _display.get()
+    with display.paused() if display else ExitStack():
+        yield
+
+
+@contextmanager
+def progress(name: str, total: int, done: int = 0, each: str = "item") -> Iterator[Progress]:
+    """Show how many of `total` there are, the pace of this run and the time left.
+
+    `done` were there before; `each` is what one is called.
     """
-    pace = Pace(total, done)
-    shown = (
-        _nothing
-        if log.level > logging.INFO
-        else _in_notebook
-        if _is_notebook()
-        else _bar
-        if sys.stderr.isatty()
-        else _lines
-    )
-    with shown(pace) as show:
-
-        def advance(count: int) -> None:
-            pace.advance(count)
-            show()
-
-        yield advance
+    counted = Counted(name, Pace(total, done, each))
+    with _shown(counted) as changed:
+        yield _Advance(counted, changed)
 
 
 @contextmanager
-def step_progress(total: int) -> Iterator[Callable[[int], None]]:
-    """Show the steps of a training; call what is yielded with how many are done by now.
+def step_progress(name: str, at_most: bool = False) -> Iterator[Callable[[int, int], None]]:
+    """Show the steps of a training; call what is yielded with how many are done, and of how many.
 
-    The first call tells how many an earlier run did.
+    What a first call tells, and what jumps ahead, was done by an earlier run. After some steps the
+    log says how long it takes, or with `at_most` that it may end sooner.
     """
     with ExitStack() as stack:
-        advances: list[Advance] = []
-        done = 0
+        counted = Counted(name, Pace(0, 0, "step"))
+        pace, changed, is_told = counted.pace, None, False
 
-        def on_step(step: int) -> None:
-            nonlocal done
-            if advances:
-                advances[0](step - done)
+        def on_step(step: int, num_steps: int) -> None:
+            nonlocal changed, is_told
+            pace.total = num_steps
+            if changed and step == pace.done + 1:
+                pace.advance(1)
             else:
-                advances.append(stack.enter_context(progress(total, step)))
-            done = step
+                pace.begin(step)
+            changed = changed or stack.enter_context(_shown(counted))
+            changed()
+            if not is_told and pace.spent_s > ESTIMATED_AFTER_S and pace.left_s:
+                is_told = True
+                if pace.left_s > WORTH_TELLING_S:
+                    left = duration(pace.left_s)
+                    most = " at most" if at_most else ""
+                    log.info("%s: about %s for %d steps%s", name, left, num_steps - step, most)
 
         yield on_step
 
 
-@contextmanager
-def _nothing(pace: Pace) -> Iterator[Callable[[], None]]:
-    yield lambda: None
+class _Advance:
+    def __init__(self, counted: Counted, changed: Callable[[], None]) -> None:
+        self._counted = counted
+        self._changed = changed
+
+    def __call__(self, count: int, /) -> None:
+        self._counted.pace.advance(count)
+        self._changed()
+
+    def on_phase(self, what: str, done: int, total: int, /) -> None:
+        self._counted.see(what, done, total)
+        self._changed()
 
 
 @contextmanager
-def _bar(pace: Pace) -> Iterator[Callable[[], None]]:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("", total=pace.total, completed=pace.done)
-        yield lambda: bar.update(task, completed=pace.done, description=str(pace))
-
-
-@contextmanager
-def _in_notebook(pace: Pace) -> Iterator[Callable[[], None]]:
-    # There in every notebook, and nowhere else.
-    from IPython.display import display  # pyright: ignore[reportMissingImports]
-
-    def line() -> dict[str, str]:
-        return {"text/plain": f"{pace.done}/{pace.total} {pace}"}
-
-    cell = display(line(), raw=True, display_id=True)
-    yield lambda: cell.update(line(), raw=True)
-
-
-@contextmanager
-def _lines(pace: Pace) -> Iterator[Callable[[], None]]:
-    shown_at = time.monotonic()
-
-    def show() -> None:
-        nonlocal shown_at
-        now = time.monotonic()
-        if now - shown_at >= LINE_EVERY_S or pace.done == pace.total:
-            shown_at = now
-            log.info("%d/%d %s", pace.done, pace.total, pace)
-
-    yield show
-
-
-def _is_notebook() -> bool:
-    shell = sys.modules.get("IPython")
-    return shell is not None and hasattr(shell.get_ipython(), "kernel")
-
-
-def _duration(seconds: float) -> str:
-    """Round to what a person waits by: 42 s, 17 min, 3.2 h."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
+def _shown(entry: Phase | Counted) -> Iterator[Callable[[], None]]:
+    """Show an entry in place of those around it; yields what is to be called when it changes."""
+    with ExitStack() as stack:
+        display = _display.get()
+        if display is None:
+            display = stack.enter_context(open_display(log))
+            token = _display.set(display)
+            stack.callback(_display.reset, token)
+        stack.enter_context(display.showing(entry))
+        yield display.changed

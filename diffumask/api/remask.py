@@ -74,7 +74,7 @@ def remask(options: RemaskOptions) -> "Result[Dataset]":
     loaded = _loaded(options, recipe, model)
     notes = {"masks_of": str(folder)}
     with recipe.bind(loaded) as masks, open_store(out, described, run.classes, notes) as store:
-        with progress(len(records), len(store.records)) as advance:
+        with progress("masks", len(records), len(store.records), "mask") as advance:
             for _ in remask_items(folder, store, masks):
                 advance(1)
         write_preview(store)

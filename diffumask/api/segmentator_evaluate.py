@@ -51,7 +51,7 @@ def segmentator_evaluate(options: SegmentatorEvaluateOptions) -> "Result[Report]
     predictor = options.load_predictor()
     selection = ClassSelection(ClassIds(predictor.segmentator.facts.labels.ids))
     labelled = open_labelled(data, options.layout, options.split, selection)
-    with progress(len(labelled)) as advance:
+    with progress("comparing", len(labelled), each="image") as advance:
         report = make_report(compare_network(labelled, predictor, advance), labelled.mapping)
     facts = {
         "data": str(data),

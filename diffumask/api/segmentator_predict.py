@@ -50,7 +50,7 @@ def segmentator_predict(options: SegmentatorPredictOptions) -> Result[list[Path]
         check_size(size_hw(path), factor_of(predictor.vae), f"{path} to be")
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
-        with partial_folder(out) as partial, progress(len(paths)) as advance:
+        with partial_folder(out) as partial, progress("masks", len(paths), each="mask") as advance:
             for path, mask in zip(paths, masks, strict=True):
                 new = partial / mask.name
                 new.write_bytes(encode_class_map(predictor(read_image(path))))

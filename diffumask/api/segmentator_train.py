@@ -10,7 +10,7 @@ from diffumask.errors import InputError
 from . import values
 from .labelled_options import LabelledOptions
 from .option import DATA, MACHINES, MODEL, OUTPUT, TRAINING, Option, StrPath
-from .progress import step_progress
+from .progress import phase, progress, step_progress
 from .result import Result
 from .trained_file import check_trained_file, check_unfinished, training_beside
 from .use_case import use_case
@@ -83,16 +83,21 @@ def segmentator_train(options: SegmentatorTrainOptions) -> "Result[Segmentator]"
     from diffumask.models import load_autoencoder, resolve, vae_fingerprint
     from diffumask.segmentator import train_segmentator
     from diffumask.segmentator.file import save_new
-    from diffumask.segmentator.training import training_folder
+    from diffumask.segmentator.training import split, training_folder
 
     check_unfinished(WHAT, options.files, options.steps)
     spec = resolve(options.model)
     settings = _settings(options, spec)
-    vae = load_autoencoder(spec, options.device)
+    with phase(f"loading {spec.name}"):
+        vae = load_autoencoder(spec, options.device)
     of_vae = (spec.name, vae_fingerprint(spec))
     training = training_beside(out)
-    with step_progress(settings.num_steps) as on_step:
-        trained = train_segmentator(vae, labelled, settings, of_vae, training, on_step=on_step)
+    n_encoded = len(split(labelled, settings.held_out)[0])
+    with (
+        progress("encoding", n_encoded, each="image") as advance,
+        step_progress("training") as on_step,
+    ):
+        trained = train_segmentator(vae, labelled, settings, of_vae, training, advance, on_step)
     save_new(trained.segmentator, vae, out)
     training_folder(training).finish()
     head = trained.segmentator

@@ -95,7 +95,7 @@ def _read(
 
     items, wrong = [], {}
     palette, heat = display_palette(run.classes.values()), run.settings.get("heat", "")
-    with progress(len(records)) as advance:
+    with progress("reading", len(records)) as advance:
         for record in records:
             try:
                 items.append(read_item(folder, record, thumbnail_px, heat, palette))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from diffumask.articles import counted
 
 from .labelled_options import AUTO, read_mapping
-from .progress import step_progress
+from .progress import phase, step_progress
 from .result import Result
 from .train_options import TrainOptions
 from .use_case import use_case
@@ -40,27 +40,34 @@ def train(options: TrainOptions) -> Result[Path]:
     from diffumask.segmentation.training import train_in_folder
     from diffumask.segmentation.training_pairs import InMemory, make_labels
     from diffumask.training.distributed import is_first_process
+    from diffumask.types import unseen_step
 
     out = Path(options.out)
-    settings = options.settings(_default_rate(options.model))
-    opened = _open(options)
-    images = InMemory(opened)
-    labels = make_labels(opened, images.values())
-    validation = _validation(options, opened, labels)
+    with phase("reading images"):
+        opened = _open(options)
+        images = InMemory(opened)
+        settings = options.settings(_default_rate(options.model), len(images))
+        labels = make_labels(opened, images.values())
+        validation = _validation(options, opened, labels)
     network = new_network(options.model, labels, options.seed, options.device)
     pairs = _augmented(options, images, settings) if options.augment else images
     facts = _identity(options, images, labels, validation)
     first = is_first_process()
-    with step_progress(settings.num_steps) if first else nullcontext(_silent) as on_step:
+    shown = step_progress("training", at_most=options.steps is None)
+    with shown if first else nullcontext(unseen_step) as on_step:
         result = train_in_folder(network, pairs, settings, out, facts, validation, on_step)
     reached = "" if result.best_miou is None else f", mIoU {result.best_miou:.3f} on validation"
     named_by = opened[0].named_by
     names = f" named by {named_by}" if named_by else ""
-    text = (
-        f"trained on {counted(len(images), 'image')}, {counted(len(labels), 'label')}{names}; the "
-        f"network of step {result.best_step}{reached} is in {out}, a checkpoint for evaluate"
-    )
     missing = _left_out(options, opened, validation)
+    of_opened = {one.folder for one in opened}
+    n_dropped = sum(len(one.dropped) for one in missing if one.folder in of_opened)
+    dropped = f" ({n_dropped} dropped left out)" if n_dropped else ""
+    text = (
+        f"trained on {counted(len(images), 'image')}{dropped}, {counted(len(labels), 'label')}"
+        f"{names}; the network of step {result.best_step}{reached} is in {out}, a checkpoint for "
+        "evaluate"
+    )
     facts = {
         "folder": out,
         "images": len(images),
@@ -84,10 +91,6 @@ def _left_out(
     if validation is not None and validation.layout == NATIVE:
         found.append(left_out(validation.folder, with_dropped=True))
     return [each for each in found if each]
-
-
-def _silent(step: int) -> None:
-    """Take no notice of a step."""
 
 
 def _default_rate(model: str) -> float:

@@ -11,6 +11,7 @@ from . import values
 from .image_size import read_size
 from .labelled_options import AUTO, LabelledFolderOptions, check_place
 from .option import DATA, MACHINES, MODEL, OUTPUT, TRAINING, Option, Options, StrPath
+from .training_length import most_steps
 
 if TYPE_CHECKING:  # it loads torch
     from diffumask.segmentation import FitSettings
@@ -50,7 +51,9 @@ class PaceOptions(Options):
 
     PANEL = TRAINING
 
-    steps: Annotated[int, Option("Steps of the optimizer.")] = 1000
+    steps: Annotated[
+        int | None, Option("Steps of the optimizer.", default="by the data, until a plateau")
+    ] = None
     batch_size: Annotated[int, Option("Images a device sees at once.")] = 16
     gradient_accumulation: Annotated[int, Option("Batches a step.")] = 1
     learning_rate: Annotated[
@@ -78,13 +81,17 @@ class PaceOptions(Options):
         ),
     ] = "auto"
 
-    def settings(self, default_rate: float) -> "FitSettings":
-        """Return the settings of the training. Raises InputError for those out of range."""
+    def settings(self, default_rate: float, n_images: int) -> "FitSettings":
+        """Return the settings of a training on so many images. Raises InputError for wrong ones."""
         from diffumask.segmentation import FitSettings
 
-        tenth = max(1, self.steps // 10)
+        num_steps = self.steps
+        if num_steps is None:
+            num_steps = most_steps(n_images, self.batch_size * self.gradient_accumulation)
+        tenth = max(1, num_steps // 10)
         return FitSettings(
-            num_steps=self.steps,
+            num_steps=num_steps,
+            until_plateau=self.steps is None,
             batch_size=self.batch_size,
             learning_rate=default_rate if self.learning_rate is None else self.learning_rate,
             gradient_accumulation_steps=self.gradient_accumulation,

@@ -76,7 +76,7 @@ def _to_storage(options: UploadOptions) -> Result[int]:
         copied = f"{items} of {counted(total, 'item')} would be copied to {url}"
         text = f"{copied}: {_told(sizes)}; nothing was sent"
         return Result(0, text, {**facts, "copied": 0, "to_copy": items, **_sent(sizes)})
-    with progress(total) as advance:
+    with progress("copying", total) as advance:
         copied = upload(folder, url, advance)
     text = f"{counted(total, 'item')} in {url}, {copied} copied now"
     return Result(copied, text, {**facts, "copied": copied})
@@ -96,7 +96,7 @@ def _to_hub(options: UploadOptions) -> Result[int]:
     selection = select(Path(options.folder), TRAIN_SHARE, contiguous=True)
     total = len(selection)
     repository = read_repository(name, to_write=not options.dry_run)
-    with progress(total) as advance:
+    with progress("copying", total) as advance:
         advancing = replace(selection, advance=advance)
         with written_for(advancing, repository, options.licence) as (folder, sending):
             told = _told(sending.sizes)

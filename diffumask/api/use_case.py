@@ -20,10 +20,12 @@ for")`; a list is `Sequence[X] = ()`. Groups that several use cases share are ba
 """
 
 from collections.abc import Callable
+from functools import wraps
 from inspect import getdoc
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from .option import parameter_docs
+from .progress import phase
 from .result import Result
 
 P = ParamSpec("P")
@@ -39,7 +41,7 @@ class UseCase(Generic[P, O, T]):
     def __init__(self, options: Callable[P, O], function: Callable[[O], Result[T]]) -> None:
         self.options = options
         self.options_class: Any = options  # the same, as what has fields
-        self.run = function
+        self.run = _with_phases(function)
         self.__name__ = function.__name__
         self.__qualname__ = function.__qualname__
         self.__module__ = function.__module__
@@ -54,6 +56,17 @@ class UseCase(Generic[P, O, T]):
         paragraphs = (getdoc(self.run) or "").split("\n\n")
         kept = [one for one in paragraphs if not one.strip().startswith(FOR_PYTHON)]
         return "\n\n".join(kept)
+
+
+def _with_phases(function: Callable[[O], Result[T]]) -> Callable[[O], Result[T]]:
+    """Name what goes on where the function does not: libraries are imported for seconds."""
+
+    @wraps(function)
+    def run(options: O) -> Result[T]:
+        with phase("loading", then="finishing"):
+            return function(options)
+
+    return run
 
 
 def use_case(

@@ -41,7 +41,7 @@ def verify(options: VerifyOptions) -> "Result[Report]":
 
     folder = Path(options.folder)
     check = verify.repair if options.repair else verify.verify
-    with progress(verify.count_listed(folder)) as advance:
+    with progress("verifying", verify.count_listed(folder)) as advance:
         report = check(folder, options.accept, advance)
     facts = {
         "folder": folder,

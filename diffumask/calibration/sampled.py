@@ -14,7 +14,7 @@ from diffumask.sampling.sample import (
     sample_attention,
     samples_of,
 )
-from diffumask.types import Prompt, Sample
+from diffumask.types import OnPhase, Prompt, Sample, unseen_phase
 
 from .cases import Case
 from .setting import Setting, near
@@ -32,7 +32,11 @@ class Job:
 
 
 def sampled_cases(
-    pipe: DiffusionPipeline, jobs: Iterable[Job], sampling: SampleSettings, batch_size: int
+    pipe: DiffusionPipeline,
+    jobs: Iterable[Job],
+    sampling: SampleSettings,
+    batch_size: int,
+    on_phase: OnPhase = unseen_phase,
 ) -> Iterator[Case]:
     """Sample jobs in batches, each read in all `settings_of` its attention.
 
@@ -42,7 +46,7 @@ def sampled_cases(
     while batch := list(islice(waiting, batch_size)):
         prompts, seeds = [job.prompt for job in batch], [job.seed for job in batch]
         with enough_memory(len(batch), sampling):
-            sampled = sample_attention(pipe, prompts, seeds, sampling)
+            sampled = sample_attention(pipe, prompts, seeds, sampling, on_phase)
         settings = settings_of(sampled.attention)
         read: dict[str, list[Sample]] = {}  # settings that read attention alike share samples
         for setting in settings:

@@ -14,7 +14,8 @@ from .pipeline import generate
 class Backend:
     """What makes items, and the dtype and device that it does so with.
 
-    `make` takes items, the prompt of each and a store, and yields each batch once it is on disk.
+    `make` takes items, the prompt of each, a store, and who is told what goes on, and yields each
+    batch once it is on disk.
     """
 
     dtype: str

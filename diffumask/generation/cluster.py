@@ -19,7 +19,7 @@ from diffumask.dataset.encode import EncodedItem
 from diffumask.dataset.writer import Store
 from diffumask.errors import InputError
 from diffumask.models import fingerprint
-from diffumask.types import Prompt
+from diffumask.types import OnPhase, Prompt, unseen_phase
 
 from .draft import Draft, drafts
 from .job import Job
@@ -82,6 +82,7 @@ class Workers:
         store: Store,
         batch_size: int,
         redraw: int = 0,
+        on_phase: OnPhase = unseen_phase,
     ) -> Iterator[list[EncodedItem]]:
         """Make and write the items that the folder lacks; yield each batch once it is on disk.
 
@@ -103,6 +104,7 @@ class Workers:
                 batch = None
             if not pending:
                 return
+            on_phase("batches at workers", 0, len(pending))
             (ready, *_), _ = ray.wait(list(pending), num_returns=1)
             made = _result(ready)
             actor, batch = pending.pop(ready)

@@ -18,7 +18,7 @@ from diffumask.masks.class_map import make_class_map
 from diffumask.masks.settings import MaskSettings
 from diffumask.masks.sources import watching
 from diffumask.sampling.sample import SampleSettings, enough_memory, sample
-from diffumask.types import Example, Prompt, Sample
+from diffumask.types import Example, OnPhase, Prompt, Sample, unseen_phase
 
 from .draft import Draft, drafts
 from .plan import Item
@@ -51,12 +51,13 @@ def generate(
     prompt_of: Callable[[Item], Prompt],
     store: Store,
     settings: GenerateSettings,
+    on_phase: OnPhase = unseen_phase,
 ) -> Iterator[list[Example]]:
     """Make and write the items that the folder lacks, and yield each batch once it is on disk.
 
     An item is the same whatever batch it is made in, up to float rounding. The masks of a batch
     are made while the next one is sampled, and then what it lacks is drawn again, with the prompts
-    of the next seeds.
+    of the next seeds. `on_phase` is told what goes on, from two threads.
     Raises InputError when memory does not suffice, the folder cannot be written, or attention,
     latents or an image are not finite; what was finished before stays.
     """
@@ -68,8 +69,8 @@ def generate(
             before, masked = masked, None
             if batch:
                 prompts = [prompt_of(item) for item in batch.wanted]
-                samples = sample_batch(pipe, batch.wanted, prompts, settings)
-                masked = writer.submit(_make, batch, samples, store, settings)
+                samples = sample_batch(pipe, batch.wanted, prompts, settings, on_phase)
+                masked = writer.submit(_make, batch, samples, store, settings, on_phase)
             batch = before.result() if before else None
             if batch and not batch.wanted:
                 yield [example for example, _ in batch.made]
@@ -115,13 +116,23 @@ def annotate(one: Sample, settings: MaskSettings) -> tuple[Example, dict[str, An
 
 
 def _make(
-    batch: _Draft, samples: Sequence[Sample], store: Store, settings: GenerateSettings
+    batch: _Draft,
+    samples: Sequence[Sample],
+    store: Store,
+    settings: GenerateSettings,
+    on_phase: OnPhase,
 ) -> _Draft:
     """Make the masks of the items that were wanted; write the batch if none is any longer."""
-    made = [make_item(*pair, settings) for pair in zip(batch.wanted, samples, strict=True)]
+    made = []
+    for pair in zip(batch.wanted, samples, strict=True):
+        on_phase("masks", len(made), len(samples))
+        made.append(make_item(*pair, settings))
+    on_phase("masks", len(made), len(samples))
     batch.add([encoded.record for _, encoded in made], made)
     if not batch.wanted:
+        on_phase("writing", 0, len(batch.made))
         store.write_batch([encoded for _, encoded in batch.made])
+        on_phase("writing", len(batch.made), len(batch.made))
     return batch
 
 
@@ -146,13 +157,15 @@ def sample_batch(
     batch: Sequence[Item],
     prompts: Sequence[Prompt],
     settings: GenerateSettings,
+    on_phase: OnPhase = unseen_phase,
 ) -> list[Sample]:
     """Sample the items of a batch. Raises InputError when memory does not suffice."""
     with (
         enough_memory(len(prompts), settings.sampling),
         watching(settings.masks.source, pipe, prompts) as objects,
     ):
-        samples = sample(pipe, prompts, [item.seed for item in batch], settings.sampling)
+        seeds = [item.seed for item in batch]
+        samples = sample(pipe, prompts, seeds, settings.sampling, on_phase)
     if not objects:
         return samples
     return [replace(one, objects=seen) for one, seen in zip(samples, objects, strict=True)]

@@ -22,6 +22,7 @@ from diffumask.sampling.decoding import in_single_precision
 from diffumask.sampling.noising import conditions, encode
 from diffumask.training import Schedule, train
 from diffumask.training.folder import TrainingFolder, digest
+from diffumask.types import OnStep, unseen_step
 
 from .captioned import Captioned
 from .layers import lora_added, lora_content
@@ -75,7 +76,7 @@ def train_lora(
     out: Path,
     folder: Path | None = None,
     identity: Mapping[str, Any] | None = None,
-    on_step: Callable[[int], None] = lambda step: None,
+    on_step: OnStep = unseen_step,
 ) -> None:
     """Train a LoRA, write it to `out` in the format of diffusers, and leave the pipeline as it was.
 

@@ -7,6 +7,7 @@ import torch
 from diffusers import AutoencoderKL, DiffusionPipeline, UNet2DConditionModel
 
 from diffumask.errors import InputError
+from diffumask.notices import notices_off
 
 from .devices import find_device, find_dtype, progress_bars_off
 from .files import UNUSED_PARTS, check_whole, part_class, read_index, reason
@@ -30,7 +31,7 @@ def load(spec: ModelSpec, device: str = "auto", dtype: str = "auto") -> Diffusio
 
     check_whole(folder)
     try:
-        with progress_bars_off():
+        with progress_bars_off(), notices_off():
             unet = _load_unet(folder, options)
             pipe = DiffusionPipeline.from_pretrained(folder, unet=unet, **unused, **options)
     except InputError:

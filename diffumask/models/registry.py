@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from diffumask.errors import InputError
+from diffumask.notices import notices_off
 
 from .files import UNUSED_PARTS, default_size_hw, fingerprint_folder, fingerprint_vae, reason
 from .files import text_width as width_in
@@ -101,7 +102,8 @@ def _fetch(hub_id: str) -> Path:
     diffusers_logging.set_verbosity(diffusers_logging.ERROR)  # the error below says it in one line
     try:
         skipped = dict.fromkeys(UNUSED_PARTS)
-        return Path(DiffusionPipeline.download(hub_id, use_safetensors=True, **skipped))
+        with notices_off():
+            return Path(DiffusionPipeline.download(hub_id, use_safetensors=True, **skipped))
     # Any kind: the hub's client lets errors of its HTTP library through, and has changed library.
     except Exception as error:
         raise InputError(

@@ -29,6 +29,7 @@ from diffumask.segmentation import (
     new_network,
     save_network,
 )
+from diffumask.types import OnStep, unseen_step
 
 from .items import MaskSummary
 from .quality import METHODS, HeldOut
@@ -41,31 +42,48 @@ PREDICTED_TOGETHER = 16
 def cross_validate(
     trial: Trial,
     method: str,
-    on_step: Callable[[int], None] = lambda done: None,
+    on_step: OnStep = unseen_step,
     device: str = "auto",
 ) -> None:
     """Find the quality of every item, for `Trial.read`; trains what is not there yet.
 
-    `on_step` sees the steps done, of all folds. Raises InputError where nothing can be written,
-    and as `new_network` and `fit` do.
+    `on_step` sees the steps done, of all folds, and of how many at most. Raises
+    InputError where nothing can be written, and as `new_network` and `fit` do.
     """
-    num_steps = trial.settings.num_steps
     refuse_links(trial.folder)
     with writing(trial.folder):
         trial.predictions.mkdir(parents=True, exist_ok=True)
     with locked(trial.folder):
         facts = asdict(trial.settings) | {"items": len(trial.items)}
         write_file(trial.folder / "settings.json", json.dumps(facts, indent=2).encode())
-        for fold in range(trial.num_folds):
-            path = trial.quality_file(fold, method)
-            if not path.is_file():
+        missing = [n for n in range(trial.num_folds) if not trial.quality_file(n, method).is_file()]
+        steps = _Steps(trial, len(missing), on_step)
+        for fold in missing:
+            network = _network(trial, fold, steps.of_fold, device)
+            found = _predict_fold(trial, fold, network, method)
+            write_file(trial.quality_file(fold, method), json.dumps(found).encode())
+            steps.end_fold()
 
-                def on_own_step(step: int, before: int = fold * num_steps) -> None:
-                    on_step(before + step)
 
-                network = _network(trial, fold, on_own_step, device)
-                write_file(path, json.dumps(_predict_fold(trial, fold, network, method)).encode())
-            on_step((fold + 1) * num_steps)
+class _Steps:
+    """Counts the steps of all folds, of which each ends at its own."""
+
+    def __init__(self, trial: Trial, n_missing: int, on_step: OnStep) -> None:
+        self._longest = trial.settings.num_steps
+        self._n_left = n_missing
+        self._ends = self._own_end = (trial.num_folds - n_missing) * self._longest
+        self._on_step = on_step
+        on_step(self._ends, trial.num_folds * self._longest)
+
+    def of_fold(self, step: int, num_steps: int) -> None:
+        """Tell of a step of the fold that is trained."""
+        self._own_end = self._ends + num_steps
+        self._on_step(self._ends + step, self._own_end + (self._n_left - 1) * self._longest)
+
+    def end_fold(self) -> None:
+        """Go on to the next fold."""
+        self._n_left -= 1
+        self._ends = self._own_end
 
 
 class Subset:
@@ -92,7 +110,7 @@ def _positions(trial: Trial, wanted: Callable[[int], bool]) -> list[int]:
     ]
 
 
-def _network(trial: Trial, fold: int, on_step: Callable[[int], None], device: str) -> Network:
+def _network(trial: Trial, fold: int, on_step: OnStep, device: str) -> Network:
     """Train the network of a fold on all others, or load it."""
     folder, settings = trial.fold_folder(fold), trial.settings
     labels = Labels(trial.source.run.classes)
@@ -103,6 +121,7 @@ def _network(trial: Trial, fold: int, on_step: Callable[[int], None], device: st
     network = new_network(settings.model, labels, seed, device)
     fit_settings = FitSettings(
         num_steps=settings.num_steps,
+        until_plateau=settings.until_plateau,
         batch_size=settings.batch_size,
         learning_rate=settings.learning_rate,
         seed=seed,

@@ -26,7 +26,7 @@ Qualities = dict[str, dict[str, float]]  # by item and class
 
 @dataclass(frozen=True, slots=True)
 class CrossValidation:
-    """How the networks are trained, `num_steps` for each of `num_folds`."""
+    """How the networks are trained, `num_steps` for each of `num_folds`, or until a plateau."""
 
     num_folds: int = 3
     model: str = "upernet-tiny"
@@ -34,6 +34,7 @@ class CrossValidation:
     batch_size: int = 16
     learning_rate: float = 3e-3
     seed: int = 0
+    until_plateau: bool = False
 
 
 @dataclass(frozen=True, slots=True)

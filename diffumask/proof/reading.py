@@ -14,7 +14,16 @@ from diffumask.attention.running_means import Attention, SizeHW
 from diffumask.sampling.observe import TIMESTEPS, observe_attention
 from diffumask.sampling.presence import presences_of
 from diffumask.sampling.sample import SampleSettings, heat_maps, rounded, sample_attention
-from diffumask.types import ClassMap, GridHeat, Image, Prompt, Sample, Target
+from diffumask.types import (
+    ClassMap,
+    GridHeat,
+    Image,
+    OnPhase,
+    Prompt,
+    Sample,
+    Target,
+    unseen_phase,
+)
 
 from .controls import HEATS, with_heat, with_wrong_word
 
@@ -83,13 +92,14 @@ def draw(
     pictures: Sequence[Picture],
     settings: SampleSettings,
     readings: Sequence[Reading],
+    on_phase: OnPhase = unseen_phase,
 ) -> list[Read]:
     """Draw the pictures of prompts and seeds, whatever image is given, and read them meanwhile.
 
     Readings without timesteps. Raises InputError as `sample` and `observe` do.
     """
     prompts, seeds = [one.prompt for one in pictures], [one.seed for one in pictures]
-    sampled = sample_attention(pipe, prompts, seeds, settings)
+    sampled = sample_attention(pipe, prompts, seeds, settings, on_phase)
     drawn = [replace(one, image=image) for one, image in zip(pictures, sampled.images, strict=True)]
     present = presences_of(pipe, sampled.latents, prompts, seeds, heat_maps(sampled.attention))
     seen: list[dict[Reading, Sample]] = [{} for _ in prompts]

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from diffumask.errors import InputError
+from diffumask.notices import notices_off
 
 
 @contextmanager
@@ -54,14 +55,15 @@ def finite_decoding(vae: Any) -> Iterator[set[int]]:
         return made
 
     vae.decode = finite
-    try:
-        yield again
-    finally:
-        vars(vae).pop("decode")
-        if own is not None:
-            vae.decode = own
-        if vae.dtype != dtype:
-            vae.to(dtype)
+    with notices_off():
+        try:
+            yield again
+        finally:
+            vars(vae).pop("decode")
+            if own is not None:
+                vae.decode = own
+            if vae.dtype != dtype:
+                vae.to(dtype)
 
 
 def _in_float32(vae: Any, decode: Any, latents: Tensor, args: Any, kwargs: Any) -> Tensor:

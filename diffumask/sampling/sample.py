@@ -16,7 +16,15 @@ from diffumask.attention.defaults import MERGE, POWER
 from diffumask.attention.propagate import propagated
 from diffumask.attention.running_means import Attention
 from diffumask.errors import InputError
-from diffumask.types import HEAT_LEVELS, GridHeat, Image, Prompt, Sample
+from diffumask.types import (
+    HEAT_LEVELS,
+    GridHeat,
+    Image,
+    OnPhase,
+    Prompt,
+    Sample,
+    unseen_phase,
+)
 
 from .decoding import finite_decoding
 from .noising import generator_of
@@ -24,24 +32,28 @@ from .phrases import rivals
 from .presence import presences_of, tells_presence
 from .settings import SampleSettings as SampleSettings
 
+TELLS_STEPS = "_callback_tensor_inputs"  # of pipelines that call back after a step
+
 
 def sample(
     pipe: DiffusionPipeline,
     prompts: Sequence[Prompt],
     seeds: Sequence[int],
     settings: SampleSettings,
+    on_phase: OnPhase = unseen_phase,
 ) -> list[Sample]:
     """Sample one image for each prompt and seed, in one batch, with the heat maps of its targets.
 
     Each image starts from its own seed on the CPU, so that it does not depend on the rest of the
-    batch or on the device, up to rounding. Raises `InputError` for latents, attention and images
-    that are not finite; an image that overflows in half precision is decoded in float32.
+    batch or on the device, up to rounding. `on_phase` is told of the steps. Raises
+    `InputError` for latents, attention and images that are not finite; an image that overflows in
+    half precision is decoded in float32.
     """
     if len(prompts) != len(seeds):
         raise ValueError(f"expected a seed per prompt, got {len(seeds)} for {len(prompts)}")
     if not prompts:
         return []
-    sampled = sample_attention(pipe, prompts, seeds, settings)
+    sampled = sample_attention(pipe, prompts, seeds, settings, on_phase)
     return samples_of(pipe, sampled, prompts, seeds, settings)
 
 
@@ -62,6 +74,7 @@ def sample_attention(
     prompts: Sequence[Prompt],
     seeds: Sequence[int],
     settings: SampleSettings,
+    on_phase: OnPhase = unseen_phase,
 ) -> Sampled:
     """Sample as `sample` does, at least one image, and leave the attention as it was captured."""
     words = [[target.word for target in prompt.targets] for prompt in prompts]
@@ -69,12 +82,19 @@ def sample_attention(
     negative = settings.negative_prompt
     asked = settings.presence and tells_presence(pipe)
     last: dict[str, Tensor] = {}
+    num_steps = settings.num_inference_steps
 
-    def keep(_pipe: Any, _step: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
-        last.update(tensors)
+    def see(_pipe: Any, step: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        if asked:
+            last.update(tensors)
+        on_phase("sampling", step + 1, num_steps)
+        if step + 1 == num_steps:
+            on_phase("decoding", 0, 1)
         return tensors
 
     call: Any = pipe  # the base class leaves __call__ to its subclasses
+    tells_steps = asked or (on_phase is not unseen_phase and hasattr(pipe, TELLS_STEPS))
+    on_phase("sampling", 0, num_steps)
     with (
         finite_decoding(call.vae) as upcast,
         capture(pipe, words, also=also, self_attention=settings.affinity) as attention,
@@ -88,8 +108,10 @@ def sample_attention(
             num_inference_steps=settings.num_inference_steps,
             guidance_scale=settings.guidance_scale,
             generator=[generator_of(seed) for seed in seeds],
-            **({"callback_on_step_end": keep} if asked else {}),
+            **({"callback_on_step_end": see} if tells_steps else {}),
         ).images
+    for what in ("sampling", "decoding"):  # whatever was told of them
+        on_phase(what, 1, 1)
     return Sampled([np.array(image) for image in images], attention, upcast, last.get("latents"))
 
 

@@ -12,10 +12,14 @@ from torch import Tensor, nn
 from diffumask.errors import InputError
 from diffumask.models.precision import computes_in
 from diffumask.training import Schedule, shared, train
+from diffumask.types import OnStep, unseen_step
 
 from .batches import Ahead, Batch, Pairs, make_batch
 from .fit_settings import FitSettings
 from .network import Network
+
+LOG_EVERY = 25
+PATIENCE = 4  # means of so many losses: 100 steps
 
 
 def fit(
@@ -23,16 +27,16 @@ def fit(
     pairs: Pairs,
     settings: FitSettings,
     folder: Path | None = None,
-    on_step: Callable[[int], None] = lambda step: None,
-    on_checkpoint: Callable[[int], None] = lambda step: None,
-) -> None:
+    on_step: OnStep = unseen_step,
+    on_checkpoint: Callable[[int], bool | None] = lambda step: None,
+) -> int:
     """Train a network on pairs; leave the averaged weights, in evaluation mode.
 
     Every image comes once before any comes again. With a folder the training goes on from where
     it stopped there, and the result is the same, on the same CPU exactly. `on_checkpoint` sees
-    the averaged weights. Under `accelerate launch` all processes share the work and the first
-    one writes. Raises InputError without pairs, for class ids that the labels lack, and when the
-    loss is not finite.
+    the averaged weights, and may say that they get no better. Under `accelerate launch` all
+    processes share the work and the first one writes. Returns how many steps it took. Raises
+    InputError without pairs, for class ids that the labels lack, and when the loss is not finite.
     """
     if len(pairs) == 0:
         raise InputError("expected labelled images to train on, got none")
@@ -61,7 +65,7 @@ def fit(
                 torch.manual_seed(_seed(settings.seed, 1, part * num_ranks + rank))
                 return _loss(together, pixels, labels)
 
-        train(network, loss_at, _schedule(settings), folder, on_checkpoint, on_step)
+        return train(network, loss_at, _schedule(settings), folder, on_checkpoint, on_step)
 
 
 def _loss(network: nn.Module, pixels: Tensor, labels: Tensor) -> Float[Tensor, ""]:
@@ -87,6 +91,8 @@ def _schedule(settings: FitSettings) -> Schedule:
         weight_decay=settings.weight_decay,
         checkpoint_every=settings.checkpoint_every,
         accumulation_steps=settings.gradient_accumulation_steps,
+        log_every=LOG_EVERY,
+        patience=PATIENCE if settings.until_plateau else None,
     )
 
 

@@ -17,7 +17,8 @@ class FitSettings:
     times a number from `scale`, drawn evenly in its logarithm, and cropped at random, or filled
     up with 255, to `size_hw`. `precision` "auto" is bfloat16 where the device is fast in
     it; where it lacks the kernels all is computed in float32.
-    `num_workers` threads prepare the batches to come.
+    `num_workers` threads prepare the batches to come. With `until_plateau` `num_steps` is the most:
+    a training is cut short once its loss, or the mIoU of its validation, gets no better.
     """
 
     num_steps: int = 1000
@@ -32,6 +33,7 @@ class FitSettings:
     seed: int = 0
     checkpoint_every: int = 500
     num_workers: int = 0
+    until_plateau: bool = False
 
     def __post_init__(self) -> None:
         for name in ("num_steps", "batch_size", "gradient_accumulation_steps", "checkpoint_every"):

@@ -5,8 +5,8 @@ log.jsonl                                                  also the mIoU of each
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from diffumask.files.json_kinds import is_number, parse
 from diffumask.labelled.folder import Labelled
 from diffumask.training.folder import TrainingFolder
 from diffumask.training.log import LOG_FILE, log_line
+from diffumask.types import OnStep, unseen_step
 
 from .batches import Pairs
 from .fit import fit
@@ -26,6 +27,8 @@ from .predict import class_maps
 
 MADE_BY = "diffumask train"
 NO_PART = ("num_workers",)  # settings on which no weight depends
+WAITS = 3  # validations in a row, over at least so many steps, that show no better network
+WAITED_STEPS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,26 +46,31 @@ def train_in_folder(
     folder: Path,
     facts: Mapping[str, Any],
     validation: Labelled | None = None,
-    on_step: Callable[[int], None] = lambda step: None,
+    on_step: OnStep = unseen_step,
 ) -> Result:
     """Train in a folder, or go on with what was begun there with the same settings and facts.
 
     With validation images the network with the highest mIoU at a checkpoint is kept, else the
-    last one. Raises InputError as `TrainingFolder.held` and `fit`.
+    last one; a training until its plateau is then told by this mIoU in place of the loss. Raises
+    InputError as `TrainingFolder.held` and `fit`.
     """
     place = TrainingFolder(folder, MADE_BY, product=folder / WEIGHTS_FILE)
     begun = {k: v for k, v in asdict(settings).items() if k not in NO_PART} | dict(facts)
 
-    def on_checkpoint(step: int) -> None:
+    def on_checkpoint(step: int) -> bool:
         _keep(network, folder, step, validation)
+        return settings.until_plateau and _no_better(folder, step)
 
+    by_loss = settings.until_plateau and validation is None
     with place.held(begun) as is_finished:
         if is_finished:
-            on_step(settings.num_steps)
+            num_steps = place.num_steps()
+            on_step(num_steps, num_steps)
         else:
-            fit(network, pairs, settings, folder, on_step, on_checkpoint)
-            place.finish()
-        return _best(folder, settings.num_steps)
+            chosen = replace(settings, until_plateau=by_loss)
+            num_steps = fit(network, pairs, chosen, folder, on_step, on_checkpoint)
+            place.finish(num_steps)
+        return _best(folder, num_steps)
 
 
 def mean_iou(network: Network, labelled: Labelled) -> float:
@@ -86,6 +94,13 @@ def _keep(network: Network, folder: Path, step: int, validation: Labelled | None
     if all(miou > line["miou"] for line in earlier):
         save_network(network, folder)
     log_line(folder, LOG_FILE, {"step": step, "miou": round(miou, 5)})
+
+
+def _no_better(folder: Path, step: int) -> bool:
+    """Whether the best validation is so long ago that no better one is to be expected."""
+    steps = [line["step"] for line in _validations(folder)]
+    best_step = _best(folder, step).best_step
+    return step - best_step >= WAITED_STEPS and sum(one > best_step for one in steps) >= WAITS
 
 
 def _validations(folder: Path) -> Sequence[Mapping[str, Any]]:

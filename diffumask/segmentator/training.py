@@ -18,6 +18,7 @@ from diffumask.training import Schedule, train
 from diffumask.training.folder import TrainingFolder, digest
 from diffumask.training.log import cut_back
 from diffumask.training.state import step_reached
+from diffumask.types import OnStep, unseen_step
 
 from .examples import LATENTS_FILE, Examples, encode_examples
 from .features import decoded_states, factor_of
@@ -77,7 +78,7 @@ def train_segmentator(
     of_vae: tuple[str, str],
     folder: Path | None = None,
     on_encoded: Callable[[int], None] = lambda count: None,
-    on_step: Callable[[int], None] = lambda step: None,
+    on_step: OnStep = unseen_step,
 ) -> Trained:
     """Train a head for the autoencoder, which must be frozen; `of_vae`: its model, fingerprint.
 

@@ -7,7 +7,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from jaxtyping import Float, Float16, Int
 from torch import Tensor, nn
@@ -15,8 +15,12 @@ from torch.nn import functional
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from diffumask.models.precision import autocast_bfloat16
+from diffumask.notices import notices_off
 from diffumask.scenes import load_catalog
 from diffumask.training import Schedule, shared, train
+
+with notices_off():
+    from diffusers import StableDiffusionPipeline
 
 CAPTION_DROPOUT = 0.1  # teaches the unconditional half of guidance
 TIMESTEP_LOGIT_MEAN = -0.3

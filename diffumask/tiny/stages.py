@@ -11,9 +11,10 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, StableDiffusionPipeline
+from diffusers import AutoencoderKL
 from jaxtyping import Float16
 
+from diffumask.notices import notices_off
 from diffumask.training import Schedule
 from diffumask.training.distributed import is_first_process
 
@@ -23,6 +24,9 @@ from .latents import encode_images, normalise_latents
 from .pace import steps_within
 from .renders import Renders, load_renders
 from .text import new_text_encoder, train_tokenizer
+
+with notices_off():
+    from diffusers import StableDiffusionPipeline
 
 VAE_STEPS, VAE_BATCH_SIZE = 10_000, 16  # batches of each process
 DENOISER_STEPS, DENOISER_BATCH_SIZE = 32_000, 32

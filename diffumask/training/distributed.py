@@ -22,6 +22,20 @@ def is_first_process() -> bool:
     return process_rank() == 0
 
 
+def mean_of_processes(value: float, device: torch.device) -> float:
+    """Return the mean of a value over all processes, each of which has to ask for it."""
+    if num_processes() == 1:
+        return value
+    total = torch.tensor(value, device=device)
+    torch.distributed.all_reduce(total)
+    return total.item() / num_processes()
+
+
+def any_process(is_true: bool, device: torch.device) -> bool:
+    """Return whether something is true in any process, each of which has to ask for it."""
+    return mean_of_processes(float(is_true), device) > 0
+
+
 def shared(
     network: nn.Module, device: torch.device, has_unused: bool = False
 ) -> tuple[nn.Module, int, int]:

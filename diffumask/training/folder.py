@@ -91,14 +91,19 @@ class TrainingFolder:
             refuse_changes(self.path, begun["settings"], _as_read(settings))
         return is_finished
 
-    def finish(self) -> None:
+    def num_steps(self) -> int:
+        """Return how many steps a finished training took, 0 where that was not noted."""
+        return int(self._begun().get("num_steps", 0))
+
+    def finish(self, num_steps: int = 0) -> None:
         """Note that the product is there, and remove what only a training that goes on needs.
 
         The state goes last: as long as it is there, a kill leaves a training that can be finished.
         """
         if not is_first_process():
             return
-        self._write(self._begun() | {"finished": True})
+        taken = {"num_steps": num_steps} if num_steps else {}
+        self._write(self._begun() | {"finished": True} | taken)
         self._clear()
 
     def _begin(self, settings: Mapping[str, Any], is_finished: bool) -> None:

@@ -4,7 +4,7 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -13,31 +13,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from diffumask.errors import InputError
+from diffumask.types import OnStep, unseen_step
 
-from .distributed import is_first_process
+from .course import Course
+from .distributed import any_process, is_first_process
 from .log import LOG_FILE, cut_back, log_line
+from .schedule import Schedule
 from .state import TrainingState, load_state, save_state
-
-
-@dataclass(frozen=True, slots=True)
-class Schedule:
-    """Length and pace of a training; the last `decay_share` of the steps lower the rate to 0."""
-
-    num_steps: int
-    learning_rate: float
-    warmup_steps: int = 200
-    decay_share: float = 0.35
-    ema_decay: float = 0.999
-    weight_decay: float = 1e-3
-    max_grad_norm: float = 1.0
-    log_every: int = 50  # also how often the loss is seen to be finite
-    checkpoint_every: int = 1000
-    accumulation_steps: int = 1  # losses whose mean is the loss of a step
-
-    def rate_factor(self, step: int) -> float:
-        """Return the share of the learning rate at a step: warm-up, plateau, linear decay."""
-        left = (self.num_steps - step) / (self.decay_share * self.num_steps)
-        return max(min((step + 1) / self.warmup_steps, 1.0, left), 1e-3)
 
 
 def train(
@@ -45,9 +27,9 @@ def train(
     loss_at: Callable[[int], Float[Tensor, ""]],
     schedule: Schedule,
     folder: Path | None = None,
-    on_checkpoint: Callable[[int], None] = lambda step: None,
-    on_step: Callable[[int], None] = lambda step: None,
-) -> None:
+    on_checkpoint: Callable[[int], bool | None] = lambda step: None,
+    on_step: OnStep = unseen_step,
+) -> int:
     """Train what requires gradients to the end of its schedule; leave the averaged weights.
 
     `loss_at(step)` must draw all its randomness from the step, so that a resumed run sees the
@@ -55,40 +37,67 @@ def train(
     one after the other. With a folder, continues from `folder/state.safetensors` if there and
     appends to `folder/log.jsonl`, which is first cut back to the step of the state; of several
     processes that train together only the first writes. There `on_checkpoint` sees the averaged
-    weights; `on_step` is told the number of steps done in all. Raises InputError when the loss is
-    not finite, where the folder cannot be written, and for a state that is damaged or of another
-    model; the last state stays.
+    weights, and may say that the rate is to fall from now on; `on_step` is told the number of
+    steps done in all, and of how many. Returns how many steps it took in all. Raises InputError
+    when the loss is not finite, where the folder cannot be written, and for a state that is
+    damaged or of another model; the last state stays.
     """
+    state, writes = _begun(model, schedule), is_first_process()
+    course = state.course
+    step = load_state(folder, state) if folder else 0
+    if folder and writes:
+        cut_back(folder, LOG_FILE, step)
+    on_step(step, course.num_steps)
+    first, started = step, time.perf_counter()
+    while step < course.num_steps:
+        course.losses.append(_step(state, loss_at, schedule, step))
+        step += 1
+        on_step(step, course.num_steps)
+        at_checkpoint = step % schedule.checkpoint_every == 0 or step == course.num_steps
+        at_log = step % schedule.log_every == 0
+        mean_loss = _finite_mean(course.losses, step) if at_log or at_checkpoint else 0.0
+        if at_log:
+            if folder and writes:
+                _log(folder, step, mean_loss, (step - first) / (time.perf_counter() - started))
+            first, started = step, time.perf_counter()
+            course.add_mean(mean_loss)
+            if schedule.patience and course.has_plateau(schedule.patience, schedule.least_gain):
+                course.cool_down(step, schedule.decay_share)
+        if at_checkpoint:
+            _checkpoint(state, schedule, step, on_checkpoint, folder)
+    state.ema.copy_to(_wanted(model))
+    model.eval()
+    return step
+
+
+def _begun(model: nn.Module, schedule: Schedule) -> TrainingState:
     wanted = _wanted(model.train())
     optimizer = torch.optim.AdamW(
         wanted, schedule.learning_rate, weight_decay=schedule.weight_decay, fused=True
     )
     ema = EMAModel(wanted, decay=schedule.ema_decay, foreach=True)
-    state, writes = TrainingState(model, optimizer, ema), is_first_process()
-    step = load_state(folder, state) if folder else 0
+    return TrainingState(model, optimizer, ema, Course(schedule.num_steps))
+
+
+def _checkpoint(
+    state: TrainingState,
+    schedule: Schedule,
+    step: int,
+    on_checkpoint: Callable[[int], bool | None],
+    folder: Path | None,
+) -> None:
+    """Show the averaged weights and save the state, in the first process alone.
+
+    The state comes last, so that what a kill cuts short here is done again.
+    """
+    writes, is_enough = is_first_process(), False
+    if writes:
+        with averaged_weights(state.model, state.ema):
+            is_enough = bool(on_checkpoint(step))
+    if any_process(is_enough, next(state.model.parameters()).device):
+        state.course.cool_down(step, schedule.decay_share)
     if folder and writes:
-        cut_back(folder, LOG_FILE, step)
-    on_step(step)
-    losses, started = [], time.perf_counter()
-    while step < schedule.num_steps:
-        losses.append(_step(state, loss_at, schedule, step))
-        step += 1
-        on_step(step)
-        at_checkpoint = step % schedule.checkpoint_every == 0 or step == schedule.num_steps
-        at_log = step % schedule.log_every == 0
-        mean_loss = _finite_mean(losses, step) if at_log or at_checkpoint else 0.0
-        if at_log:
-            if folder and writes:
-                _log(folder, step, mean_loss, len(losses) / (time.perf_counter() - started))
-            losses, started = [], time.perf_counter()
-        if at_checkpoint and writes:
-            # The state comes last, so that what a kill cuts short here is done again.
-            with averaged_weights(model, ema):
-                on_checkpoint(step)
-            if folder:
-                save_state(folder, state, step)
-    ema.copy_to(wanted)
-    model.eval()
+        save_state(folder, state, step)
 
 
 def _step(
@@ -96,8 +105,9 @@ def _step(
 ) -> Float[Tensor, ""]:
     """Take one step, and return its loss."""
     wanted = _wanted(state.model)
+    factor = replace(schedule, num_steps=state.course.num_steps).rate_factor(step)
     for group in state.optimizer.param_groups:
-        group["lr"] = schedule.learning_rate * schedule.rate_factor(step)
+        group["lr"] = schedule.learning_rate * factor
     state.optimizer.zero_grad(set_to_none=True)
     loss = _backward(loss_at, step, schedule.accumulation_steps)
     nn.utils.clip_grad_norm_(wanted, schedule.max_grad_norm)

@@ -13,8 +13,12 @@ from torch import Tensor, nn
 from diffumask.errors import InputError
 from diffumask.files.atomic import new_file
 
+from .course import Course
+
 STATE_FILE = "state.safetensors"
 ADAM_STATE = ("step", "exp_avg", "exp_avg_sq")
+MEANS, LOSSES = "course.means", "course.losses"
+STEP, EMA_STEP, ENDS_AT = "step", "ema_step", "ends_at"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +28,7 @@ class TrainingState:
     model: nn.Module
     optimizer: torch.optim.Optimizer
     ema: EMAModel
+    course: Course
 
     def parameters(self) -> dict[str, tuple[nn.Parameter, Tensor]]:
         """Return each parameter that is trained, and its average, by name."""
@@ -39,7 +44,7 @@ def step_reached(folder: Path) -> int:
         return 0
     try:
         with safe_open(path, "pt") as file:
-            return int(file.metadata()["step"])
+            return int(file.metadata()[STEP])
     except (OSError, SafetensorError, TypeError, KeyError, ValueError) as error:
         raise _damaged(path, error) from error
 
@@ -52,7 +57,11 @@ def save_state(folder: Path, state: TrainingState, step: int) -> None:
         for key in ADAM_STATE:
             if parameter in state.optimizer.state:
                 tensors[f"{key}.{name}"] = state.optimizer.state[parameter][key]
-    metadata = {"step": str(step), "ema_step": str(state.ema.optimization_step)}
+    tensors[MEANS] = torch.tensor(state.course.means, dtype=torch.float64)
+    tensors[LOSSES] = torch.tensor([loss.item() for loss in state.course.losses])
+    metadata = {STEP: str(step), EMA_STEP: str(state.ema.optimization_step)}
+    if state.course.ends_at is not None:
+        metadata[ENDS_AT] = str(state.course.ends_at)
     with new_file(folder / STATE_FILE) as partial:
         save_file({k: v.detach().contiguous() for k, v in tensors.items()}, partial, metadata)
 
@@ -70,8 +79,9 @@ def load_state(folder: Path, state: TrainingState) -> int:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
         _put(tensors, state)
-        state.ema.optimization_step = int(metadata["ema_step"])
-        return int(metadata["step"])
+        state.ema.optimization_step = int(metadata[EMA_STEP])
+        state.course.ends_at = int(metadata[ENDS_AT]) if ENDS_AT in metadata else None
+        return int(metadata[STEP])
     except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
         raise _damaged(path, error) from error
 
@@ -79,6 +89,8 @@ def load_state(folder: Path, state: TrainingState) -> int:
 def _put(tensors: Mapping[str, Tensor], state: TrainingState) -> None:
     model = state.model
     model.load_state_dict({name: tensors[f"model.{name}"] for name in model.state_dict()})
+    state.course.means = tensors[MEANS].tolist()
+    state.course.losses = list(tensors[LOSSES].to(next(model.parameters()).device))
     with torch.no_grad():
         for name, (parameter, average) in state.parameters().items():
             average.copy_(tensors[f"ema.{name}"])
