@@ -129,7 +129,7 @@ def test_grey_masks_are_read_by_opencv_as_ids(data, tmp_path):
         ),
         (("--format", "cvat", "--stratified"), "expected no options of splits for cvat"),
         (
-            ("--format", "png", "--split-seed", "-1"),
+            ("--format", "png", "--split-seed", str(2**64)),
             "expected a split seed in 0..18446744073709551",
         ),
     ],

@@ -426,7 +426,7 @@ def test_bad_options_change_nothing(data, tmp_path):
     assert "with 'mine.txt' in it" in refused(
         "export", data, "--format", "png", "-o", tmp_path / "taken"
     )
-    assert "run.json" in refused("export", tmp_path / "nothing", "--format", "png", "-o", out)
+    assert "run.json" in refused("export", tmp_path / "taken", "--format", "png", "-o", out)
     words = ("--data", data, "-o", out)
     assert "coco, png, cvat, label-studio, got 'voc'" in refused(
         "import", masks, "--format", "voc", *words

@@ -179,6 +179,7 @@ def test_a_dataset_may_be_reached_through_a_link(tmp_path):
 
 
 def test_an_error_cannot_steer_the_terminal(tmp_path):
+    (tmp_path / "a\x1b[31m\nb").mkdir()
     result = call("verify", tmp_path / "a\x1b[31m\nb")
     (line,) = result.stderr.splitlines()
     assert "\x1b" not in line
