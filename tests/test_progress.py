@@ -131,7 +131,7 @@ def test_a_training_says_beforehand_how_long_it_takes(caplog, clock):
         for step in range(101, 111):
             clock.now += 0.6
             on_step(step, 500)
-    assert caplog.messages[0] == "training: about 4 min for 396 steps at most"
+    assert caplog.messages[0] == "training: about 4 min for 395 steps at most"
     assert caplog.messages[1] == "training 110/500, 0.6 s/step, 4 min left"
     caplog.clear()
     with step_progress("training") as on_step:

@@ -76,15 +76,17 @@ def step_progress(name: str, at_most: bool = False) -> Iterator[Callable[[int, i
     """
     with ExitStack() as stack:
         counted = Counted(name, Pace(0, 0, "step"))
-        pace, changed, is_told = counted.pace, None, False
+        pace, changed, is_told, is_warm = counted.pace, None, False, False
 
         def on_step(step: int, num_steps: int) -> None:
-            nonlocal changed, is_told
+            nonlocal changed, is_told, is_warm
             pace.total = num_steps
-            if changed and step == pace.done + 1:
+            is_next = bool(changed) and step == pace.done + 1
+            if is_next and is_warm:
                 pace.advance(1)
-            else:
+            else:  # a first step is no measure: it makes what later ones find
                 pace.begin(step)
+            is_warm = is_next
             changed = changed or stack.enter_context(_shown(counted))
             changed()
             if not is_told and pace.spent_s > ESTIMATED_AFTER_S and pace.left_s:
