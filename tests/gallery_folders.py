@@ -26,10 +26,12 @@ def write_items(
     targets: tuple[Target, ...] = (BIRD, CAT),
     with_maps: bool = True,
     settings: Mapping[str, Any] = SETTINGS,
+    classes: Mapping[str, int] = CLASSES,
+    first_seed: int = SEED,
 ) -> Path:
     """Write an item for each name in `lines`, with these further fields in its record."""
-    with open_store(folder, settings, CLASSES, {}) as store:
-        for seed, (name, facts) in enumerate(lines.items(), SEED):
+    with open_store(folder, settings, classes, {}) as store:
+        for seed, (name, facts) in enumerate(lines.items(), first_seed):
             rng = np.random.default_rng(seed)
             image = rng.integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
             class_map = np.zeros((HEIGHT, WIDTH), np.uint8)

@@ -64,7 +64,7 @@ def trained(data: Path, out: Path) -> list[object]:
 
 
 QUICK = {
-    "show": Command(lambda data, out: ["show", data, "-o", out / "page.html"]),
+    "show": Command(lambda data, out: ["show", data, "-o", out.with_suffix(".html")]),
     **{name: export(name) for name in ("voc", "coco", "yolo", "png", "cvat", "label-studio")},
     "augment": Command(lambda data, out: ["augment", data, "-o", out / "a", "--n", 1]),
     "remask": Command(lambda data, out: ["remask", data, "-o", out / "r", "--refiner", "none"]),

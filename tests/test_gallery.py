@@ -52,6 +52,11 @@ class Page(HTMLParser):
         return [text for found, text in self.found if found == tag]
 
 
+def items_on(path):
+    data, _ = Page(path.read_text("utf-8")).texts("script")
+    return json.loads(data)["items"]
+
+
 show = partial(commands.call, "show")
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
@@ -62,9 +67,7 @@ JSON = st.recursive(
 
 def item_of(folder, name, **more):
     (record,) = [one for one in read_records(folder) if name in one.fields["file_name"]]
-    return read_item(
-        folder, record.changed(more), thumbnail_px=256, threshold_on="affinity", palette=PALETTE
-    )
+    return read_item(folder, record.changed(more), thumbnail_px=256, threshold_on="affinity")
 
 
 def run_of(**settings):
@@ -74,6 +77,22 @@ def run_of(**settings):
 def decoded(uri):
     head, _, content = uri.partition(",")
     return head, PillowImage.open(io.BytesIO(base64.b64decode(content)))
+
+
+def labels_of(runs):
+    """The class ids of an encoded mask, in a row."""
+    ids, lengths = np.frombuffer(base64.b64decode(runs), np.uint8).reshape(-1, 2).T
+    return ids.repeat(lengths)
+
+
+def draw_over(path):
+    """Take half of the bird away."""
+    picture = PillowImage.open(path)
+    drawn = np.array(picture)
+    drawn[2:9, 3:7] = 0
+    changed = PillowImage.fromarray(drawn)
+    changed.putpalette(picture.getpalette() or [])
+    changed.save(path)
 
 
 def marks_file(path, **changes):
@@ -99,7 +118,7 @@ def test_an_item_has_what_the_page_shows(folder):
     assert item["scores"] == {"quality": 0.2, "stability": 0.5, "foreground": 0.25}
     assert list(item["scores"]) == ["quality", "stability", "foreground"]
     assert dict(item["facts"])["seed"] == str(SEED)
-    assert item["classes"] == ["bird", "cat"]
+    assert item["classes"] == {"bird": 3, "cat": 8}
     assert (item["width"], item["height"]) == (24, 16)
     head, picture = decoded(item["image"])
     assert (head, picture.size, picture.format) == ("data:image/webp;base64", (24, 16), "WEBP")
@@ -115,7 +134,7 @@ def test_the_heat_map_is_the_one_that_had_the_threshold(folder):
     for threshold_on, kept in zip(
         ("attention", "affinity"), read_maps(folder, record), strict=True
     ):
-        for heat in read_item(folder, record, 256, threshold_on, PALETTE)["heats"]:
+        for heat in read_item(folder, record, 256, threshold_on)["heats"]:
             cells = np.frombuffer(base64.b64decode(heat["cells"]), np.uint8).reshape(heat["grid"])
             np.testing.assert_array_equal((cells / 255).astype(np.float32), kept[heat["word"]])
 
@@ -127,17 +146,16 @@ def test_an_item_without_maps_has_no_heat(folder):
 
 def test_large_pictures_become_thumbnails(folder):
     (record, _) = read_records(folder)
-    item = read_item(folder, record, thumbnail_px=12, threshold_on="affinity", palette=PALETTE)
-    for picture in (item["image"], item["mask"]):
-        assert decoded(picture)[1].size == (12, 8) == (item["width"], item["height"])
+    item = read_item(folder, record, thumbnail_px=12, threshold_on="affinity")
+    assert decoded(item["image"])[1].size == (12, 8) == (item["width"], item["height"])
+    assert labels_of(item["mask"]).size == 12 * 8
 
 
-@given(arrays(np.uint8, st.tuples(st.integers(1, 6), st.integers(1, 9))))
-def test_a_mask_has_the_colours_of_its_classes_and_a_clear_background(class_map):
-    _, picture = decoded(encode_mask(class_map, PALETTE))
-    rgba = np.array(picture.convert("RGBA"))
-    np.testing.assert_array_equal(rgba[..., 3], np.where(class_map == 0, 0, 255))
-    np.testing.assert_array_equal(rgba[..., :3], PALETTE[class_map])
+@given(
+    arrays(np.uint8, st.tuples(st.integers(1, 6), st.integers(1, 600)), elements=st.integers(0, 2))
+)
+def test_a_mask_is_encoded_without_loss(class_map):
+    np.testing.assert_array_equal(labels_of(encode_mask(class_map)), class_map.ravel())
 
 
 @pytest.mark.parametrize("wrong", [float("nan"), "high", 10**400, True])
@@ -170,7 +188,7 @@ def test_the_page_shows_prompts_and_names_as_text(tmp_path):
     page = Page(render("<b>&", run_of(model="</title><script>"), items))
     data, script = page.texts("script")
     assert json.loads(data)["items"] == json.loads(json.dumps(items))
-    assert json.loads(data)["colours"] == {"3": PALETTE[3].tolist(), "8": PALETTE[8].tolist()}
+    assert base64.b64decode(json.loads(data)["colours"]) == PALETTE.tobytes()
     assert "alert" not in script
     assert page.texts("title") == ["<b>&"]
 
@@ -200,10 +218,80 @@ def test_show_writes_a_page_beside_the_folder(folder):
 def test_show_picks_items_evenly(tmp_path):
     names = [f"Bird_{index:06d}" for index in range(5)]
     folder = write_items(tmp_path / "birds", {name: {} for name in names})
-    result = show(folder, "-o", tmp_path / "new" / "page.html", "--items", 3)
-    assert "3 of 5 items" in result.stdout
-    data, _ = Page((tmp_path / "new" / "page.html").read_text("utf-8")).texts("script")
-    assert [one["name"] for one in json.loads(data)["items"]] == [names[0], names[2], names[4]]
+    assert "3 of 5 items" in show(folder, "-o", tmp_path / "page.html", "--items", 3).stdout
+    assert [one["name"] for one in items_on(tmp_path / "page.html")] == [
+        names[i] for i in (0, 2, 4)
+    ]
+
+
+def test_broken_items_are_on_the_page_with_the_reason(tmp_path):
+    names = [f"Bird_{index:06d}" for index in range(3)]
+    folder = write_items(tmp_path / "birds", {name: {} for name in names})
+    (folder / "images/Bird_000000.png").unlink()
+    mask = folder / "masks/Bird_000001.png"
+    mask.write_bytes(mask.read_bytes()[:-20])
+    text = commands.done("show", folder)
+    assert "3 items in" in text
+    assert "2 broken (Bird_000000, Bird_000001)" in text
+    gone, cut, whole = items_on(folder.with_suffix(".html"))
+    assert gone["broken"] == "images/Bird_000000.png is not there"
+    assert cut["broken"] == "masks/Bird_000001.png is cut short"
+    assert gone["prompt"] == "a bird and a cat"
+    assert "broken" not in whole
+    (folder / "images/Bird_000002.png").unlink()
+    assert "without any" in commands.refused("show", folder)
+
+
+def test_masks_of_two_datasets_are_on_one_page(folder, tmp_path):
+    lines = {"Bird_000001": {"quality": 0.7}, "Bird_000002": {}, "Bird_000003": {}}
+    other = write_items(tmp_path / "others", lines, first_seed=SEED + 1)
+    draw_over(other / "masks/Bird_000001.png")
+    (other / "images/Bird_000003.png").unlink()
+    write_items(folder, {"Bird_000003": {}})
+    commands.done("show", folder, "--against", other)
+    first, both, beside, broken = items_on(folder.with_suffix(".html"))
+    assert first["only"] == "this"
+    assert "image" not in both["other"]  # it is the same one
+    assert both["other"]["scores"]["quality"] == 0.7
+    assert both["scores"]["iou"] == pytest.approx(0.5)
+    assert (labels_of(both["mask"]) != labels_of(both["other"]["mask"])).sum() == 7 * 4
+    assert beside["only"] == "other"
+    assert "mask" not in beside
+    assert beside["image"].startswith("data:image/webp")
+    assert broken["other"] == {"broken": "images/Bird_000003.png is not there"}
+
+
+def test_another_image_of_the_same_name_is_shown_too(folder, tmp_path):
+    other = write_items(tmp_path / "others", {"Bird_000001": {}}, first_seed=5)
+    commands.done("show", folder, "--against", other)
+    _, both = items_on(folder.with_suffix(".html"))
+    assert both["other"]["image"] != both["image"]
+
+
+def test_datasets_that_number_a_class_differently_are_not_compared(folder, tmp_path):
+    other = write_items(tmp_path / "others", {"Bird_000001": {}}, classes={"bird": 3, "cat": 9})
+    line = commands.refused("show", folder, "--against", other)
+    assert "expected datasets that give cat one id, got 8 in" in line
+
+
+def test_a_page_opens_in_the_browser(folder, monkeypatch, caplog):
+    opened = []
+    monkeypatch.setattr("webbrowser.open", lambda url: opened.append(url))
+    commands.done("show", folder, "--open")
+    assert opened == [folder.with_suffix(".html").as_uri()]
+    assert f"no browser was found to open {opened[0]}" in caplog.text
+
+
+def test_no_folder_is_made_by_mistake(folder, tmp_path):
+    line = commands.refused("show", folder, "-o", tmp_path / "nwe" / "page.html")
+    assert f"expected a folder that is there, got {tmp_path / 'nwe'}; make it first" in line
+    assert not (tmp_path / "nwe").exists()
+    line = commands.refused("show", folder, "-o", tmp_path)
+    assert line.endswith(f"expected a page named *.html, got {tmp_path}; name a file in it")
+    (tmp_path / "folder.html").mkdir()
+    assert "expected a free name" in commands.refused(
+        "show", folder, "-o", tmp_path / "folder.html"
+    )
 
 
 @pytest.mark.parametrize(
@@ -212,6 +300,10 @@ def test_show_picks_items_evenly(tmp_path):
         (["--items", "0"], "items of 1 or more"),
         (["--thumbnail-px", "5"], "thumbnails of 16..2048 px"),
         (["-o", "page.txt"], "a page named *.html"),
+        (["--port", "8000"], "a page that is served, got port 8000 for a file"),
+        (["--serve", "--port", "65536"], "a port of 0..65535"),
+        (["--serve", "-o", "page.html"], "a page of all items that is served"),
+        (["--serve", "--items", "3"], "a page of all items that is served"),
     ],
 )
 def test_wrong_options_are_one_line(folder, words, message):

@@ -58,17 +58,19 @@ def test_train_says_what_it_leaves_out_of_each_folder(data, tmp_path):
     assert (one["dropped"], one["broken"], one["lines"]) == (["Bird_000001"], ["Bird_000002"], 1)
 
 
-def test_show_names_the_broken_items_and_shows_the_others(data, tmp_path):
+def test_show_shows_the_broken_items_too_and_says_so(data, tmp_path):
     damaged = data / "images/Bird_000004.png"
     content = bytearray(damaged.read_bytes())
     content[len(content) // 2 :][:8] = bytes(8)
     damaged.write_bytes(bytes(content[: len(content) // 2]) + bytes(len(content) // 2 + 1))
     (data / "images/Bird_000000.png").write_bytes(b"x")
-    text, facts = told("show", data, "-o", tmp_path / "page.html")
-    assert text.startswith("1 item in") or text.startswith("1 of 2 items in")
-    assert facts["broken"] == ["Bird_000000", "Bird_000002", "Bird_000004"]
-    assert "3 broken (Bird_000000, Bird_000002, Bird_000004)" in text
-    assert (facts["dropped"], facts["lines"]) == ([], 1)
+    words = ("show", data, "-o", tmp_path / "page.html")
+    text = call(*words).stdout
+    facts = json.loads(call(*words, "--json").stdout)
+    assert text.startswith("4 items in")
+    assert list(facts["broken"]) == ["Bird_000000", "Bird_000002", "Bird_000004"]
+    assert "3 broken (Bird_000000, Bird_000002, Bird_000004), shown as such" in text
+    assert "1 line that is no record" in text
     (data / "images/Bird_000001.png").write_bytes(b"x")
     assert call("show", data, "-o", tmp_path / "none.html").exit_code == 2
     assert not (tmp_path / "none.html").exists()

@@ -77,6 +77,7 @@ def commands(data, tmp_path):
     yield "export", data, "--format", "voc", "-o", out
     yield "filter", data
     yield "show", data, "-o", tmp_path / "page.html"
+    yield "show", other, "--against", data, "-o", tmp_path / "page.html"
     yield "upload", data, f"file://{out}"
     yield "remask", data, "-o", out
     yield "train", data, "--model", "upernet-tiny", "-o", out

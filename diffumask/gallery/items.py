@@ -13,11 +13,12 @@ from diffumask.dataset.decode import read_example
 from diffumask.dataset.listing import has_maps
 from diffumask.dataset.maps import AFFINITY, read_maps
 from diffumask.dataset.record import VERDICT, Record
-from diffumask.draw import THUMBNAIL_QUALITY, Palette, data_uri, shrink
+from diffumask.draw import THUMBNAIL_QUALITY, data_uri, shrink
 from diffumask.errors import InputError
-from diffumask.types import BACKGROUND_ID, HEAT_LEVELS, ClassMap, GridHeat, Image
+from diffumask.types import HEAT_LEVELS, ClassMap, Example, GridHeat, Image
 
 QUALITY, FOREGROUND = "quality", "foreground"
+LONGEST_RUN = 255
 # Fields of a record that have a place of their own on the page.
 PLACED = {
     *("file_name", "mask_file_name", "prompt", "class", "class_id", "targets", "scores"),
@@ -25,32 +26,41 @@ PLACED = {
 }
 
 
-def read_item(
-    folder: Path, record: Record, thumbnail_px: int, threshold_on: str, palette: Palette
-) -> dict[str, Any]:
+def read_item(folder: Path, record: Record, thumbnail_px: int, threshold_on: str) -> dict[str, Any]:
     """Read an item for the page, as JSON.
 
     Its pictures have at most `thumbnail_px` on the longer side. `threshold_on` says which of
     the kept heat maps the masks were made from, "attention" or "affinity"; that one is taken.
     Raises InputError for an item that is damaged.
     """
-    example = read_example(folder, record)
-    image = shrink(example.image, thumbnail_px)
-    height, width = image.shape[:2]
+    pictures = picture_fields(read_example(folder, record), thumbnail_px)
+    return {**record_fields(record), **pictures, "heats": _heats(folder, record, threshold_on)}
+
+
+def broken_item(record: Record, fault: str) -> dict[str, Any]:
+    """Return an item whose files cannot be shown, as JSON; `fault` says why."""
+    return {**record_fields(record), "broken": fault, "heats": []}
+
+
+def record_fields(record: Record) -> dict[str, Any]:
+    """Return what the page shows of a record."""
     return {
         "name": record.name,
         "prompt": record.prompt.text,
-        "classes": list(dict.fromkeys(target.class_name for target in record.prompt.targets)),
+        "classes": {target.class_name: target.class_id for target in record.prompt.targets},
         "verdict": record.verdict,
         "reason": record.reason or "",
-        "scores": _scores(record),
+        "scores": scores_of(record),
         "facts": _facts(record),
-        "width": width,
-        "height": height,
-        "image": encode_thumbnail(image),
-        "mask": encode_mask(_nearest(example.class_map, width, height), palette),
-        "heats": _heats(folder, record, threshold_on),
     }
+
+
+def picture_fields(example: Example, thumbnail_px: int) -> dict[str, Any]:
+    """Return the thumbnails of an image and its mask."""
+    image = shrink(example.image, thumbnail_px)
+    height, width = image.shape[:2]
+    mask = encode_mask(_nearest(example.class_map, width, height))
+    return {"width": width, "height": height, "image": encode_thumbnail(image), "mask": mask}
 
 
 def encode_thumbnail(image: Image) -> str:
@@ -58,16 +68,25 @@ def encode_thumbnail(image: Image) -> str:
     return data_uri(PillowImage.fromarray(image), "WEBP", quality=THUMBNAIL_QUALITY)
 
 
-def encode_mask(class_map: ClassMap, palette: Palette) -> str:
-    """Encode a class map as a data URI, a PNG in these colours, clear where background is.
+def encode_mask(class_map: ClassMap) -> str:
+    """Encode a class map as runs, row by row: a byte of the id and one of its length, in base64.
 
-    It holds the colours of the ids that occur only: 256 of them are more than most masks.
+    The page needs the ids as they are, and some browsers change pixels that a script reads.
     """
-    ids, places = np.unique(class_map, return_inverse=True)
-    picture = PillowImage.fromarray(places.reshape(class_map.shape).astype(np.uint8))
-    picture.putpalette(palette[ids].tobytes())
-    opacity = np.where(ids == BACKGROUND_ID, 0, 255).astype(np.uint8)
-    return data_uri(picture, "PNG", transparency=opacity.tobytes())
+    ids = class_map.ravel()
+    starts = np.flatnonzero(np.concatenate([[True], ids[1:] != ids[:-1]]))
+    lengths = np.diff(np.append(starts, ids.size))
+    pieces = -(-lengths // LONGEST_RUN)
+    runs = np.full((pieces.sum(), 2), LONGEST_RUN, np.uint8)
+    runs[:, 0] = ids[starts].repeat(pieces)
+    runs[pieces.cumsum() - 1, 1] = lengths - (pieces - 1) * LONGEST_RUN
+    return base64.b64encode(runs.tobytes()).decode()
+
+
+def scores_of(record: Record) -> dict[str, float]:
+    """Return the scores of an item, its quality first."""
+    found = {QUALITY: record.quality, **record.scores, FOREGROUND: record.foreground}
+    return {name: float(value) for name, value in found.items() if value is not None}
 
 
 def _nearest(class_map: ClassMap, width: int, height: int) -> UInt8[np.ndarray, "small_h small_w"]:
@@ -100,11 +119,6 @@ def _heats(folder: Path, record: Record, threshold_on: str) -> list[dict[str, An
 
 def _cells(heat: GridHeat) -> str:
     return base64.b64encode(np.round(heat * HEAT_LEVELS).astype(np.uint8).tobytes()).decode()
-
-
-def _scores(record: Record) -> dict[str, float]:
-    found = {QUALITY: record.quality, **record.scores, FOREGROUND: record.foreground}
-    return {name: float(value) for name, value in found.items() if value is not None}
 
 
 def _facts(record: Record) -> list[tuple[str, str]]:

@@ -1,11 +1,14 @@
 // One picture, large, with all that is known of it. The view controls come along.
 
 function openDetail() {
+  if (!current()) view.current = view.items[firstInView()]?.name ?? null;
+  if (!current()) return;
   const slot = byId("bar-slot");
   slot.style.height = `${slot.offsetHeight}px`; // so that the page behind does not jump
   byId("detail-bar").append(byId("bar"));
-  describeDetail();
+  byId("toast").classList.remove("shown");
   detail.showModal();
+  showDetail(placeOf(view.current));
   byId("after").focus();
 }
 
@@ -13,43 +16,58 @@ function closeDetail() {
   const slot = byId("bar-slot");
   slot.append(byId("bar"));
   slot.style.height = "";
-  setFocus(view.focus, true);
+  document.body.append(byId("toast"));
+  const name = view.current;
+  if (view.items.some((item) => isHidden(item))) refilter();
+  setCurrent(placeOf(name));
 }
 
-function detailItem() {
-  return view.items[view.page * PAGE_ITEMS + view.focus];
+function stepDetail(by) {
+  const place = placeOf(view.current) + by;
+  if (place >= 0 && place < view.items.length) showDetail(place);
 }
 
-function stepDetail(step) {
-  const place = view.page * PAGE_ITEMS + view.focus + step;
-  if (place < 0 || place >= view.items.length) return;
-  const page = Math.floor(place / PAGE_ITEMS);
-  if (page !== view.page) showPage(page);
-  setFocus(place - page * PAGE_ITEMS);
+function showDetail(place) {
+  view.current = view.items[place].name;
+  [zoom.scale, zoom.x, zoom.y] = [1, 0, 0];
   describeDetail();
-  tell(view.items[place].prompt);
 }
 
 function describeDetail() {
-  const item = detailItem();
-  const stack = makeStack(item);
-  stack.style.aspectRatio = `${item.width} / ${item.height}`;
-  byId("detail-picture").replaceChildren(stack);
+  const item = current();
+  const place = placeOf(item.name);
+  byId("detail-picture").replaceChildren(...sidesOf(item).map((side) => makeFigure(item, side)));
+  byId("detail-place").textContent = `${place + 1} of ${view.items.length}`;
   byId("detail-name").textContent = item.name;
   byId("detail-prompt").textContent = item.prompt;
   const verdict = byId("detail-verdict");
-  verdict.textContent = [item.verdict, item.reason].filter(Boolean).join(": ");
-  verdict.classList.toggle("dropped", item.verdict === "dropped");
-  byId("detail-scores").tBodies[0].replaceChildren(...Object.entries(item.scores).map(scoreRow));
+  verdict.textContent = item.broken ?? [item.verdict, item.reason].filter(Boolean).join(": ");
+  verdict.classList.toggle("dropped", item.verdict === "dropped" || Boolean(item.broken));
+  const rows = Object.entries(item.scores).map(([name, score]) => scoreRow(name, score, item.other?.scores?.[name]));
+  byId("detail-scores").tBodies[0].replaceChildren(...rows);
   byId("detail-facts").replaceChildren(...item.facts.flatMap(([name, value]) => term(name, value)));
-  const place = view.page * PAGE_ITEMS + view.focus;
   byId("before").disabled = place === 0;
   byId("after").disabled = place === view.items.length - 1;
   describeMark();
   describeLive();
+  applyZoom();
 }
 
-function scoreRow([name, score]) {
+function makeFigure(item, side) {
+  const figure = document.createElement("figure");
+  const stack = makeStack(item, side);
+  const face = faceOf(item, side);
+  if (face.width) stack.style.aspectRatio = `${face.width} / ${face.height}`;
+  figure.append(stack);
+  if (data.against) {
+    const caption = document.createElement("figcaption");
+    caption.textContent = side === "this" ? data.title : data.against;
+    figure.append(caption);
+  }
+  return figure;
+}
+
+function scoreRow(name, score, other) {
   const row = document.createElement("tr");
   const head = document.createElement("th");
   head.scope = "row";
@@ -62,6 +80,7 @@ function scoreRow([name, score]) {
   row.append(head);
   row.insertCell().append(meter);
   row.insertCell().textContent = score.toFixed(3);
+  if (data.against) row.insertCell().textContent = other === undefined ? "" : other.toFixed(3);
   return row;
 }
 
@@ -74,13 +93,15 @@ function term(name, value) {
 }
 
 function describeMark() {
+  const item = current();
   for (const button of detail.querySelectorAll("[data-mark]")) {
-    button.setAttribute("aria-pressed", marks.get(detailItem().name) === button.dataset.mark);
+    button.setAttribute("aria-pressed", marks.get(item.name) === button.dataset.mark);
+    button.disabled = Boolean(whyUnmarkable(item));
   }
 }
 
 function describeLive() {
-  const item = detailItem();
+  const item = current();
   const live = view.threshold !== null && item.heats.length;
   byId("detail-live").textContent = live
     ? `At threshold ${view.threshold.toFixed(2)}, before refinement: ${(100 * foreground(item)).toFixed(1)} % of the picture.`

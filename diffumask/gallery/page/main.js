@@ -9,10 +9,32 @@ function setLayer(layer) {
   repaintSoon();
 }
 
+function setSide(side) {
+  view.side = side;
+  document.querySelector(`[name="side"][value="${side}"]`).checked = true;
+  keepingPlace(rebuildGrid);
+  if (detail.open) describeDetail();
+}
+
+function nextSide() {
+  if (data.against) setSide({ this: "other", other: "both", both: "this" }[view.side]);
+}
+
+const outputOf = (slider) => slider.parentElement.querySelector("output");
+
 function setOpacity(percent) {
-  document.documentElement.style.setProperty("--opacity", percent / 100);
+  view.opacity = percent / 100;
   opacity.value = percent;
-  opacity.parentElement.querySelector("output").textContent = `${percent} %`;
+  outputOf(opacity).textContent = `${percent} %`;
+  repaintSoon();
+}
+
+function setTilePx(px) {
+  view.tilePx = px;
+  size.value = px;
+  outputOf(size).textContent = `${px} px`;
+  keepingPlace(renderGrid);
+  repaintSoon();
 }
 
 function setThreshold(value) {
@@ -20,7 +42,7 @@ function setThreshold(value) {
   view.threshold = value;
   if (value !== null) threshold.value = value;
   const text = value === null ? "as made" : value.toFixed(2);
-  threshold.parentElement.querySelector("output").textContent = text;
+  outputOf(threshold).textContent = text;
   threshold.setAttribute("aria-valuetext", text);
   byId("reset").disabled = value === null;
   if (value !== null && view.layer === "picture") setLayer("mask");
@@ -35,40 +57,39 @@ function nudgeThreshold(steps) {
 // The slider starts in the middle of the thresholds that the masks were made with.
 function prepareThreshold() {
   const used = data.items.flatMap((item) => item.heats.map((heat) => heat.threshold)).sort((a, b) => a - b);
-  if (used.length) {
-    threshold.value = used[Math.floor(used.length / 2)];
-    setThreshold(null);
-    return;
-  }
   const heat = document.querySelector('[name="view"][value="heat"]');
   for (const control of [threshold, byId("reset"), heat]) {
-    control.disabled = true;
-    control.title = "The dataset was made without heat maps";
+    control.disabled = !used.length;
+    control.title = used.length ? "" : "The dataset was made without heat maps";
   }
-  threshold.parentElement.querySelector("output").textContent = "no maps";
-}
-
-function refilter() {
-  for (const bound of ["low", "high"]) form.elements[bound].disabled = !form.elements.score.value;
-  view.items = selectItems();
-  showPage(0);
-}
-
-function fillChoices() {
-  for (const name of data.classes) form.elements.class.append(new Option(name));
-  for (const name of data.scores) {
-    form.elements.score.append(new Option(name));
-    form.elements.sort.append(new Option(name));
+  if (!used.length) outputOf(threshold).textContent = "no maps";
+  else if (view.threshold === null) {
+    threshold.value = used[Math.floor(used.length / 2)];
+    setThreshold(null);
   }
 }
 
-const opacity = byId("opacity");
-const threshold = byId("threshold");
+// All that follows from the items, when there are others.
+function showItems() {
+  fillLegend();
+  fillHistograms();
+  prepareThreshold();
+  refilter();
+  if (!detail.open) return;
+  if (current()) describeMark();
+  else detail.close();
+}
+
+const [opacity, size, threshold] = ["opacity", "size", "threshold"].map(byId);
 
 for (const radio of document.querySelectorAll('[name="view"]')) {
   radio.addEventListener("change", () => setLayer(radio.value));
 }
+for (const radio of document.querySelectorAll('[name="side"]')) {
+  radio.addEventListener("change", () => setSide(radio.value));
+}
 opacity.addEventListener("input", () => setOpacity(opacity.valueAsNumber));
+size.addEventListener("input", () => setTilePx(size.valueAsNumber));
 threshold.addEventListener("input", () => setThreshold(threshold.valueAsNumber));
 byId("reset").addEventListener("click", () => setThreshold(null));
 form.addEventListener("input", refilter);
@@ -77,41 +98,62 @@ form.addEventListener("reset", () => setTimeout(refilter)); // the fields change
 list.addEventListener("click", (event) => {
   const button = event.target.closest("button");
   if (!button) return;
-  const entry = button.closest("li");
-  setFocus([...list.children].indexOf(entry), true);
-  if (button.dataset.mark) markItem(itemOf.get(entry.dataset.name), button.dataset.mark);
-  else openDetail();
+  const item = itemOf.get(button.closest("li").dataset.name);
+  const place = placeOf(item.name);
+  if (event.shiftKey) chooseTo(place);
+  else {
+    chooseNone();
+    setCurrent(place);
+    const { mark } = button.dataset;
+    if (mark) markItems([item], marks.get(item.name) === mark ? undefined : mark);
+    else openDetail();
+  }
+});
+// With Tab, the focus comes to a picture by itself.
+list.addEventListener("focusin", (event) => {
+  if (!event.target.matches(".tile")) return;
+  view.current = event.target.parentElement.dataset.name;
+  describeTiles();
 });
 detail.addEventListener("click", (event) => {
   if (event.target === detail) detail.close();
   const { mark } = event.target.dataset;
-  if (mark) markItem(detailItem(), mark);
+  if (mark) markCurrent(marks.get(view.current) === mark ? undefined : mark);
 });
 detail.addEventListener("close", closeDetail);
 for (const [id, action] of [
-  ["earlier", () => turnPage(-1)],
-  ["later", () => turnPage(1)],
   ["before", () => stepDetail(-1)],
   ["after", () => stepDetail(1)],
   ["close", () => detail.close()],
+  ["zoom-in", () => zoomBy(1.5)],
+  ["zoom-out", () => zoomBy(1 / 1.5)],
   ["show-help", () => byId("help").showModal()],
   ["export", exportMarks],
   ["load", () => byId("marks-file").click()],
+  ["undo", undo],
+  ["toast-undo", undo],
+  ["accept-all", () => markAll("accepted")],
+  ["reject-all", () => markAll("rejected")],
 ]) {
   byId(id).addEventListener("click", action);
 }
-pageChoice.addEventListener("change", () => showPage(Number(pageChoice.value)));
 byId("marks-file").addEventListener("change", async ({ target }) => {
   if (target.files.length) await loadMarks(target.files[0]);
   target.value = "";
-  showTally();
   refilter();
 });
+addEventListener("scroll", renderGrid, { passive: true });
+new ResizeObserver(() => {
+  document.documentElement.style.setProperty("--bar", `${barHeight()}px`);
+  keepingPlace(renderGrid);
+  repaintSoon();
+}).observe(byId("items").parentElement);
 
-fillChoices();
+const isWide = matchMedia("(min-width: 56rem)").matches;
+byId("filters").open = isWide;
+byId("more").open = isWide;
 restoreMarks();
-byId("filters").open = matchMedia("(min-width: 42rem)").matches;
 setOpacity(50);
-prepareThreshold();
-showTally();
-refilter();
+showItems();
+setTilePx(view.tilePx);
+if (data.live) startLive();

@@ -2,13 +2,17 @@
 
 const MARKS = ["accepted", "rejected"];
 const MARKS_KEY = `diffumask marks ${data.dataset}`;
+const KEEPS_NONE = "This browser keeps no marks for the page: export them before you close it.";
 const marks = new Map();
+const done = []; // for each step back, the marks before it by name
 
 function restoreMarks() {
   try {
-    takeMarks(JSON.parse(localStorage.getItem(MARKS_KEY) ?? "{}"));
+    for (const [name, mark] of Object.entries(JSON.parse(localStorage.getItem(MARKS_KEY) ?? "{}"))) {
+      if (MARKS.includes(mark)) marks.set(name, mark);
+    }
   } catch {
-    say("This browser keeps no marks for the page: export them before you close it.");
+    warn(KEEPS_NONE);
   }
 }
 
@@ -16,21 +20,35 @@ function keepMarks() {
   try {
     localStorage.setItem(MARKS_KEY, JSON.stringify(Object.fromEntries(marks)));
   } catch {
-    say("This browser keeps no marks for the page: export them before you close it.");
+    warn(KEEPS_NONE);
   }
+}
+
+function putMark(name, mark) {
+  if (mark) marks.set(name, mark);
+  else marks.delete(name);
 }
 
 // Marks of items that this page leaves out stay, so that a page of fewer items loses none.
-function takeMarks(found) {
-  for (const [name, mark] of Object.entries(found)) {
-    if (MARKS.includes(mark)) marks.set(name, mark);
-  }
+function setMarks(changes) {
+  const before = changes.map(([name]) => [name, marks.get(name)]);
+  const differ = changes.some(([name, mark]) => marks.get(name) !== mark);
+  for (const [name, mark] of changes) putMark(name, mark);
+  if (differ) done.push(before);
+  keepMarks();
 }
 
-function toggleMark(item, mark) {
-  if (marks.get(item.name) === mark) marks.delete(item.name);
-  else marks.set(item.name, mark);
+// Returns the names whose marks are as they were before, or undefined where there is no step back.
+function undoMarks() {
+  const before = done.pop();
+  before?.forEach(([name, mark]) => putMark(name, mark));
   keepMarks();
+  return before?.map(([name]) => name);
+}
+
+function whyUnmarkable(item) {
+  if (item.broken) return `${item.name} is broken and takes no mark.`;
+  return item.only === "other" ? `${item.name} is not in ${data.title} and takes no mark.` : "";
 }
 
 function countMarks(mark) {
@@ -49,7 +67,7 @@ function exportMarks() {
   link.download = "marks.json";
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
-  tell(`${marks.size} marks exported`);
+  say(`${plural(marks.size, "mark")} exported`);
 }
 
 async function loadMarks(file) {
@@ -60,12 +78,17 @@ async function loadMarks(file) {
     // said below
   }
   if (found?.made_by !== data.made_by || typeof found.marks !== "object") {
-    say(`Expected a file of "Export marks", got ${file.name} with something else.`);
+    warn(`Expected a file of "Export marks", got ${file.name} with something else.`);
   } else if (found.dataset !== data.dataset) {
-    say(`Expected marks of this dataset, got ${file.name} with those of another.`);
+    warn(`Expected marks of this dataset, got ${file.name} with those of another.`);
   } else {
-    takeMarks(found.marks ?? {});
-    keepMarks();
-    tell(`${Object.keys(found.marks ?? {}).length} marks loaded`);
+    const changes = Object.entries(found.marks ?? {}).filter(([, mark]) => MARKS.includes(mark));
+    setMarks(changes);
+    warn("");
+    say(`${plural(changes.length, "mark")} loaded`, true);
   }
+}
+
+function plural(count, word) {
+  return `${count} ${word}${count === 1 ? "" : "s"}`;
 }

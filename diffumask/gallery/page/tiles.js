@@ -1,27 +1,4 @@
-// A page of pictures. One of them can be reached with Tab, the others with the arrow keys.
-
-const PAGE_ITEMS = 60;
-
-function showPage(page, focus = 0) {
-  const pages = Math.max(1, Math.ceil(view.items.length / PAGE_ITEMS));
-  view.page = Math.min(Math.max(page, 0), pages - 1);
-  view.focus = focus;
-  const first = view.page * PAGE_ITEMS;
-  const shown = view.items.slice(first, first + PAGE_ITEMS);
-  list.replaceChildren(...shown.map(makeTile));
-  pager.hidden = pages === 1;
-  const numbers = Array.from({ length: pages }, (_, i) => new Option(i + 1, i));
-  pageChoice.replaceChildren(...numbers);
-  pageChoice.value = view.page;
-  byId("pages").textContent = `of ${pages}`;
-  byId("earlier").disabled = view.page === 0;
-  byId("later").disabled = view.page === pages - 1;
-  const range = pages > 1 ? `, ${first + 1} to ${first + shown.length} shown` : "";
-  const all = view.items.length === data.items.length;
-  const count = all ? `${data.items.length} items` : `${view.items.length} of ${data.items.length} items`;
-  byId("count").textContent = count + range;
-  setFocus(focus);
-}
+// A picture of the grid with its caption, and its marks.
 
 function makeTile(item) {
   const entry = document.createElement("li");
@@ -29,22 +6,17 @@ function makeTile(item) {
   tile.type = "button";
   tile.className = "tile";
   tile.tabIndex = -1;
-  tile.append(makeStack(item));
-  if (item.verdict === "dropped") {
-    const tag = document.createElement("span");
-    tag.className = "tag dropped";
-    tag.textContent = "dropped";
-    tile.append(tag);
-  }
+  tile.append(...sidesOf(item).map((side) => makeStack(item, side)));
+  if (item.verdict === "dropped") tile.append(makeTag("dropped", "dropped"));
   const caption = document.createElement("div");
   caption.className = "caption";
   const label = document.createElement("span");
   label.className = "label";
-  caption.append(label, ...MARKS.map(makeMarkButton));
+  caption.append(label, ...(whyUnmarkable(item) ? [] : MARKS.map(makeMarkButton)));
   entry.append(tile, caption);
   entry.dataset.name = item.name;
   if (item.verdict) entry.dataset.verdict = item.verdict;
-  describeTile(entry, item);
+  describeTile(entry);
   return entry;
 }
 
@@ -59,63 +31,103 @@ function makeMarkButton(mark) {
   return button;
 }
 
-function describeTile(entry, item) {
+function describeTile(entry) {
+  const item = itemOf.get(entry.dataset.name);
   const mark = marks.get(item.name);
   entry.dataset.is = mark ?? "";
+  entry.classList.toggle("current", item.name === view.current);
+  entry.classList.toggle("chosen", view.chosen.has(item.name));
   const verdict = item.verdict === "dropped" ? `dropped, ${item.reason}` : item.verdict;
-  const parts = [item.prompt || item.name, item.name, verdict, mark];
-  entry.querySelector(".tile").setAttribute("aria-label", parts.filter(Boolean).join("; "));
+  const broken = item.broken && `broken, ${item.broken}`;
+  const chosen = view.chosen.has(item.name) && "chosen";
+  const parts = [item.prompt || item.name, item.name, verdict, mark, broken, chosen];
+  const tile = entry.querySelector(".tile");
+  tile.setAttribute("aria-label", parts.filter(Boolean).join("; "));
+  tile.toggleAttribute("aria-current", item.name === view.current);
   for (const button of entry.querySelectorAll("[data-mark]")) {
     button.setAttribute("aria-pressed", button.dataset.mark === mark);
     button.setAttribute("aria-label", `${button.title} ${item.name}`);
   }
-  const label = entry.querySelector(".label");
   const name = document.createElement("b");
-  name.textContent = item.classes.join(", ");
+  name.textContent = Object.keys(item.classes).join(", ");
   const key = form.elements.sort.value;
   const score = item.scores[key] ?? item.scores.quality;
-  label.replaceChildren(name, score === undefined ? "" : ` ${score.toFixed(2)}`);
+  entry.querySelector(".label").replaceChildren(name, score === undefined ? "" : ` ${score.toFixed(2)}`);
 }
 
-function setFocus(place, move = false) {
-  const tiles = [...list.querySelectorAll(".tile")];
-  if (!tiles.length) return;
-  tiles[view.focus]?.setAttribute("tabindex", "-1");
-  view.focus = Math.min(Math.max(place, 0), tiles.length - 1);
-  tiles[view.focus].tabIndex = 0;
-  if (move) tiles[view.focus].focus();
+function describeTiles() {
+  for (const entry of list.children) describeTile(entry);
+  const first = list.querySelector(".current") ?? list.firstElementChild;
+  for (const tile of list.querySelectorAll(".tile")) tile.tabIndex = tile.parentElement === first ? 0 : -1;
 }
 
-function columns() {
-  const tops = [...list.children].map((entry) => entry.offsetTop);
-  return Math.max(1, tops.filter((top) => top === tops[0]).length);
-}
-
-// Past the ends of a page lies the next one.
-function stepFocus(step) {
-  const place = view.focus + step;
-  const first = view.page * PAGE_ITEMS;
-  if (place < 0 && view.page > 0) {
-    showPage(view.page - 1);
-    setFocus(place + PAGE_ITEMS, true);
-  } else if (place >= list.children.length && first + PAGE_ITEMS < view.items.length) {
-    showPage(view.page + 1);
-    setFocus(place - PAGE_ITEMS, true);
-  } else {
-    setFocus(place, true);
+// What a and r mark: those that were chosen as a range, or the current one if it can be seen.
+function marked() {
+  if (detail.open) return [current()];
+  if (view.chosen.size) return [...view.chosen].map((name) => itemOf.get(name));
+  if (!current()) {
+    say("No picture is chosen: choose one with the arrow keys first.");
+    return [];
   }
+  if (isInView(placeOf(view.current))) return [current()];
+  setCurrent(placeOf(view.current));
+  say(`${view.current} was out of view: here it is.`);
+  return [];
 }
 
-function markItem(item, mark) {
-  toggleMark(item, mark);
-  for (const entry of list.children) {
-    if (entry.dataset.name === item.name) describeTile(entry, item);
+function markCurrent(mark) {
+  const items = marked();
+  if (!items.length) return;
+  const last = Math.max(...items.map((item) => placeOf(item.name)));
+  if (!markItems(items, mark)) return;
+  view.chosen.clear();
+  if (mark && detail.open) stepDetail(1);
+  else if (mark) setCurrent(Math.min(last + 1, view.items.length - 1));
+}
+
+// Tells whether there was any that takes a mark.
+function markItems(items, mark) {
+  const able = items.filter((item) => !whyUnmarkable(item));
+  if (!able.length) {
+    if (items.length) say(whyUnmarkable(items[0]));
+    return false;
   }
+  setMarks(able.map((item) => [item.name, mark]));
+  showMarks();
+  const what = able.length === 1 ? able[0].name : plural(able.length, "picture");
+  say(mark ? `${what} ${mark}` : `${what} without a mark`, true);
+  return true;
+}
+
+function markAll(mark) {
+  markItems(view.chosen.size ? [...view.chosen].map((name) => itemOf.get(name)) : view.items, mark);
+}
+
+function undo() {
+  const names = undoMarks();
+  if (!names) {
+    say("There is nothing to undo.");
+    return;
+  }
+  const place = names.length === 1 ? placeOf(names[0]) : -1;
+  if (place >= 0) detail.open ? showDetail(place) : setCurrent(place);
+  showMarks();
+  say(`Undone: ${names.length === 1 ? names[0] : plural(names.length, "picture")}`);
+}
+
+function showMarks() {
+  describeTiles();
   showTally();
   if (detail.open) describeMark();
-  tell(`${item.name} ${marks.get(item.name) ?? "without a mark"}`);
 }
 
 function showTally() {
   byId("tally").textContent = `${countMarks("accepted")} accepted, ${countMarks("rejected")} rejected`;
+  byId("undo").disabled = !done.length;
+  const count = view.chosen.size || view.items.length;
+  const what = view.chosen.size ? `${count} chosen` : `all ${count}`;
+  for (const [id, verb] of [["accept-all", "Accept"], ["reject-all", "Reject"]]) {
+    byId(id).textContent = `${verb} ${what}`;
+    byId(id).disabled = !count;
+  }
 }
