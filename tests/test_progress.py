@@ -77,6 +77,8 @@ def test_a_phase_that_takes_long_is_named_while_it_lasts(lines):
         wait_for(lines, "loading ...")
         with phase("writing the report"):
             wait_for(lines, "writing the report ...")
+        with progress("images", 1) as advance:
+            advance(1)
         wait_for(lines, "finishing ...")
     n_lines = len(lines)
     time.sleep(0.05)

@@ -31,8 +31,9 @@ class Display:
             self._leave(entry, also_partial=True)
         finally:
             self.entries.pop()
-            for outer in self.entries:
-                outer.go_on()
+            if isinstance(entry, Counted):  # not after a phase: what is counted comes yet
+                for outer in self.entries:
+                    outer.go_on()
             self.begun()
 
     def begun(self) -> None:

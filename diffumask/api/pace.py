@@ -44,7 +44,7 @@ class Pace:
 
 @dataclass(slots=True)
 class Phase:
-    """What goes on, uncounted; `then` is its name once something else was shown inside of it."""
+    """What goes on, uncounted; `then` is its name once something was counted inside of it."""
 
     name: str
     then: str | None = None

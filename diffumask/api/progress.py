@@ -34,7 +34,7 @@ class Progress(Protocol):
 
 @contextmanager
 def phase(name: str, then: str | None = None) -> Iterator[None]:
-    """Name what goes on in the block, where nothing inside of it is shown; after that `then`."""
+    """Name what goes on in the block while nothing else is shown; after a count inside `then`."""
     with _shown(Phase(name, then)):
         yield
 
