@@ -187,11 +187,17 @@ def test_an_error_cannot_steer_the_terminal(tmp_path):
 
 
 def test_pages_show_names_as_text(tmp_path):
-    from diffumask.noise.page import Entry, Part, _html
+    from diffumask.draw import display_palette
+    from diffumask.noise.admission import Outcome
+    from diffumask.noise.items import MaskSummary
+    from diffumask.noise.page import _html
+    from diffumask.noise.report import Entry, Part, Report
     from diffumask.noise.verdicts import Verdict
 
     evil = "<script>alert(1)</script>"
-    entry = Entry(evil, [evil], Verdict(False, evil), [])
-    page = _html(evil, [Part(evil, 1, [entry])], evil).decode()
+    verdict = Verdict(False, evil, evil)
+    outcome = Outcome([MaskSummary(evil, evil, {}, {}, "")], {evil: verdict}, evil)
+    parts = [Part(evil, 1, [Entry(evil, [evil], verdict, [])])]
+    page = _html(Report(evil, outcome, parts, {1: evil}, display_palette([1]))).decode()
     assert "<script>" not in page
     assert page.count("&lt;script&gt;") >= 6
