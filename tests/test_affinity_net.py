@@ -209,7 +209,7 @@ def test_a_stopped_training_goes_on_to_the_same_network(
     every_step = dataclasses.replace(SHORT.schedule(), checkpoint_every=1)
     monkeypatch.setattr(AffinitySettings, "schedule", lambda self: every_step)
 
-    def cut(step: int) -> None:
+    def cut(step: int, num_steps: int) -> None:
         if step == 2:
             raise KeyboardInterrupt
 
@@ -218,7 +218,9 @@ def test_a_stopped_training_goes_on_to_the_same_network(
         train_affinity(IMAGES, HEATS, SHORT, tmp_path / "net", cut)
     assert not (tmp_path / "net" / CONFIG_FILE).exists()
     steps: list[int] = []
-    resumed = train_affinity(IMAGES, HEATS, SHORT, tmp_path / "net", steps.append)
+    resumed = train_affinity(
+        IMAGES, HEATS, SHORT, tmp_path / "net", lambda step, _: steps.append(step)
+    )
     assert steps == [1, 2, 3]
     for net in (resumed, load(tmp_path / "net")):
         assert net.facts == whole.facts

@@ -105,15 +105,13 @@ def test_the_library_names_no_flags_of_commands(path):
 
 def test_a_notebook_shows_progress_in_one_line_that_changes(monkeypatch, capfd):
     shown = []
-    cell = SimpleNamespace(update=lambda data, raw: shown.append(data["text/plain"]))
-
-    def display(data, raw, display_id):
-        shown.append(data["text/plain"])
-        return cell
-
+    show = lambda data, raw: shown.append(data["text/plain"])  # noqa: E731
+    handle = SimpleNamespace(display=show, update=show)
     shell = SimpleNamespace(get_ipython=lambda: SimpleNamespace(kernel=None))
     monkeypatch.setitem(sys.modules, "IPython", shell)
-    monkeypatch.setitem(sys.modules, "IPython.display", SimpleNamespace(display=display))
+    monkeypatch.setitem(
+        sys.modules, "IPython.display", SimpleNamespace(DisplayHandle=lambda: handle)
+    )
     with progress("masks", 4, 1) as advance:
         advance(1)
         advance(2)

@@ -106,7 +106,7 @@ def test_what_cannot_be_trained_on_is_refused_in_one_line(
     assert "a resolution such as" in refused(*words, "--resolution", "big")
     assert "height divisible by 8" in refused(*words, "--resolution", "20x24")
     assert "a file of captions" in refused(*words, "--captions", tmp_path / "none.txt")
-    assert "folder of images" in refused(*train(__file__, tiny_random_folder, out))
+    assert "folder of images" in refused(*train(Path(__file__), tiny_random_folder, out))
     assert not list(tmp_path.iterdir())
 
 

@@ -147,7 +147,7 @@ def talk(options: TalkOptions) -> Result[None]:
     log.info("a notice")
     log.warning("a warning")
     log.debug("a detail")
-    with progress(options.n) as advance:
+    with progress("talk", options.n) as advance:
         advance(options.n)
     return Result(None, "done", {})
 

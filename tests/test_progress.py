@@ -5,6 +5,7 @@ import re
 import sys
 import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from diffumask.api import display
 from diffumask.api.pace import Counted, Pace, Phase
 from diffumask.api.progress import opening, phase, progress, step_progress
 from diffumask.api.training_length import most_steps
+from diffumask.models.registry import ModelSpec, model_folder
 from diffumask.sampling.sample import SampleSettings, sample
 from diffumask.types import Prompt, Target
 
@@ -229,3 +231,31 @@ def test_every_count_has_a_name():
 )
 def test_the_length_of_a_training_follows_from_its_images(n_images, batch_size, steps):
     assert most_steps(n_images, batch_size) == steps
+
+
+def test_a_download_has_the_terminal_to_itself(monkeypatch, tmp_path):
+    seen = []
+
+    class Shown(display.Display):
+        @contextmanager
+        def paused(self):
+            seen.append("paused")
+            yield
+            seen.append("shown again")
+
+    @contextmanager
+    def opened(log):
+        yield Shown()
+
+    def download(*_, **__):
+        seen.append("download")
+        return str(tmp_path)
+
+    monkeypatch.setattr("diffumask.api.progress.open_display", opened)
+    monkeypatch.setattr("diffusers.DiffusionPipeline.download", download)
+    spec = ModelSpec("x", "owner/x", 64, 48)
+    with phase("loading"):
+        assert model_folder(spec) == tmp_path
+    assert seen == ["paused", "download", "shown again"]
+    assert model_folder(spec) == tmp_path
+    assert seen[3:] == ["download"]

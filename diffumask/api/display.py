@@ -5,8 +5,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Event, Thread
+from typing import TYPE_CHECKING
 
 from .pace import Counted, Phase
+
+if TYPE_CHECKING:  # where there is no terminal, nothing is drawn
+    from rich.console import RenderableType
 
 FIRST_LINE_S, LAST_GAP_S = 1.5, 10.0  # lines of a log come at growing gaps
 THREAD = "diffumask progress"
@@ -119,7 +123,7 @@ class Terminal(Display):
         except LiveError:  # another thread shows progress
             return
 
-    def _render(self) -> object:
+    def _render(self) -> "RenderableType":
         from rich.progress_bar import ProgressBar
         from rich.table import Table
         from rich.text import Text
@@ -144,9 +148,10 @@ class Notebook(Display):
     def __init__(self) -> None:
         super().__init__()
         # There in every notebook, and nowhere else.
-        from IPython.display import display  # pyright: ignore[reportMissingImports]
+        from IPython.display import DisplayHandle  # pyright: ignore[reportMissingImports]
 
-        self._cell = display({"text/plain": ""}, raw=True, display_id=True)
+        self._cell = DisplayHandle()
+        self._cell.display({"text/plain": ""}, raw=True)
 
     def begun(self) -> None:
         if self.entries:

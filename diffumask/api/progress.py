@@ -49,14 +49,6 @@ def opening(name: str, context: AbstractContextManager[T]) -> Iterator[T]:
 
 
 @contextmanager
-def paused() -> Iterator[None]:
-    """Leave the terminal to a library that shows progress of its own."""
-    display = _display.get()
-    with display.paused() if display else ExitStack():
-        yield
-
-
-@contextmanager
 def progress(name: str, total: int, done: int = 0, each: str = "item") -> Iterator[Progress]:
     """Show how many of `total` there are, the pace of this run and the time left.
 
@@ -119,8 +111,10 @@ def _shown(entry: Phase | Counted) -> Iterator[Callable[[], None]]:
     with ExitStack() as stack:
         display = _display.get()
         if display is None:
+            from diffumask.models.registry import around_download
+
             display = stack.enter_context(open_display(log))
-            token = _display.set(display)
-            stack.callback(_display.reset, token)
+            stack.callback(_display.reset, _display.set(display))
+            stack.callback(around_download.reset, around_download.set(display.paused))
         stack.enter_context(display.showing(entry))
         yield display.changed

@@ -23,6 +23,12 @@ CONFIG_HEAD = re.compile(r"# Options of diffumask ([a-z ]+): ")
 SIZES = {1_000: "n<1K", 10_000: "1K<n<10K", 100_000: "10K<n<100K", 1_000_000: "100K<n<1M"}
 LARGEST = "n>1M"
 VERSIONS = ("diffumask", "torch", "diffusers", "transformers")
+MADE_BY = """
+The last command was `diffumask {command} --config config.toml`, with
+
+```toml
+{options}```
+"""
 BODY = """
 # {name}: {images} with pixel masks
 
@@ -168,8 +174,7 @@ def _command(folder: Path) -> str:
         return ""
     if head is None:
         return ""
-    command = f"`diffumask {head[1]} --config config.toml`"
-    return f"\nThe last command was {command}, with\n\n```toml\n{options}```\n"
+    return MADE_BY.format(command=head[1], options=options)
 
 
 def _public(value: Any) -> Any:

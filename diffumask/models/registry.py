@@ -2,6 +2,9 @@
 
 import difflib
 import re
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +15,10 @@ from .files import UNUSED_PARTS, default_size_hw, fingerprint_folder, fingerprin
 from .files import text_width as width_in
 
 HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]+")
+# Entered around a download, whose bars are the hub's: what shows progress of its own steps aside.
+around_download: ContextVar[Callable[[], AbstractContextManager[None]]] = ContextVar(
+    "around_download", default=nullcontext
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +109,7 @@ def _fetch(hub_id: str) -> Path:
     diffusers_logging.set_verbosity(diffusers_logging.ERROR)  # the error below says it in one line
     try:
         skipped = dict.fromkeys(UNUSED_PARTS)
-        with notices_off():
+        with notices_off(), around_download.get()():
             return Path(DiffusionPipeline.download(hub_id, use_safetensors=True, **skipped))
     # Any kind: the hub's client lets errors of its HTTP library through, and has changed library.
     except Exception as error:

@@ -109,9 +109,12 @@ list.addEventListener("click", (event) => {
     else openDetail();
   }
 });
-// With Tab, the focus comes to a picture by itself.
+// With Tab, the focus comes to a picture by itself; a click and a dialog that closes move it too.
+let isTab = false;
+addEventListener("keydown", (event) => (isTab = event.key === "Tab"), { capture: true });
+addEventListener("pointerdown", () => (isTab = false), { capture: true });
 list.addEventListener("focusin", (event) => {
-  if (!event.target.matches(".tile")) return;
+  if (!isTab || !event.target.matches(".tile")) return;
   view.current = event.target.parentElement.dataset.name;
   describeTiles();
 });
