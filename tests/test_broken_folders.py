@@ -64,7 +64,7 @@ def trained(data: Path, out: Path) -> list[object]:
 
 
 QUICK = {
-    "show": Command(lambda data, out: ["show", data, "-o", out.with_suffix(".html")]),
+    "show": Command(lambda data, out: ["show", data, "-o", out / "page.html"]),
     **{name: export(name) for name in ("voc", "coco", "yolo", "png", "cvat", "label-studio")},
     "augment": Command(lambda data, out: ["augment", data, "-o", out / "a", "--n", 1]),
     "remask": Command(lambda data, out: ["remask", data, "-o", out / "r", "--refiner", "none"]),
@@ -215,7 +215,8 @@ def spoiled(whole: Path) -> st.SearchStrategy[tuple[str, Callable[[Path], object
     return changed
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+# The settings of a dry run are not those that the dataset was begun with.
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name != "dry-run"])
 def test_a_whole_dataset_is_taken(name, whole, tmp_path):
     assert call(COMMANDS[name], whole, tmp_path / "x", lambda data: None) == ""
 

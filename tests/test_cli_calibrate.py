@@ -129,10 +129,10 @@ def test_new_items_are_those_that_generate_would_make(
 ):
     seen = []
 
-    def in_one_step(pipe, prompts, seeds, settings):
+    def in_one_step(pipe, prompts, seeds, settings, on_phase):
         seen.extend(zip([prompt.text for prompt in prompts], seeds, strict=True))
         quick = replace(settings, num_inference_steps=1, presence=False)
-        return sample_attention(pipe, prompts, seeds, quick)
+        return sample_attention(pipe, prompts, seeds, quick, on_phase)
 
     monkeypatch.setattr("diffumask.calibration.sampled.sample_attention", in_one_step)
     words = ["--class", "bird", "--n", 3, "--model", tiny_random_folder, "--batch-size", 2]

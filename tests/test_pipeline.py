@@ -56,7 +56,7 @@ def sample_with(heat, class_name="bird"):
     return Sample(prompt_for(class_name, 0), 7, image, {class_name: heat.astype(np.float32)})
 
 
-def stub_sample(pipe, prompts, seeds, sampling):
+def stub_sample(pipe, prompts, seeds, sampling, on_phase=None):
     """A picture and a box of heat that depend on the seed, and on nothing else."""
     samples = []
     for prompt, seed in zip(prompts, seeds, strict=True):
@@ -74,7 +74,7 @@ def stub_sample(pipe, prompts, seeds, sampling):
 def stubbed(monkeypatch):
     calls = []
 
-    def counted(pipe, prompts, seeds, sampling):
+    def counted(pipe, prompts, seeds, sampling, on_phase):
         calls.append(len(prompts))
         return stub_sample(pipe, prompts, seeds, sampling)
 
@@ -157,7 +157,7 @@ def test_a_second_run_makes_only_what_is_missing(tmp_path, stubbed):
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, InputError])
 def test_an_interrupted_run_goes_on_to_the_same_folder(tmp_path, stubbed, monkeypatch, error):
-    def interrupted(pipe, prompts, seeds, sampling):
+    def interrupted(pipe, prompts, seeds, sampling, on_phase):
         if len(stubbed) == 2:
             raise error
         stubbed.append(len(prompts))
@@ -212,7 +212,7 @@ def test_without_kept_maps_masks_cannot_be_made_again(tmp_path, stubbed):
 
 
 def test_a_record_tells_of_an_image_that_was_decoded_in_float32(tmp_path, monkeypatch):
-    def overflown(pipe, prompts, seeds, sampling):
+    def overflown(pipe, prompts, seeds, sampling, on_phase):
         first, *others = stub_sample(pipe, prompts, seeds, sampling)
         return [replace(first, upcast=True), *others]
 

@@ -139,7 +139,7 @@ def test_more_objects_than_fit_beside_each_other_are_refused(tmp_path):
 
 def test_a_class_in_the_surroundings_of_the_other_is_no_second_object(tmp_path):
     sofa = SMALL.replace("on grass", "beside a dog")
-    with pytest.raises(InputError, match="at most 1 objects"):
+    with pytest.raises(InputError, match="at most 1 object "):
         build(written(tmp_path, sofa), "cat", 0, 2)
 
 

@@ -63,7 +63,7 @@ def sampled(monkeypatch):
     """The seeds of each batch that was sampled; the run stops before batch number `stop[0]`."""
     batches, stop = [], [10**6]
 
-    def counted(pipe, prompts, seeds, sampling):
+    def counted(pipe, prompts, seeds, sampling, on_phase):
         if len(batches) == stop[0]:
             raise KeyboardInterrupt
         batches.append(list(seeds))
@@ -223,8 +223,9 @@ def test_the_command_counts_what_has_no_mask_and_keeps_its_redraws_as_a_setting(
 def test_without_redraws_nothing_is_said_of_them(words, tmp_path):
     done(*words)
     assert "redraw" not in read_run(tmp_path / "out").settings
-    assert "drawn again" not in done(*words, "--dry-run", "--model", "tiny")
-    more = done(*words, "--dry-run", "--model", "tiny", "--redraw", 1)
+    dry = (*words, "--dry-run", "--model", "tiny", "--out", tmp_path / "new")
+    assert "drawn again" not in done(*dry)
+    more = done(*dry, "--redraw", 1)
     assert "; what is drawn again is not counted\n" in more
 
 
@@ -232,11 +233,11 @@ def test_a_prompt_of_a_file_stays_that_of_its_index(words, tmp_path, monkeypatch
     asked = []
     sample_batch = pipeline.sample_batch
 
-    def watched(pipe, batch, prompts, settings):
+    def watched(pipe, batch, prompts, settings, on_phase):
         asked.extend(
             (one.index, one.attempt, p.text) for one, p in zip(batch, prompts, strict=True)
         )
-        return sample_batch(pipe, batch, prompts, settings)
+        return sample_batch(pipe, batch, prompts, settings, on_phase)
 
     monkeypatch.setattr(pipeline, "sample_batch", watched)
     (tmp_path / "mine.txt").write_text("a bird on a roof\na bird on a car\n")
