@@ -47,6 +47,17 @@ def test_resumed_training_equals_an_uninterrupted_one(tmp_path):
     assert train_linear(tmp_path / "cut", stop_at=8) == train_linear(tmp_path / "whole")
 
 
+def test_a_state_from_before_plateaus_were_looked_for_goes_on(tmp_path):
+    schedule = Schedule(4, 0.1, warmup_steps=2, checkpoint_every=4)
+    train(*linear(), schedule, tmp_path)
+    state = tmp_path / "state.safetensors"
+    with safe_open(state, "pt") as file:
+        metadata = file.metadata()
+    old = {name: one for name, one in load_file(state).items() if not name.startswith("course.")}
+    save_file(old, state, metadata)
+    assert train(*linear(), Schedule(6, 0.1, warmup_steps=2, checkpoint_every=4), tmp_path) == 6
+
+
 def test_training_logs_its_loss(tmp_path):
     train_linear(tmp_path)
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]

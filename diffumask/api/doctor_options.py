@@ -9,7 +9,7 @@ from diffumask.errors import InputError
 
 from . import values
 from .labelled_options import AUTO, check_ignore_values
-from .model_options import DeviceOptions, SamplingOptions
+from .model_options import DeviceOptions, ModelName, SamplingOptions
 from .option import Option, StrPath
 from .reports import check_suffix
 
@@ -24,10 +24,7 @@ REFEREE = "clipseg"  # alone is asked for a name, and not for the box that our m
 class DoctorOptions(SamplingOptions, DeviceOptions):
     """The options of `doctor`."""
 
-    model: Annotated[
-        str,
-        Option("tiny, sd15, sd21, sdxl, a model folder or a hub id.", values=values.models),
-    ] = "tiny"
+    model: ModelName = "tiny"
     classes: Annotated[
         Sequence[str],
         Option(

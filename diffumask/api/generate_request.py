@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from diffumask.errors import InputError
 
-from . import values
 from .default_folder import default_folder
 from .mask_options import MaskOptions
-from .model_options import DeviceOptions, SamplingOptions
+from .model_options import DeviceOptions, ModelName, SamplingOptions
 from .option import MASKS, MODEL, OUTPUT, WHAT, Option, StrPath
 from .prompt_options import PromptOptions, vocabulary_for
 from .run_options import RunOptions
@@ -32,14 +31,7 @@ class GenerateOptions(PromptOptions, SamplingOptions, MaskOptions, RunOptions, D
         StrPath | None,
         Option("Dataset folder.", default="diffumask-out/MODEL/CLASS", panel=OUTPUT),
     ] = None
-    model: Annotated[
-        str,
-        Option(
-            "tiny, sd15, sd21, sdxl, a model folder or a hub id.",
-            values=values.models,
-            panel=MODEL,
-        ),
-    ] = "tiny"
+    model: ModelName = "tiny"
     seed: Annotated[int, Option("Seed of the run.", least=0, panel=WHAT)] = 0
     negative_prompt: Annotated[
         str | None,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 from . import values
 from .columns import columns
 from .option import Option, Options
-from .prompt_options import vocabulary_for
+from .prompt_options import VocabularyName, vocabulary_for
 from .result import Result
 from .use_case import use_case
 
@@ -20,14 +20,7 @@ HEAD = ("id", "class", "also called", "sub-classes")
 class ClassesOptions(Options):
     """The options of `classes`."""
 
-    vocabulary: Annotated[
-        str | None,
-        Option(
-            "tiny, voc, cityscapes, ade20k or a TOML file.",
-            default="tiny for tiny, else voc",
-            values=values.vocabularies,
-        ),
-    ] = None
+    vocabulary: VocabularyName = None
     model: Annotated[
         str, Option("As for generate; chooses the vocabulary.", values=values.models)
     ] = "tiny"

@@ -9,6 +9,7 @@ from diffumask.articles import counted
 from diffumask.errors import InputError
 
 from . import values
+from .model_options import ModelName
 from .option import Option, Options, StrPath
 from .progress import phase, step_progress
 from .result import Result
@@ -32,10 +33,7 @@ class LoraTrainOptions(Options):
     captions: Annotated[
         StrPath | None, Option("Captions (.txt, .csv, .jsonl).", default="metadata.jsonl")
     ] = None
-    model: Annotated[
-        str,
-        Option("tiny, sd15, sd21, sdxl, a model folder or a hub id.", values=values.models),
-    ] = "tiny"
+    model: ModelName = "tiny"
     rank: Annotated[int, Option("Rank of the matrices.")] = 16
     text_encoder: Annotated[bool, Option("Adapt the text encoder too.")] = False
     steps: Annotated[int, Option("Training steps.")] = 1000

@@ -17,6 +17,12 @@ if TYPE_CHECKING:  # torch takes seconds to import
 REMARKS = {"tiny": "built in, draws emoji scenes: for photographs use sd15"}
 BATCH_PIXELS = 4 * 512 * 512  # of a default batch: 4 images of Stable Diffusion 1.5
 MAX_DEFAULT_BATCH = 8
+ModelName = Annotated[
+    str,
+    Option(
+        "tiny, sd15, sd21, sdxl, a model folder or a hub id.", values=values.models, panel=MODEL
+    ),
+]
 
 
 @dataclass(frozen=True, kw_only=True)

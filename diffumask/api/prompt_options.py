@@ -25,6 +25,16 @@ def vocabulary_for(vocabulary: str | None, model: str) -> "Vocabulary":
     return load_vocabulary(vocabulary or values.VOCABULARIES.get(model, "voc"))
 
 
+VocabularyName = Annotated[
+    str | None,
+    Option(
+        "tiny, voc, cityscapes, ade20k or a TOML file.",
+        default="tiny for tiny, else voc",
+        values=values.vocabularies,
+    ),
+]
+
+
 @dataclass(frozen=True, kw_only=True)
 class PromptOptions(Options):
     """The options of prompts; there is one way to them."""
@@ -40,14 +50,7 @@ class PromptOptions(Options):
             values=values.classes,
         ),
     ] = ()
-    vocabulary: Annotated[
-        str | None,
-        Option(
-            "tiny, voc, cityscapes, ade20k or a TOML file.",
-            default="tiny for tiny, else voc",
-            values=values.vocabularies,
-        ),
-    ] = None
+    vocabulary: VocabularyName = None
     prompts: Annotated[
         StrPath | None, Option("Prompts of your own (.txt, .csv, .jsonl).", default="built")
     ] = None

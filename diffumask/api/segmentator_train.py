@@ -9,7 +9,8 @@ from diffumask.errors import InputError
 
 from . import values
 from .labelled_options import LabelledOptions
-from .option import DATA, MACHINES, MODEL, OUTPUT, TRAINING, Option, StrPath
+from .model_options import ModelName
+from .option import DATA, MACHINES, OUTPUT, TRAINING, Option, StrPath
 from .progress import phase, progress, step_progress
 from .result import Result
 from .trained_file import check_trained_file, check_unfinished, training_beside
@@ -32,14 +33,7 @@ class SegmentatorTrainOptions(LabelledOptions):
 
     data: Annotated[StrPath, Option("Folder of images with masks.", read=True, panel=DATA)]
     out: Annotated[StrPath, Option("The head (.safetensors).", panel=OUTPUT)]
-    model: Annotated[
-        str,
-        Option(
-            "tiny, sd15, sd21, sdxl, a model folder or a hub id.",
-            values=values.models,
-            panel=MODEL,
-        ),
-    ] = "tiny"
+    model: ModelName = "tiny"
     head: Annotated[
         str, Option("Design: pyramid, linear, decoder-copy or mlp.", values=values.HEADS)
     ] = "pyramid"

@@ -89,8 +89,9 @@ def load_state(folder: Path, state: TrainingState) -> int:
 def _put(tensors: Mapping[str, Tensor], state: TrainingState) -> None:
     model = state.model
     model.load_state_dict({name: tensors[f"model.{name}"] for name in model.state_dict()})
-    state.course.means = tensors[MEANS].tolist()
-    state.course.losses = list(tensors[LOSSES].to(next(model.parameters()).device))
+    if MEANS in tensors:  # states from before plateaus were looked for lack them
+        state.course.means = tensors[MEANS].tolist()
+        state.course.losses = list(tensors[LOSSES].to(next(model.parameters()).device))
     with torch.no_grad():
         for name, (parameter, average) in state.parameters().items():
             average.copy_(tensors[f"ema.{name}"])
