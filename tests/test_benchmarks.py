@@ -62,7 +62,7 @@ def test_without_a_name_all_are_listed(
 @pytest.mark.parametrize("path", sorted((FOLDER / "results").glob("*.md")), ids=lambda p: p.stem)
 def test_a_result_names_a_command_that_is_there(path: Path) -> None:
     found = re.search(
-        r"`(?:OMP_NUM_THREADS=1 )?python -m benchmarks (\w+)", path.read_text("utf-8")
+        r"`(?:OMP_NUM_THREADS=\d+ )?python -m benchmarks (\w+)", path.read_text("utf-8")
     )
     assert found
     assert found[1] in entries()
