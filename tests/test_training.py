@@ -77,6 +77,18 @@ def test_training_stops_at_a_loss_that_is_not_finite(tmp_path):
         assert state.metadata()["step"] == "4"
 
 
+def test_a_training_that_comes_apart_ends_and_keeps_its_last_state(tmp_path):
+    model = nn.Linear(2, 1)
+    schedule = Schedule(40, 1e-3, log_every=5, checkpoint_every=10, diverged_ratio=1.5)
+
+    def loss_at(step: int) -> torch.Tensor:
+        return model.weight.square().sum() * 0 + (1.0 if step < 25 else 4.0)
+
+    with pytest.raises(InputError, match=r"a loss near 1, got 4 at step 30; .* lower learning"):
+        train(model, loss_at, schedule, tmp_path)
+    assert step_reached(tmp_path) == 20
+
+
 def test_training_leaves_frozen_parameters_alone(tmp_path):
     frozen, trained = nn.Linear(3, 2), nn.Linear(2, 1)
     frozen.requires_grad_(False)

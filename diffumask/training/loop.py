@@ -39,7 +39,7 @@ def train(
     processes that train together only the first writes. There `on_checkpoint` sees the averaged
     weights, and may say that the rate is to fall from now on; `on_step` is told the number of
     steps done in all, and of how many. Returns how many steps it took in all. Raises InputError
-    when the loss is not finite, where the folder cannot be written, and for a state that is
+    when the loss is not finite or grows as the schedule forbids, where the folder cannot be written, and for a state that is
     damaged or of another model; the last state stays.
     """
     state, writes = _begun(model, schedule), is_first_process()
@@ -61,6 +61,7 @@ def train(
                 _log(folder, step, mean_loss, (step - first) / (time.perf_counter() - started))
             first, started = step, time.perf_counter()
             course.add_mean(mean_loss)
+            _check_course(course, schedule, step)
             if schedule.patience and course.has_plateau(schedule.patience, schedule.least_gain):
                 course.cool_down(step, schedule.decay_share)
         if at_checkpoint:
@@ -68,6 +69,18 @@ def train(
     state.ema.copy_to(_wanted(model))
     model.eval()
     return step
+
+
+def _check_course(course: Course, schedule: Schedule, step: int) -> None:
+    """Raise `InputError` for a training that came apart, before its state replaces a good one."""
+    if schedule.diverged_ratio is None or not course.means[:-1]:
+        return
+    lowest, last = min(course.means[:-1]), course.means[-1]
+    if last > schedule.diverged_ratio * lowest:
+        raise InputError(
+            f"expected a loss near {lowest:.4g}, got {last:.4g} at step {step}; go on from the last"
+            " state with a lower learning rate"
+        )
 
 
 def _begun(model: nn.Module, schedule: Schedule) -> TrainingState:

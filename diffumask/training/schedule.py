@@ -9,6 +9,7 @@ class Schedule:
 
     With `patience`, as many means of `log_every` losses, a training ends sooner: once all of them
     are within `least_gain` of the lowest before, its end moves so that the rate falls from there.
+    A mean of `diverged_ratio` times the lowest before ends it with an error.
     """
 
     num_steps: int
@@ -23,6 +24,7 @@ class Schedule:
     accumulation_steps: int = 1  # losses whose mean is the loss of a step
     patience: int | None = None
     least_gain: float = 0.05
+    diverged_ratio: float | None = None
 
     def rate_factor(self, step: int) -> float:
         """Return the share of the learning rate at a step: warm-up, plateau, linear decay."""
