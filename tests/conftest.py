@@ -24,6 +24,7 @@ from diffusers import (
     AutoencoderKL,
     DDIMScheduler,
     EulerDiscreteScheduler,
+    FluxPipeline,
     StableDiffusionPipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
@@ -43,11 +44,12 @@ from transformers import (
     PreTrainedTokenizerFast,
     SegformerConfig,
     SegformerForSemanticSegmentation,
+    T5EncoderModel,
 )
 
 from diffumask.models import load, resolve
 
-pytest.register_assert_rewrite("commands", "refusals", "slow_reference")
+pytest.register_assert_rewrite("commands", "joint_reference", "refusals", "slow_reference")
 
 # One token each for the small tokenizer; other words are spelled almost letter by letter.
 WORDS = """a an and at bird cat close detailed focus grass high in light natural of on one photo
@@ -190,6 +192,29 @@ def tiny_random_xl_folder(tmp_path_factory: pytest.TempPathFactory, tokenizer_fo
     folder = tmp_path_factory.mktemp("models") / "tiny_random_xl"
     StableDiffusionXLPipeline(**parts).save_pretrained(folder, safe_serialization=True)
     return folder
+
+
+@pytest.fixture(scope="session")
+def t5_tokenizer() -> PreTrainedTokenizerFast:
+    from random_transformers import make_t5_tokenizer
+
+    return make_t5_tokenizer()
+
+
+@pytest.fixture(scope="session")
+def t5(t5_tokenizer: PreTrainedTokenizerFast) -> T5EncoderModel:
+    from random_transformers import make_t5
+
+    return make_t5(t5_tokenizer)
+
+
+@pytest.fixture
+def flux(
+    tokenizer: CLIPTokenizer, t5: T5EncoderModel, t5_tokenizer: PreTrainedTokenizerFast
+) -> FluxPipeline:
+    from random_transformers import make_flux
+
+    return make_flux(tokenizer, t5, t5_tokenizer)
 
 
 @pytest.fixture(scope="session")

@@ -10,12 +10,13 @@ import torch
 from diffusers import DiffusionPipeline
 from slow_reference import BIRD, PLANE, Kept, SlowReference, run
 
-from diffumask.attention import pooling, recorders
+from diffumask.attention import pooling, readers
 from diffumask.attention.aggregate import aggregate
 from diffumask.attention.capture import capture
 from diffumask.attention.probabilities import pixel_attention
 from diffumask.attention.propagate import expand_seeds, propagate, propagated
-from diffumask.attention.recorders import MatrixRecorder
+from diffumask.attention.readers import MatrixReader
+from diffumask.attention.recorders import Recorder
 from diffumask.attention.running_means import Attention
 from diffumask.errors import InputError
 from diffumask.types import FLAT
@@ -96,7 +97,7 @@ def test_queries_and_keys_of_a_larger_grid_are_pooled(
     cells_hw: tuple[int, int],
     options: dict[str, Any],
 ) -> None:
-    monkeypatch.setattr(recorders, "matrix_hw", lambda size_hw: cells_hw)
+    monkeypatch.setattr(readers, "matrix_hw", lambda size_hw: cells_hw)
     attention, slow, images = captured(pipe, pooled={(8, 6): cells_hw}, **options)
     assert np.array_equal(images, run(pipe, TWO, **options))
     ((size_hw, matrices),) = attention.self_matrices.items()
@@ -134,9 +135,9 @@ def test_the_matrix_is_of_the_coarsest_layers_with_enough_cells(
     before = pipe.unet.attn_processors
     with capture(pipe, ["bird"], self_attention=True) as attention:
         run(pipe, BIRD, steps=1)
-        recording = [
-            one for one in pipe.unet.attn_processors.values() if isinstance(one, MatrixRecorder)
-        ]
+        processors = pipe.unet.attn_processors.values()
+        readers = [one for p in processors if isinstance(p, Recorder) for one in p.readers]
+        recording = [one for one in readers if isinstance(one, MatrixReader)]
     assert set(attention.self_matrices) == {grid}
     assert {one.factor for one in recording} == {factor}
     assert pipe.unet.attn_processors == before
@@ -165,7 +166,7 @@ def test_a_compiled_network_that_pools_has_no_graph_break(pipe: DiffusionPipelin
         stack.callback(torch.compiler.reset)
         monkeypatch = stack.enter_context(pytest.MonkeyPatch.context())
         monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
-        monkeypatch.setattr(recorders, "matrix_hw", lambda size_hw: (6, 5))
+        monkeypatch.setattr(readers, "matrix_hw", lambda size_hw: (6, 5))
         torch.compiler.reset()
         network = pipe.unet
         stack.callback(setattr, pipe, "unet", network)

@@ -1,197 +1,32 @@
 """Capture in transformers whose pixels attend to text and pixels in one softmax."""
 
 import copy
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from conftest import WORDS, random_vae, text_config
-from diffusers import (
-    FlowMatchEulerDiscreteScheduler,
-    FluxKontextPipeline,
-    FluxPipeline,
-    FluxTransformer2DModel,
-    PixArtTransformer2DModel,
-    SD3Transformer2DModel,
-    StableDiffusion3Pipeline,
-)
+from diffusers import FluxKontextPipeline, FluxPipeline, PixArtTransformer2DModel
 from diffusers.hooks import FirstBlockCacheConfig, MagCacheConfig, TaylorSeerCacheConfig
 from diffusers.models.transformers.transformer_flux import FluxIPAdapterAttnProcessor
+from joint_reference import N_T5, all_probabilities, check
+from random_transformers import sd3
 from slow_reference import BIRD, HALVES, PLANE, needs_bfloat16, run
-from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
-from torch import Tensor
-from torch.nn import functional
-from transformers import (
-    CLIPTextModel,
-    CLIPTextModelWithProjection,
-    CLIPTokenizer,
-    PreTrainedTokenizerFast,
-    T5Config,
-    T5EncoderModel,
-)
+from transformers import CLIPTokenizer, PreTrainedTokenizerFast, T5EncoderModel
 
 from diffumask.attention.capture import capture
-from diffumask.attention.running_means import Attention
+from diffumask.attention.propagate import propagated
 from diffumask.attention.tokens import word_positions
 from diffumask.errors import InputError
 
 pytestmark = pytest.mark.numeric
 
-N_CLIP, N_T5 = 77, 48
+N_CLIP = 77
 TWO = [BIRD, PLANE]
-T5_WIDTH = 64
 
 
-@pytest.fixture(scope="session")
-def t5_tokenizer() -> PreTrainedTokenizerFast:
-    """A small tokenizer of the kind of T5's: pieces, no start token."""
-    tokenizer = Tokenizer(models.Unigram())
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
-    special = ["<pad>", "</s>", "<unk>"]
-    trainer = trainers.UnigramTrainer(
-        vocab_size=120, special_tokens=special, unk_token="<unk>", show_progress=False
-    )
-    tokenizer.train_from_iterator([WORDS, "abcdefghijklmnopqrstuvwxyz ,."], trainer)
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="$A </s>", special_tokens=[("</s>", 1)]
-    )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        pad_token="<pad>",
-        eos_token="</s>",
-        unk_token="<unk>",
-        model_max_length=512,
-    )
-
-
-@pytest.fixture(scope="session")
-def t5(t5_tokenizer: PreTrainedTokenizerFast) -> T5EncoderModel:
-    torch.manual_seed(0)
-    config = T5Config(
-        vocab_size=len(t5_tokenizer), d_model=T5_WIDTH, d_kv=8, d_ff=32, num_layers=1, num_heads=2
-    )
-    return T5EncoderModel(config).eval()
-
-
-def sharpened(transformer: Any) -> Any:
-    """Make the attention differ from word to word."""
-    with torch.no_grad():
-        for name, weight in transformer.named_parameters():
-            if "to_q" in name or "add_k_proj" in name or "context_embedder" in name:
-                weight.mul_(4)
-    return transformer.eval()
-
-
-def sd3(tokenizer: CLIPTokenizer, t5_parts: tuple, **config: Any) -> StableDiffusion3Pipeline:
-    torch.manual_seed(0)
-    text = text_config(tokenizer)
-    transformer = SD3Transformer2DModel(
-        sample_size=8,
-        in_channels=4,
-        out_channels=4,
-        num_layers=2,
-        attention_head_dim=8,
-        num_attention_heads=2,
-        joint_attention_dim=T5_WIDTH,
-        caption_projection_dim=16,
-        pooled_projection_dim=T5_WIDTH,
-        **config,
-    )
-    return StableDiffusion3Pipeline(
-        transformer=sharpened(transformer),
-        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
-        vae=random_vae(shift_factor=0.0),
-        text_encoder=CLIPTextModelWithProjection(text).eval(),
-        text_encoder_2=CLIPTextModelWithProjection(text).eval(),
-        text_encoder_3=t5_parts[0],
-        tokenizer=tokenizer,
-        tokenizer_2=tokenizer,
-        tokenizer_3=t5_parts[1],
-    )
-
-
-@pytest.fixture
-def flux(
-    tokenizer: CLIPTokenizer, t5: T5EncoderModel, t5_tokenizer: PreTrainedTokenizerFast
-) -> FluxPipeline:
-    torch.manual_seed(0)
-    transformer = FluxTransformer2DModel(
-        in_channels=16,
-        num_layers=2,
-        num_single_layers=2,
-        attention_head_dim=8,
-        num_attention_heads=2,
-        joint_attention_dim=T5_WIDTH,
-        pooled_projection_dim=32,
-        axes_dims_rope=(4, 2, 2),
-    )
-    return FluxPipeline(
-        transformer=sharpened(transformer),
-        scheduler=FlowMatchEulerDiscreteScheduler(),
-        vae=random_vae(shift_factor=0.0),
-        text_encoder=CLIPTextModel(text_config(tokenizer)).eval(),
-        text_encoder_2=t5,
-        tokenizer=tokenizer,
-        tokenizer_2=t5_tokenizer,
-    )
-
-
-@contextmanager
-def all_probabilities(n_keys: int) -> Iterator[list[Tensor]]:
-    """Keep the full softmax of every attention over so many keys, as the network calls it."""
-    kept: list[Tensor] = []
-    fused = functional.scaled_dot_product_attention
-
-    def seen(query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        if query.shape[2] == key.shape[2] == n_keys:
-            with torch.autocast("cpu", enabled=False):
-                logits = query.float() @ key.float().mT * query.shape[-1] ** -0.5
-            kept.append(logits.softmax(-1).detach())
-        return fused(query, key, value, *args, **kwargs)
-
-    functional.scaled_dot_product_attention = seen
-    try:
-        yield kept
-    finally:
-        functional.scaled_dot_product_attention = fused
-
-
-def check(
-    pipe: Any,
-    words: list[list[str]],
-    texts: list[str],
-    pixels: slice,
-    places: Callable[[str, str], list[int]],
-    n_keys: int,
-    per_evaluation: int,
-    bound: float = 1e-5,
-    **options: Any,
-) -> Attention:
-    """Compare with what the network computes; `places` are those of a word among the keys."""
-    options = {"max_sequence_length": N_T5} | options
-    with all_probabilities(n_keys) as kept:
-        plain = run(pipe, texts, 2, **options)
-    with capture(pipe, words) as attention:
-        captured = run(pipe, texts, 2, **options)
-    assert np.array_equal(plain, captured)
-
-    assert len(kept) == 2 * per_evaluation
-    mean = torch.stack(kept).mean(0).mean(1)  # entry query key
-    ((h, w),) = attention.maps
-    n_images = options.get("num_images_per_prompt", 1)
-    of_images = [pair for pair in zip(texts, words, strict=True) for _ in range(n_images)]
-    for image, (text, wanted) in enumerate(of_images):
-        for word in wanted:
-            columns = list(attention.columns(image, word))
-            expected = mean[image - len(of_images), pixels][:, places(text, word)]
-            got = attention.maps[h, w][image, columns].flatten(1).mT
-            assert got.shape == expected.shape == (h * w, len(columns))
-            assert (got - expected).abs().max() < bound
-            assert (got - expected.roll(1, dims=0)).abs().max() > 1e-4
-    return attention
+def every(name: str) -> bool:
+    return True
 
 
 WANTED = [["bird"], ["potted plant", "aeroplane"]]
@@ -212,9 +47,7 @@ def test_stable_diffusion_3(
     n_pixels = 4 * 3  # of 8x6 latents in patches of 2x2
 
     def places(text: str, word: str) -> list[int]:
-        of_t5 = word_positions(t5_tokenizer, text, word)
-        keys = [*word_positions(tokenizer, text, word), *(N_CLIP + p for p in of_t5)]
-        return [n_pixels + key for key in keys]
+        return [n_pixels + key for key in word_positions(tokenizer, text, word)]
 
     attention = check(
         pipe,
@@ -292,7 +125,7 @@ def test_a_word_that_t5_does_not_see_is_named(flux: FluxPipeline) -> None:
 def test_steps_are_chosen_alike(flux: FluxPipeline) -> None:
     maps = {}
     for steps in [(0.0, 0.5), (0.5, 1.0), (0.0, 1.0)]:
-        with capture(flux, ["bird"], steps=steps) as attention:
+        with capture(flux, ["bird"], space="attention", layers=every, steps=steps) as attention:
             run(flux, BIRD, 4, max_sequence_length=N_T5)
         maps[steps] = attention.maps[4, 3]
     early, late, both = maps.values()
@@ -300,9 +133,29 @@ def test_steps_are_chosen_alike(flux: FluxPipeline) -> None:
     assert ((early + late) / 2 - both).abs().max() < 1e-6
 
 
-def test_a_second_guidance_is_refused(flux: FluxPipeline) -> None:
-    with pytest.raises(InputError, match="without true_cfg_scale"), capture(flux, ["bird"]):
-        run(flux, BIRD, 1, true_cfg_scale=2.0, negative_prompt="snow")
+def test_guidance_by_a_second_pass_leaves_the_maps_to_the_first(flux: FluxPipeline) -> None:
+    options = {"true_cfg_scale": 2.0, "negative_prompt": ["snow", "sand on grass"]}
+    with all_probabilities(N_T5 + 12) as kept:
+        plain = run(flux, TWO, 2, max_sequence_length=N_T5, **options)
+    words = [["bird"], ["potted plant"]]
+    with capture(flux, words, space="attention", layers=every) as attention:
+        captured = run(flux, TWO, 2, max_sequence_length=N_T5, **options)
+    assert np.array_equal(plain, captured)
+    n_layers = 4
+    passes = torch.stack(kept).unflatten(0, (-1, n_layers))  # steps x passes, layer, entry, ...
+    with_prompt, without = (passes[one::2].mean((0, 1, 3)) for one in (0, 1))
+    places = list(word_positions(flux.tokenizer_2, PLANE, "potted plant"))
+    got = attention.maps[4, 3][1, list(attention.columns(1, "potted plant"))].flatten(1).mT
+    assert (got - with_prompt[1, N_T5:][:, places]).abs().max() < 1e-5
+    assert (got - without[1, N_T5:][:, places]).abs().max() > 1e-4
+
+
+def test_a_third_prompt_is_refused(flux: FluxPipeline) -> None:
+    options = {"true_cfg_scale": 2.0, "negative_prompt": "snow", "max_sequence_length": N_T5}
+    with capture(flux, ["bird"]):
+        run(flux, BIRD, 1, **options)
+        with pytest.raises(InputError, match="got a second prompt"):
+            run(flux, BIRD, 1, **options)
 
 
 def test_kontext_without_an_image_is_captured_and_a_transposed_one_refused(
@@ -340,7 +193,7 @@ def test_maps_are_means_of_what_a_cache_leaves(flux: FluxPipeline, config: Any) 
 
     with all_probabilities(N_T5 + 12) as kept:
         run_cached()
-    with capture(flux, ["bird"]) as attention:
+    with capture(flux, ["bird"], space="attention", layers=every) as attention:
         run_cached()
     assert 0 < len(kept) < 4 * 4
     mean = torch.stack(kept).mean(0)[-1].mean(0)[N_T5:]
@@ -379,22 +232,66 @@ def test_autocast_rounds_no_more_than_half_precision_does(
         )
 
 
-def test_an_ip_adapter_is_refused_by_name(flux: FluxPipeline) -> None:
-    layer = flux.transformer.transformer_blocks[0].attn
+def test_a_layer_with_attention_of_its_own_beside_is_refused(flux: FluxPipeline) -> None:
+    layer = flux.transformer.transformer_blocks[1].attn
     layer.set_processor(FluxIPAdapterAttnProcessor(16, 16))
+    images = {"ip_hidden_states": [torch.zeros(1, 1, 16)], "ip_adapter_masks": None}
     with (
-        pytest.raises(InputError, match=r"blocks\.0\.attn\.processor, got FluxIPAdapterAttnProc"),
-        capture(flux, ["bird"]),
+        pytest.raises(InputError, match=r"blocks\.1\.attn\.processor, got 2; .* IP-Adapter"),
+        capture(flux, ["bird"], space="attention", layers=every),
     ):
-        pass
+        run(flux, BIRD, 1, max_sequence_length=N_T5, joint_attention_kwargs=images)
 
 
-def test_self_attention_is_refused(flux: FluxPipeline) -> None:
+def test_another_attention_backend_is_refused(flux: FluxPipeline) -> None:
+    class Foreign:
+        def __call__(self, attn: Any, hidden_states: Any, text: Any = None, *rest: Any) -> Any:
+            return hidden_states, text
+
+    flux.transformer.transformer_blocks[1].attn.set_processor(Foreign())
     with (
-        pytest.raises(InputError, match="got one with joint layers"),
-        capture(flux, ["bird"], self_attention=True),
+        pytest.raises(InputError, match='got 0; take the attention backend "native"'),
+        capture(flux, ["bird"], space="attention", layers=every),
     ):
-        pass
+        run(flux, BIRD, 1, max_sequence_length=N_T5)
+
+
+def matrix_of(kept: list[torch.Tensor], pixels: slice, image: int) -> torch.Tensor:
+    """Return the mean from pixels to pixels, whose rows sum to 1 in each head."""
+    parts = [one[image][:, pixels, pixels] for one in kept]
+    return torch.stack([one / one.sum(-1, keepdim=True) for one in parts]).mean((0, 1))
+
+
+def test_the_matrix_is_the_part_from_pixels_to_pixels(
+    flux: FluxPipeline, tokenizer: CLIPTokenizer
+) -> None:
+    of_sd3 = sd3(tokenizer, (None, None))
+    cases = [(flux, slice(N_T5, None), N_T5 + 12), (of_sd3, slice(0, 12), 12 + N_CLIP + N_T5)]
+    for pipe, pixels, n_keys in cases:
+        with all_probabilities(n_keys) as kept:
+            run(pipe, TWO, 2, max_sequence_length=N_T5)
+        with capture(
+            pipe, WANTED, space="attention", layers=every, self_attention=True
+        ) as attention:
+            run(pipe, TWO, 2, max_sequence_length=N_T5)
+        matrices = attention.self_matrices[4, 3]
+        for image in (0, 1):
+            expected = matrix_of(kept, pixels, image - 2)
+            assert (matrices[image] - expected).abs().max() < 1e-5
+            assert (matrices[image] - expected.mT).abs().max() > 1e-4
+        assert propagated(attention)[1]["aeroplane"].shape == (4, 3)
+
+
+def test_the_matrix_is_of_the_layers_of_pixels_alone_where_there_are_any(
+    tokenizer: CLIPTokenizer,
+) -> None:
+    pipe = sd3(tokenizer, (None, None), dual_attention_layers=(0,), qk_norm="rms_norm")
+    with all_probabilities(12) as kept:
+        run(pipe, TWO, 2, max_sequence_length=N_T5)
+    with capture(pipe, WANTED, layers=every, self_attention=True) as attention:
+        run(pipe, TWO, 2, max_sequence_length=N_T5)
+    expected = matrix_of(kept, slice(0, 12), -2)
+    assert (attention.self_matrices[4, 3][0] - expected).abs().max() < 1e-5
 
 
 def test_other_transformers_are_refused_with_the_known_ones(flux: FluxPipeline) -> None:

@@ -1,34 +1,27 @@
 """Capture of a pipeline's attention to words while it samples, without a change to the image."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, cast
 
-from diffusers import (
-    DiffusionPipeline,
-    FluxTransformer2DModel,
-    SD3Transformer2DModel,
-    UNet2DConditionModel,
-)
+from diffusers import DiffusionPipeline
 from torch import nn
 
 from diffumask.errors import InputError
 
 from .calls import before_each_call
-from .defaults import RESOLUTIONS, STEPS, Steps
-from .joint import FluxAttention, SD3Attention
+from .concepts import ConceptReader, ConceptStream, riding
+from .defaults import BACKGROUND_CONCEPTS, RESOLUTIONS, Steps
+from .families import network_of
 from .network import Network
-from .recorders import HeadsRecorder, MatrixRecorder, Recorder
+from .readers import HeadsReader, MatrixReader, Reader
+from .reading import ATTENTION, OUTPUT, Layers, Reading
+from .recorders import KernelRecorder, ProjectionRecorder, Recorder, kernel_recorder
 from .recording import Run, Words
 from .running_means import Attention
 from .steps import check_steps
-from .unet import UNetAttention
-
-NETWORKS: Mapping[type[nn.Module], Callable[..., Network]] = {
-    UNet2DConditionModel: UNetAttention,
-    SD3Transformer2DModel: SD3Attention,
-    FluxTransformer2DModel: FluxAttention,
-}
+from .transformer import Transformer
 
 
 @contextmanager
@@ -37,11 +30,13 @@ def capture(
     words: Words,
     *,
     also: Words = (),
-    steps: Steps = STEPS,
-    layers: Callable[[str], bool] | None = None,
+    space: str | None = None,
+    steps: Steps | None = None,
+    layers: Layers | None = None,
     resolutions: Collection[int] | None = RESOLUTIONS,
     self_attention: bool = False,
     heads: bool = False,
+    background: Sequence[str] = BACKGROUND_CONCEPTS,
 ) -> Iterator[Attention]:
     """Average the attention to some words while the pipeline is called once inside the block.
 
@@ -50,7 +45,11 @@ def capture(
     the batch that sees the prompt counts when guidance is on. The image is the one the pipeline
     makes without capture, bit for bit, and the pipeline is as before after the block.
 
-    What counts (the defaults are in `diffumask.attention.defaults`):
+    What counts (the defaults are in `diffumask.attention.defaults`; those of `space`, `steps` and
+    `layers` are what is best known for the kind of network, its `readings`):
+    `space` is "attention", the share of each pixel's attention that goes to the tokens of a word,
+    or "output", how alike the outputs of pixel and word are among all words and the `background`
+    (Helbling et al. 2025, ConceptAttention; for networks with joint attention).
     `steps` is a share (start, stop) of the pipeline's trajectory, 0 its first step, or a function
     of the index and the number of its steps; a step is a distinct timestep of the scheduler.
     `layers` is a function of a layer's name, as in `attn_processors` of the network.
@@ -66,20 +65,24 @@ def capture(
     """
     if isinstance(words, str):
         raise InputError(f"expected a list of words, got {words!r}; put it in a list")
-    check_steps(steps)
     module = _denoiser(pipe)
-    network = _network(module, pipe)
-    run = Run(pipe, network, words, steps, also)
-    chosen = _chosen_layers(network, layers, resolutions)
-    recorders = _recorders(run, chosen, self_attention, HeadsRecorder if heads else Recorder)
-    run.recorders = list(recorders.values())
+    network = network_of(module, pipe)
+    reading = _reading(network, space, steps, layers)
+    run = Run(pipe, network, words, reading.steps, also)
+    chosen = _chosen_layers(network, reading.layers, resolutions)
+    readers = _readers(run, chosen, reading, heads)
+    if self_attention:
+        _add_matrices(run, readers, reading)
+    if reading.space == OUTPUT:
+        run.ride(_stream(module, run, readers), background)
+    run.recorders = _recorders(run, readers)
     encode_prompt = run.seeing_prompts(_encode_prompt(pipe))
 
     with _put_back(pipe, network.layers.values()):
-        for layer, recorder in recorders.items():
-            layer.set_processor(recorder)
+        for recorder in run.recorders:
+            recorder.layer.set_processor(recorder)
         pipe.encode_prompt = encode_prompt
-        with before_each_call(module, run.see_evaluation):
+        with _riding(run), before_each_call(module, run.see_evaluation):
             yield run.attention
         run.check_whole()
 
@@ -119,18 +122,26 @@ def _denoiser(pipe: DiffusionPipeline) -> Any:
     raise InputError(f"expected a pipeline with a UNet or a transformer, got {type(pipe).__name__}")
 
 
-def _network(module: Any, pipe: DiffusionPipeline) -> Network:
-    plain = getattr(module, "_orig_mod", module)  # inside what torch.compile returned
-    for kind, network in NETWORKS.items():
-        if isinstance(plain, kind):
-            return network(pipe, plain)
-    known = ", ".join(kind.__name__ for kind in NETWORKS)
-    raise InputError(f"expected one of {known}, got {type(plain).__name__}")
+def _reading(
+    network: Network, space: str | None, steps: Steps | None, layers: Layers | None
+) -> Reading:
+    """Return what the caller says, and for what is left open what is best known."""
+    known = {one.space: one for one in network.readings}
+    own = known.get(space or network.readings[0].space)
+    if own is None:
+        raise InputError(f"expected space {' or '.join(known)} of this network, got {space!r}")
+    if steps is not None:
+        check_steps(steps)
+    return replace(
+        own,
+        steps=own.steps if steps is None else steps,
+        layers=own.layers if layers is None else layers,
+    )
 
 
 def _chosen_layers(
     network: Network,
-    layers: Callable[[str], bool] | None,
+    layers: Layers | None,
     resolutions: Collection[int] | None,
 ) -> dict[str, nn.Module]:
     """Return the layers to capture; check all that attend to the text, so that none is missed."""
@@ -156,26 +167,80 @@ def _chosen_layers(
     return chosen
 
 
-def _recorders(
-    run: Run, text_layers: Mapping[str, Any], self_attention: bool, kind: type[Recorder]
-) -> dict[Any, Recorder]:
-    """Return what takes the place of the processor of each layer."""
-    network, evaluation = run.network, run.evaluation
-    recorders: dict[Any, Recorder] = {
-        layer: kind(layer.processor, evaluation, layer, name, network.factor(name))
-        for name, layer in text_layers.items()
+def _readers(
+    run: Run, chosen: Mapping[str, Any], reading: Reading, heads: bool
+) -> dict[str, list[Reader]]:
+    """Return what reads the words in each layer, by the layer's name."""
+    if heads and reading.space == OUTPUT:
+        raise InputError("expected heads of attention, got space output; leave one out")
+    kinds: dict[str, type[Reader]] = {
+        ATTENTION: HeadsReader if heads else Reader,
+        OUTPUT: ConceptReader,
     }
-    if not self_attention:
-        return recorders
+    kind = kinds[reading.space]
+    return {name: [_reader(kind, run, name, layer)] for name, layer in chosen.items()}
 
-    self_layers = cast(dict[str, Any], network.self_layers())
-    if not self_layers:
-        raise InputError("expected a network with self-attention apart, got one with joint layers")
-    factors = {recorder.factor for recorder in recorders.values()}
-    for name, layer in self_layers.items():
+
+def _reader(kind: type[Reader], run: Run, name: str, layer: Any) -> Reader:
+    return kind(run.evaluation, name, run.network.factor(name), layer.heads)
+
+
+def _add_matrices(run: Run, readers: dict[str, list[Reader]], reading: Reading) -> None:
+    """Have the self-attention kept of layers whose grid is one of the words'."""
+    network = run.network
+    every = cast(dict[str, Any], network.self_layers())
+    if not every:
+        raise InputError("expected a network with self-attention apart, got one without")
+    factors = {reader.factor for of_layer in readers.values() for reader in of_layer}
+    if isinstance(network, Transformer) and reading.layers is not None:
+        every = {name: one for name, one in every.items() if reading.layers(name)} or every
+    for name, layer in every.items():
         network.check(name, layer)
         if network.factor(name) in factors:
-            recorders[layer] = MatrixRecorder(
-                layer.processor, evaluation, layer, name, network.factor(name)
-            )
-    return recorders
+            readers.setdefault(name, []).append(_reader(MatrixReader, run, name, layer))
+
+
+def _stream(module: nn.Module, run: Run, readers: dict[str, list[Reader]]) -> ConceptStream:
+    """Return the concepts' way through the blocks, up to the last that is read."""
+    network = cast(Transformer, run.network)
+    if module is not network.transformer or module._compiled_call_impl is not None:
+        raise InputError("expected a network that is not compiled, got one; take space attention")
+    if getattr(module, "is_cache_enabled", False):
+        raise InputError("expected a network without a cache, got one; disable it")
+    own: dict[str, ConceptReader] = {
+        name: reader
+        for name, of_layer in readers.items()
+        for reader in of_layer
+        if isinstance(reader, ConceptReader)
+    }
+    streams = network.streams()
+    strange = sorted(set(own) - {name for _, name in streams})
+    if strange:
+        raise InputError(f"expected layers with a stream of the text, got {strange[0]}")
+    last = max(i for i, (_, name) in enumerate(streams) if name in own)
+    for _, name in streams[: last + 1]:
+        readers.setdefault(name, [])
+    return ConceptStream(run.evaluation, network, own, streams[: last + 1])
+
+
+@contextmanager
+def _riding(run: Run) -> Iterator[None]:
+    if run.stream is None:
+        yield
+        return
+    with riding(run.stream):
+        yield
+
+
+def _recorders(run: Run, readers: Mapping[str, list[Reader]]) -> list[Recorder]:
+    """Return what takes the place of the processor of each layer that is read."""
+    found: list[Recorder] = []
+    for name, of_layer in readers.items():
+        layer: Any = run.network.layers[name]
+        known = isinstance(run.network, Transformer)
+        kind = kernel_recorder(type(layer.processor)) if known else ProjectionRecorder
+        recorder = kind(layer.processor, run.evaluation, layer, name, of_layer)
+        if isinstance(recorder, KernelRecorder):
+            recorder.stream = run.stream
+        found.append(recorder)
+    return found

@@ -34,3 +34,7 @@ MERGE = "mean"
 # How often heat is propagated along self-attention. Nguyen et al. 2023 take 4; on `tiny` 1 to 8
 # differ little, 1 is best on renders.
 POWER = 1
+
+# What a pixel may be instead of a word, for the softmax over concepts. Helbling et al. 2025 take
+# such a list too; persons and animals are left out of it, as users ask for them.
+BACKGROUND_CONCEPTS = ("background", "ground", "wall", "sky", "grass", "tree", "water")

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from diffumask.errors import InputError
 
 from .calls import before_each_call
-from .network import spelled
+from .network import Network
 
 ENCODERS = {"tokenizer" + end: "text_encoder" + end for end in ("", "_2", "_3")}
 
@@ -35,20 +35,22 @@ def seen_ids(pipe: Any) -> Iterator[dict[str, Tensor]]:
         yield seen
 
 
-def check_ids(pipe: Any, texts: Sequence[str], seen: Mapping[str, Tensor]) -> None:
-    """Raise `InputError` unless each encoder was given its text from its start.
+def check_ids(
+    pipe: Any, network: Network, texts: Sequence[str], seen: Mapping[str, Tensor]
+) -> None:
+    """Raise `InputError` unless each encoder was given its text where the network expects it.
 
-    Padding on the left, a template around the prompt or weights of words would move the words.
+    Other padding, another template around the prompt or weights of words would move the words.
     The text may be cut off: a last token may differ.
     """
     for name, ids in seen.items():
         tokenizer = getattr(pipe, name)
         rows = ids.tolist()
-        whole = [tokenizer(spelled(pipe, tokenizer, text), verbose=False) for text in texts]
-        for text, row, one in zip(texts, rows, whole, strict=False):
-            expected = one["input_ids"]
+        for text, row in zip(texts, rows, strict=False):
+            expected = network.given_ids(tokenizer, text)
             n = min(len(expected), len(row)) - 1
-            if len(rows) != len(texts) or row[:n] != expected[:n]:
+            start = max(0, len(row) - len(expected)) if network.pads_left else 0
+            if len(rows) != len(texts) or row[start : start + n] != expected[:n]:
                 raise InputError(
                     f"expected the tokens of {text!r} from the start of what the text encoder"
                     f" is given, got others of {type(tokenizer).__name__}; capture another pipeline"

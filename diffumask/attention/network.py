@@ -1,52 +1,54 @@
 """What the capture must know of a kind of denoising network."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from diffusers.loaders import TextualInversionLoaderMixin
-from jaxtyping import Float, Float32, Int64
+from jaxtyping import Float32, Int64
 from torch import Tensor, nn
 from transformers import CLIPTokenizer, T5Tokenizer
 
 from diffumask.errors import InputError
 
+from .kernel import Seen
+from .reading import Reading
 from .running_means import Positions, SizeHW
 from .tokens import word_positions
 
-Rotary = tuple[Tensor, Tensor]
 ImagePositions = Int64[Tensor, "image column"]
-Weights = Float32[Tensor, "image pixel column"]
 HeadWeights = Float32[Tensor, "image head pixel column"]
 KNOWN_TOKENIZERS = (CLIPTokenizer, T5Tokenizer)  # of those that do not tell characters
 
 
 class Inputs(NamedTuple):
-    """What one evaluation is given: images of all passes, the finest grid, text and timestep."""
+    """What one evaluation is given: images of all passes, the finest grid, text and timestep.
+
+    The text has a row for each image, in a tensor or, where lengths differ, one by one.
+    """
 
     batch_size: int
     latent_hw: SizeHW
     timestep: Tensor
-    text: Tensor
+    text: Sequence[Tensor] | Tensor
     device: torch.device
-
-
-class Projections(NamedTuple):
-    """Queries and keys of a layer by head; of joint attention, the text has keys of its own."""
-
-    q: Float[Tensor, "image head token channel"]
-    k: Float[Tensor, "image head key channel"]
-    k_text: Float[Tensor, "image head text channel"] | None
 
 
 @runtime_checkable
 class Network(Protocol):
     """A kind of network: where its attention to the text is, and its formula there.
 
-    `layers` are all that have a processor, by its name.
+    `layers` are all that have a processor, by its name. The first of the `readings` is how it is
+    read unless the caller says otherwise. With `second_pass` guidance may be an evaluation of its
+    own after that with the prompt; with `prompt_first` the half of the batch with the prompt
+    stands first; with `pads_left` the text encoder's text stands at the end of its row.
     """
 
     layers: dict[str, nn.Module]
+    readings: Sequence[Reading]
+    second_pass: bool
+    prompt_first: bool
+    pads_left: bool
 
     def text_layers(self) -> dict[str, nn.Module]:
         """Return the layers whose pixels attend to the text, by the name of their processor."""
@@ -72,80 +74,23 @@ class Network(Protocol):
         """Return where a word stands in the sequence of keys; `arguments` of encode_prompt."""
         ...
 
-    def word_attention(
-        self, layer: Any, made: Projections, rotary: Rotary | None, positions: ImagePositions
-    ) -> HeadWeights:
-        """Return one layer's attention to the keys at some positions."""
+    def given_ids(self, tokenizer: Any, text: str) -> Sequence[int]:
+        """Return the ids that a text encoder is given of a text, without padding."""
         ...
 
-    def self_matrix(self, layer: Any, made: Projections) -> Weights:
-        """Return one layer's self-attention with all pixels as columns, averaged over heads."""
+    def word_attention(self, seen: Seen, positions: ImagePositions) -> HeadWeights:
+        """Return one layer's attention of all pixels to the text at some positions."""
         ...
 
-
-class Projecting:
-    """A layer as its processor sees it, keeping the projections that it makes.
-
-    So they need not be made again, which is ten times the rest of the work.
-    """
-
-    def __init__(self, layer: nn.Module) -> None:
-        self.layer: Any = layer
-        self.q: Any = None
-        self.k: Any = None
-        self.k_text: Any = None
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.layer, name)
-
-    def to_q(self, hidden: Tensor) -> Tensor:
-        """Project to queries."""
-        self.q = self.layer.to_q(hidden)
-        return self.q
-
-    def to_k(self, hidden: Tensor) -> Tensor:
-        """Project to keys."""
-        self.k = self.layer.to_k(hidden)
-        return self.k
-
-    def add_k_proj(self, text: Tensor) -> Tensor:
-        """Project the text of joint attention to keys."""
-        self.k_text = self.layer.add_k_proj(text)
-        return self.k_text
-
-    def take(self, n_images: int, batch_size: int) -> Projections:
-        """Return the projections of the last images of the batch, those that see the prompt.
-
-        Raises `InputError` where the layer was not given the batch of the network.
-        """
-        if self.q is None or self.k is None:
-            raise InputError("expected a layer that projects its queries and keys, got none")
-        if len(self.q) != batch_size or len(self.k) != batch_size:
-            raise InputError(
-                f"expected layers to see the batch of {batch_size}, got {len(self.q)}:"
-                " a cache that leaves out guidance cannot be captured; disable it"
-            )
-        k_text = None if self.k_text is None else heads_apart(self.k_text[-n_images:], self.heads)
-        made = Projections(
-            heads_apart(self.q[-n_images:], self.heads),
-            heads_apart(self.k[-n_images:], self.heads),
-            k_text,
-        )
-        self.q = self.k = self.k_text = None  # so that nothing large is kept alive
-        return made
+    def pixels(self, seen: Seen) -> Seen:
+        """Return what a layer sees of the pixels alone."""
+        ...
 
 
 def attention_layers(module: Any) -> dict[str, nn.Module]:
     """Return all layers of a network that have a processor, by the processor's name."""
-    names = module.attn_processors  # walks the whole network, so once
-    return {name: module.get_submodule(name.removesuffix(".processor")) for name in names}
-
-
-def heads_apart(
-    projected: Float[Tensor, "image token channels"], n_heads: int
-) -> Float[Tensor, "image head token channel"]:
-    """Give each head its channels."""
-    return projected.unflatten(-1, (n_heads, -1)).transpose(1, 2)
+    parts = module.named_modules()  # not all networks tell their `attn_processors`
+    return {f"{name}.processor": part for name, part in parts if hasattr(part, "set_processor")}
 
 
 def check_processor(name: str, processor: object, known: tuple[type, ...], advice: str) -> None:
@@ -165,6 +110,11 @@ def text_positions(
     check_tokenizer(tokenizer)
     text, word = spelled(pipe, tokenizer, text), spelled(pipe, tokenizer, word)
     return word_positions(tokenizer, text, word, max_length)
+
+
+def plain_ids(pipe: Any, tokenizer: Any, text: str) -> Sequence[int]:
+    """Return the ids of a text with nothing around it."""
+    return tokenizer(spelled(pipe, tokenizer, text), verbose=False)["input_ids"]
 
 
 def spelled(pipe: Any, tokenizer: Any, text: str) -> str:

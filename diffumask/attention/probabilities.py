@@ -54,8 +54,9 @@ def attend(
     k: Float[Tensor, "image head key channel"],
     values: Float[Tensor, "image key column"],
     scale: float,
+    mask: Tensor | None = None,
 ) -> Float32[Tensor, "image head pixel column"]:
-    """Return softmax attention times values, without the N x N attention.
+    """Return softmax attention times values, without the N x N attention; the mask is the kernel's.
 
     The values are padded to the channels of the queries: with another width the fused kernels
     of some devices (flash, and the CPU's) give way to one that writes the attention out.
@@ -66,7 +67,7 @@ def attend(
     with autocast_off(q.device):
         fetched = [
             functional.scaled_dot_product_attention(
-                q, k, chunk[:, None].expand(-1, q.shape[1], -1, -1), scale=scale
+                q, k, chunk[:, None].expand(-1, q.shape[1], -1, -1), mask, scale=scale
             )
             for chunk in padded.split(width, dim=-1)
         ]

@@ -1,7 +1,7 @@
 """What takes the place of a layer's processor while its attention is captured."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -9,26 +9,14 @@ from torch import Tensor, nn
 
 from diffumask.errors import InputError
 
-from .network import Network, Projecting, Projections, Rotary
-from .pooling import AreaMean, matrix_hw
-from .running_means import Attention, Grid, SizeHW, Sum
-
-
-@dataclass(slots=True)
-class Evaluation:
-    """What all layers share at the evaluation of the network that runs.
-
-    The weight is 1 where it counts, else 0.
-    """
-
-    network: Network
-    batch_size: int = 0
-    positions: Tensor = field(default_factory=lambda: torch.empty(0, 0, dtype=torch.long))
-    weight: Tensor = field(default_factory=lambda: torch.ones(()))
+from .concepts import ConceptStream
+from .kernel import KernelCalls, Seen, of_images
+from .projecting import Projecting
+from .readers import Evaluation, Reader
 
 
 class Recorder:
-    """Calls a layer's own processor, then adds what the layer attends to to the sums.
+    """Calls a layer's own processor, then has readers add what the layer attends to.
 
     All that may change from one evaluation to the next is a tensor: a compiled network then
     holds this without a graph break, and is not compiled again.
@@ -40,28 +28,29 @@ class Recorder:
         evaluation: Evaluation,
         layer: Any,
         name: str,
-        factor: int,
+        readers: Sequence[Reader],
     ) -> None:
         self.processor = processor
         self.evaluation = evaluation
-        self.layer = Projecting(layer)
+        self.layer = layer
         self.name = name
-        self.factor = factor
-        self.n_heads: int = layer.heads
-        self.size_hw: SizeHW = (0, 0)
-        self.total = self.count = torch.empty(0)
+        self.readers = list(readers)
 
-    def start(self, attention: Attention, size_hw: SizeHW) -> None:
-        """Take the sums to add to."""
-        grid = self._grid(attention, size_hw)
-        self._add_to(grid.words, size_hw)
-        grid.n_heads += self.n_heads
+    @torch.no_grad()
+    def read(self, seen: Seen) -> Seen:
+        """Add what the layer saw, and return it, of the images that see the prompt."""
+        of_prompt = of_images(seen, self.evaluation.rows, self.evaluation.batch_size)
+        for reader in self.readers:
+            reader.add(of_prompt)
+        return of_prompt
 
-    def _grid(self, attention: Attention, size_hw: SizeHW) -> Grid:
-        return attention.grid(size_hw, self.factor, self.evaluation.positions)
 
-    def _add_to(self, sums: Sum, size_hw: SizeHW) -> None:
-        self.size_hw, self.total, self.count = size_hw, sums.total, sums.count_of(self.name)
+class ProjectionRecorder(Recorder):
+    """The same for layers of UNets, whose queries and keys are their projections."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.projecting = Projecting(self.layer)
 
     # The names matter: diffusers passes only the arguments that it finds in this signature.
     def __call__(
@@ -70,78 +59,46 @@ class Recorder:
         hidden_states: Tensor,
         encoder_hidden_states: Tensor | None = None,
         attention_mask: Tensor | None = None,
-        image_rotary_emb: Rotary | None = None,
         temb: Tensor | None = None,
     ) -> Any:
-        optional = {"image_rotary_emb": image_rotary_emb, "temb": temb}
-        given = {name: value for name, value in optional.items() if value is not None}
+        given = {} if temb is None else {"temb": temb}
         out = self.processor(
-            self.layer, hidden_states, encoder_hidden_states, attention_mask, **given
+            self.projecting, hidden_states, encoder_hidden_states, attention_mask, **given
         )
         if attention_mask is not None:
             raise InputError("expected attention to the whole text, got a mask; remove it")
-        with torch.no_grad():
-            made = self.layer.take(len(self.evaluation.positions), self.evaluation.batch_size)
-            self.add(attn, made, image_rotary_emb)
+        self.read(self.projecting.take())
         return out
 
-    def add(self, layer: nn.Module, made: Projections, rotary: Rotary | None) -> None:
-        """Add the attention of one layer to the words at one evaluation."""
-        now = self.evaluation
-        weights = now.network.word_attention(layer, made, rotary, now.positions)
-        self._add(self._on_grid(weights.mean(dim=1).mT))
 
-    def _add(self, maps: Tensor) -> None:
-        self.total.addcmul_(maps, self.evaluation.weight)
-        self.count.add_(self.evaluation.weight)
+class KernelRecorder(Recorder):
+    """The same for layers of any kind that call torch's attention once."""
 
-    def _on_grid(self, of_pixels: Tensor) -> Tensor:
-        """Give the pixels, the last axis, their rows and columns."""
-        h, w = self.size_hw
-        if of_pixels.shape[-1] != h * w:
-            raise InputError(
-                f"expected {h} x {w} pixels at {self.name}, got {of_pixels.shape[-1]}: layers that"
-                " merge or add pixels cannot be captured"
-            )
-        return of_pixels.unflatten(-1, self.size_hw)
+    stream: ConceptStream | None = None
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self.stream is not None and self.stream.is_replaying:
+            return self.stream.attend(self.processor, args, kwargs)
+        if not self.evaluation.of_prompt:
+            return self.processor(*args, **kwargs)
+        with KernelCalls() as calls:
+            out = self.processor(*args, **kwargs)
+        of_prompt = self.read(calls.only(self.name))
+        if self.stream is not None:
+            self.stream.keep(of_prompt)
+        return out
 
 
-class HeadsRecorder(Recorder):
-    """The same, and keeps each head of each layer apart as well."""
+@functools.cache
+def kernel_recorder(kind: type) -> type[KernelRecorder]:
+    """Return the recorder for processors of a kind, with the signature of these.
 
-    def start(self, attention: Attention, size_hw: SizeHW) -> None:
-        """Take the sums to add to."""
-        super().start(attention, size_hw)
-        n_images, n_columns, h, w = self.total.shape
-        self.heads = self.total.new_zeros(n_images, n_columns, self.n_heads, h, w)
-        self._grid(attention, size_hw).heads[self.name] = self.heads
-
-    def add(self, layer: nn.Module, made: Projections, rotary: Rotary | None) -> None:
-        """Add the attention of one layer to the words at one evaluation."""
-        now = self.evaluation
-        weights = now.network.word_attention(layer, made, rotary, now.positions)
-        by_head = self._on_grid(weights.permute(0, 3, 1, 2))
-        self.heads.addcmul_(by_head, now.weight)
-        self._add(by_head.mean(dim=2))
-
-
-class MatrixRecorder(Recorder):
-    """The same for self-attention, of which all is kept; for one grid, as it is large.
-
-    A larger grid is pooled before the softmax, so that what is computed and held has a bound.
+    diffusers passes only the arguments that it finds there.
     """
+    call: Any = kind.__call__
 
-    def start(self, attention: Attention, size_hw: SizeHW) -> None:
-        """Take the sums to add to."""
-        self.matrix_hw, positions = matrix_hw(size_hw), self.evaluation.positions
-        self.pool = AreaMean(size_hw, self.matrix_hw, positions.device)
-        self._add_to(attention.matrix(self.matrix_hw, positions), size_hw)
+    @functools.wraps(call)
+    def as_that_kind(self: KernelRecorder, *args: Any, **kwargs: Any) -> Any:
+        return KernelRecorder.__call__(self, *args, **kwargs)
 
-    def add(self, layer: nn.Module, made: Projections, rotary: Rotary | None) -> None:
-        """Add the attention of one layer to all pixels at one evaluation."""
-        pooled = made._replace(q=self._pooled(made.q), k=self._pooled(made.k))
-        matrix = self.evaluation.network.self_matrix(layer, pooled)
-        self._add(matrix.mT.unflatten(-1, self.matrix_hw))
-
-    def _pooled(self, of_pixels: Tensor) -> Tensor:
-        return self.pool(self._on_grid(of_pixels.mT)).flatten(-2).mT
+    return type(f"{kind.__name__}Recorder", (KernelRecorder,), {"__call__": as_that_kind})

@@ -1,6 +1,6 @@
 """Cross-attention of the UNets of Stable Diffusion 1, 2 and XL."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,19 +15,19 @@ from torch import nn
 
 from diffumask.errors import InputError
 
-from .network import (
+from ..kernel import Seen
+from ..network import (
     HeadWeights,
     ImagePositions,
     Inputs,
-    Projections,
-    Rotary,
-    Weights,
     attention_layers,
     check_processor,
+    plain_ids,
     text_positions,
 )
-from .probabilities import pixel_attention, word_attention
-from .running_means import Positions
+from ..probabilities import word_attention
+from ..reading import Reading
+from ..running_means import Positions
 
 KNOWN_PROCESSORS = (AttnProcessor, AttnProcessor2_0, SlicedAttnProcessor)
 KNOWN_TEXT_PROJECTIONS = (None, "text_proj")  # others put images among the words
@@ -36,6 +36,9 @@ UNKNOWN_PARTS = ("norm_q", "norm_k", "norm_cross", "group_norm", "spatial_norm")
 
 class UNetAttention:
     """Where a UNet of diffusers attends to the text, and how."""
+
+    readings = (Reading(),)
+    second_pass = prompt_first = pads_left = False
 
     def __init__(self, pipe: DiffusionPipeline, unet: UNet2DConditionModel) -> None:
         self.pipe: Any = pipe
@@ -97,15 +100,17 @@ class UNetAttention:
             )
         return found.pop()
 
-    def word_attention(
-        self, layer: Attention, made: Projections, rotary: Rotary | None, positions: ImagePositions
-    ) -> HeadWeights:
-        """Return the attention of all pixels to some positions of the text."""
-        return word_attention(made.q, made.k, positions, layer.scale)
+    def given_ids(self, tokenizer: Any, text: str) -> Sequence[int]:
+        """Return the ids of the text with nothing around it."""
+        return plain_ids(self.pipe, tokenizer, text)
 
-    def self_matrix(self, layer: Attention, made: Projections) -> Weights:
-        """Return the attention of all pixels to each of them."""
-        return pixel_attention(made.q, made.k, layer.scale)
+    def word_attention(self, seen: Seen, positions: ImagePositions) -> HeadWeights:
+        """Return the attention of all pixels to some positions of the text."""
+        return word_attention(seen.q, seen.k, positions, seen.scale)
+
+    def pixels(self, seen: Seen) -> Seen:
+        """Return the same: its self-attention is of pixels alone."""
+        return seen
 
 
 def _crosses(layer: nn.Module) -> bool:

@@ -1,0 +1,71 @@
+"""The slow twin of attention that transformers share between text and pixels."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from slow_reference import run
+from torch import Tensor
+from torch.nn import functional
+
+from diffumask.attention.capture import capture
+from diffumask.attention.running_means import Attention
+
+N_T5 = 48
+
+
+@contextmanager
+def all_probabilities(n_keys: int) -> Iterator[list[Tensor]]:
+    """Keep the full softmax of every attention over so many keys, as the network calls it."""
+    kept: list[Tensor] = []
+    fused = functional.scaled_dot_product_attention
+
+    def seen(query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        if query.shape[2] == key.shape[2] == n_keys:
+            with torch.autocast("cpu", enabled=False):
+                logits = query.float() @ key.float().mT * query.shape[-1] ** -0.5
+            kept.append(logits.softmax(-1).detach())
+        return fused(query, key, value, *args, **kwargs)
+
+    functional.scaled_dot_product_attention = seen
+    try:
+        yield kept
+    finally:
+        functional.scaled_dot_product_attention = fused
+
+
+def check(
+    pipe: Any,
+    words: list[list[str]],
+    texts: list[str],
+    pixels: slice,
+    places: Callable[[str, str], list[int]],
+    n_keys: int,
+    per_evaluation: int,
+    bound: float = 1e-5,
+    **options: Any,
+) -> Attention:
+    """Compare with what the network computes; `places` are those of a word among the keys."""
+    options = {"max_sequence_length": N_T5} | options
+    with all_probabilities(n_keys) as kept:
+        plain = run(pipe, texts, 2, **options)
+    with capture(pipe, words, space="attention", layers=lambda name: True) as attention:
+        captured = run(pipe, texts, 2, **options)
+    assert np.array_equal(plain, captured)
+
+    assert len(kept) == 2 * per_evaluation
+    mean = torch.stack(kept).mean(0).mean(1)  # entry query key
+    ((h, w),) = attention.maps
+    n_images = options.get("num_images_per_prompt", 1)
+    of_images = [pair for pair in zip(texts, words, strict=True) for _ in range(n_images)]
+    for image, (text, wanted) in enumerate(of_images):
+        for word in wanted:
+            columns = list(attention.columns(image, word))
+            expected = mean[image - len(of_images), pixels][:, places(text, word)]
+            got = attention.maps[h, w][image, columns].flatten(1).mT
+            assert got.shape == expected.shape == (h * w, len(columns))
+            assert (got - expected).abs().max() < bound
+            assert (got - expected.roll(1, dims=0)).abs().max() > 1e-4
+    return attention

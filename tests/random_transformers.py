@@ -1,0 +1,115 @@
+"""Small transformers with random weights, in the pipelines that they come in."""
+
+from typing import Any
+
+import torch
+from conftest import WORDS, random_vae, text_config
+from diffusers import (
+    FlowMatchEulerDiscreteScheduler,
+    FluxPipeline,
+    FluxTransformer2DModel,
+    SD3Transformer2DModel,
+    StableDiffusion3Pipeline,
+)
+from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
+from transformers import (
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+    PreTrainedTokenizerFast,
+    T5Config,
+    T5EncoderModel,
+)
+
+T5_WIDTH = 64
+
+
+def make_t5_tokenizer() -> PreTrainedTokenizerFast:
+    """A small tokenizer of the kind of T5's: pieces, no start token."""
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    special = ["<pad>", "</s>", "<unk>"]
+    trainer = trainers.UnigramTrainer(
+        vocab_size=120, special_tokens=special, unk_token="<unk>", show_progress=False
+    )
+    tokenizer.train_from_iterator([WORDS, "abcdefghijklmnopqrstuvwxyz ,."], trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="$A </s>", special_tokens=[("</s>", 1)]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="<pad>",
+        eos_token="</s>",
+        unk_token="<unk>",
+        model_max_length=512,
+    )
+
+
+def make_t5(t5_tokenizer: PreTrainedTokenizerFast) -> T5EncoderModel:
+    torch.manual_seed(0)
+    config = T5Config(
+        vocab_size=len(t5_tokenizer), d_model=T5_WIDTH, d_kv=8, d_ff=32, num_layers=1, num_heads=2
+    )
+    return T5EncoderModel(config).eval()
+
+
+def sharpened(transformer: Any) -> Any:
+    """Make the attention differ from word to word."""
+    with torch.no_grad():
+        for name, weight in transformer.named_parameters():
+            if "to_q" in name or "add_k_proj" in name or "context_embedder" in name:
+                weight.mul_(4)
+    return transformer.eval()
+
+
+def sd3(tokenizer: CLIPTokenizer, t5_parts: tuple, **config: Any) -> StableDiffusion3Pipeline:
+    torch.manual_seed(0)
+    text = text_config(tokenizer)
+    transformer = SD3Transformer2DModel(
+        sample_size=8,
+        in_channels=4,
+        out_channels=4,
+        num_layers=2,
+        attention_head_dim=8,
+        num_attention_heads=2,
+        joint_attention_dim=T5_WIDTH,
+        caption_projection_dim=16,
+        pooled_projection_dim=T5_WIDTH,
+        **config,
+    )
+    return StableDiffusion3Pipeline(
+        transformer=sharpened(transformer),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+        vae=random_vae(shift_factor=0.0),
+        text_encoder=CLIPTextModelWithProjection(text).eval(),
+        text_encoder_2=CLIPTextModelWithProjection(text).eval(),
+        text_encoder_3=t5_parts[0],
+        tokenizer=tokenizer,
+        tokenizer_2=tokenizer,
+        tokenizer_3=t5_parts[1],
+    )
+
+
+def make_flux(
+    tokenizer: CLIPTokenizer, t5: T5EncoderModel, t5_tokenizer: PreTrainedTokenizerFast
+) -> FluxPipeline:
+    torch.manual_seed(0)
+    transformer = FluxTransformer2DModel(
+        in_channels=16,
+        num_layers=2,
+        num_single_layers=2,
+        attention_head_dim=8,
+        num_attention_heads=2,
+        joint_attention_dim=T5_WIDTH,
+        pooled_projection_dim=32,
+        axes_dims_rope=(4, 2, 2),
+    )
+    return FluxPipeline(
+        transformer=sharpened(transformer),
+        scheduler=FlowMatchEulerDiscreteScheduler(),
+        vae=random_vae(shift_factor=0.0),
+        text_encoder=CLIPTextModel(text_config(tokenizer)).eval(),
+        text_encoder_2=t5,
+        tokenizer=tokenizer,
+        tokenizer_2=t5_tokenizer,
+    )

@@ -1,0 +1,232 @@
+"""Concepts that ride the stream of the text, held to their definition written out."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers import FluxPipeline, StableDiffusionPipeline
+from diffusers.hooks import FirstBlockCacheConfig
+from diffusers.models.embeddings import apply_rotary_emb
+from joint_reference import N_T5
+from random_transformers import sd3
+from slow_reference import BIRD, PLANE, run
+from torch import Tensor
+from transformers import CLIPTokenizer
+
+from diffumask.attention.capture import capture
+from diffumask.attention.tokens import word_positions
+from diffumask.errors import InputError
+
+pytestmark = pytest.mark.numeric
+
+TWO = [BIRD, PLANE]
+WANTED = [["bird"], ["potted plant", "aeroplane"]]
+BACKGROUND = ("grass", "snow on sand")
+
+
+@contextmanager
+def blocks_seen(transformer: Any) -> Iterator[list[dict[str, Any]]]:
+    """Keep what each block of two streams is given."""
+    seen: list[dict[str, Any]] = []
+
+    def see(block: Any, args: Any, kwargs: Any) -> None:
+        assert not args
+        seen.append({"block": block, **kwargs})
+
+    hooks = [
+        block.register_forward_pre_hook(see, with_kwargs=True)
+        for block in transformer.transformer_blocks
+    ]
+    try:
+        yield seen
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def heads(x: Tensor, layer: Any) -> Tensor:
+    return x.unflatten(-1, (layer.heads, -1)).transpose(1, 2)
+
+
+def normed(norm: Any, x: Tensor) -> Tensor:
+    return x if norm is None else norm(x)
+
+
+def concept_maps(given: dict[str, Any], concepts: Tensor, row: int) -> tuple[Tensor, Tensor | None]:
+    """Write ConceptAttention out for one image and block: its maps, and the concepts after it."""
+    block, temb = given["block"], given["temb"][row][None]
+    layer, image = block.attn, given["hidden_states"][row][None]
+    text = given["encoder_hidden_states"][row][None]
+    is_last = getattr(block, "context_pre_only", False)
+    image = block.norm1(image, emb=temb)[0]
+    gates: list[Tensor] = []
+    if is_last:
+        of_text, of_concepts = (block.norm1_context(one, temb) for one in (text, concepts))
+    else:
+        of_text = block.norm1_context(text, emb=temb)[0]
+        of_concepts, *gates = block.norm1_context(concepts, emb=temb)
+
+    q, k, v = (heads(to(image), layer) for to in (layer.to_q, layer.to_k, layer.to_v))
+    q, k = normed(layer.norm_q, q), normed(layer.norm_k, k)
+    adds = (layer.add_q_proj, layer.add_k_proj, layer.add_v_proj)
+    (_, kt, vt), (qc, kc, vc) = (
+        [heads(to(one), layer) for to in adds] for one in (of_text, of_concepts)
+    )
+    kt, kc = (normed(layer.norm_added_k, one) for one in (kt, kc))
+    qc = normed(layer.norm_added_q, qc)
+    if given.get("image_rotary_emb") is not None:
+        cos, sin = given["image_rotary_emb"]
+        n_text, n_concepts = text.shape[1], concepts.shape[1]
+        q, k = (apply_rotary_emb(one, (cos[n_text:], sin[n_text:])) for one in (q, k))
+        kt = apply_rotary_emb(kt, (cos[:n_text], sin[:n_text]))
+        first = cos[:1].expand(n_concepts, -1), sin[:1].expand(n_concepts, -1)
+        qc, kc = (apply_rotary_emb(one, first) for one in (qc, kc))
+
+    def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return (q @ k.mT * q.shape[-1] ** -0.5).softmax(-1) @ v
+
+    pixels = attention(q, torch.cat([kt, k], 2), torch.cat([vt, v], 2))
+    out = attention(qc, torch.cat([kc, k], 2), torch.cat([vc, v], 2))
+    maps = torch.einsum("bhcd,bhpd->bcp", out, pixels).softmax(1)[0]
+    if is_last:
+        return maps, None
+    gate, shift_mlp, scale_mlp, gate_mlp = gates
+    concepts = concepts + gate[:, None] * layer.to_add_out(out.transpose(1, 2).flatten(2))
+    fed = block.norm2_context(concepts) * (1 + scale_mlp[:, None]) + shift_mlp[:, None]
+    return maps, concepts + gate_mlp[:, None] * block.ff_context(fed)
+
+
+@torch.no_grad()
+def expected_maps(
+    pipe: Any, tokenizer: Any, seen: list[dict[str, Any]], n_blocks: int, read: set[int]
+) -> list[dict[str, Tensor]]:
+    """Return the mean over steps and blocks of the map of each word, for each image."""
+    found = []
+    for image, words in enumerate(WANTED):
+        concepts = [*words, *(one for one in BACKGROUND if one not in words)]
+        maps = []
+        for first in range(0, len(seen), n_blocks):
+            rows = [
+                pipe.encode_prompt(
+                    prompt=one,
+                    prompt_2=None,
+                    **({"prompt_3": None} if hasattr(pipe, "tokenizer_3") else {}),
+                    max_sequence_length=N_T5,
+                    **(
+                        {"do_classifier_free_guidance": False}
+                        if hasattr(pipe, "tokenizer_3")
+                        else {}
+                    ),
+                )[0][0, list(word_positions(tokenizer, one, one))].mean(0)
+                for one in concepts
+            ]
+            hidden: Any = pipe.transformer.context_embedder(torch.stack(rows)[None])
+            for i in range(n_blocks):
+                of_block, hidden = concept_maps(seen[first + i], hidden, image - len(WANTED))
+                if i in read:
+                    maps.append(of_block)
+        mean = torch.stack(maps).mean(0)
+        found.append(dict(zip(words, mean, strict=False)))
+    return found
+
+
+def check(pipe: Any, tokenizer: Any, read: set[int], **options: Any) -> None:
+    n_blocks = len(pipe.transformer.transformer_blocks)
+    options = {"max_sequence_length": N_T5} | options
+    with blocks_seen(pipe.transformer) as seen:
+        plain = run(pipe, TWO, 2, **options)
+    names = {f"transformer_blocks.{i}.attn.processor" for i in read}
+    with capture(
+        pipe, WANTED, space="output", layers=names.__contains__, background=BACKGROUND
+    ) as attention:
+        captured = run(pipe, TWO, 2, **options)
+    assert np.array_equal(plain, captured)
+    for image, words in enumerate(expected_maps(pipe, tokenizer, seen, n_blocks, read)):
+        assert words
+        for word, expected in words.items():
+            got = attention.maps[4, 3][image, list(attention.columns(image, word))].flatten()
+            assert (got - expected).abs().max() < 1e-5
+            assert (got - expected.roll(1)).abs().max() > 1e-5
+
+
+@pytest.mark.parametrize("read", [{0}, {1}, {0, 1}])
+def test_flux(flux: FluxPipeline, read: set[int]) -> None:
+    check(flux, flux.tokenizer_2, read)
+
+
+@pytest.mark.parametrize("guidance_scale", [1.0, 5.0])
+@pytest.mark.parametrize("config", [{}, {"qk_norm": "rms_norm", "dual_attention_layers": (0,)}])
+def test_stable_diffusion_3(tokenizer: CLIPTokenizer, config: dict, guidance_scale: float) -> None:
+    check(sd3(tokenizer, (None, None), **config), tokenizer, {0, 1}, guidance_scale=guidance_scale)
+
+
+def test_maps_do_not_depend_on_the_batch_and_shares_are_of_one(flux: FluxPipeline) -> None:
+    noise = torch.randn(2, 12, 16, generator=torch.Generator().manual_seed(0))
+
+    def maps(which: slice) -> Any:
+        with capture(flux, WANTED[which]) as attention:
+            run(flux, TWO[which], 1, max_sequence_length=N_T5, latents=noise[which])
+        return attention
+
+    of_both, alone = maps(slice(2)), maps(slice(1, 2))
+    for word in WANTED[1]:
+        got = of_both.maps[4, 3][1, list(of_both.columns(1, word))]
+        expected = alone.maps[4, 3][0, list(alone.columns(0, word))]
+        assert (got - expected).abs().max() < 1e-5
+        assert 0 < got.min() < got.max() < 1
+
+
+def test_several_images_of_a_prompt_have_their_own_maps(flux: FluxPipeline) -> None:
+    with capture(flux, ["bird"]) as attention:
+        run(flux, BIRD, 1, max_sequence_length=N_T5, num_images_per_prompt=2)
+    first, second = attention.maps[4, 3]
+    assert (first - second).abs().max() > 1e-5
+
+
+def test_the_second_pass_of_guidance_is_left_out(flux: FluxPipeline) -> None:
+    options = {"true_cfg_scale": 1.0, "max_sequence_length": N_T5}
+    maps = []
+    for scale in (1.0, 1.0 + 1e-6):  # the second is a guidance that moves nothing
+        options |= {"true_cfg_scale": scale, "negative_prompt": BIRD}
+        with capture(flux, ["bird"]) as attention:
+            run(flux, BIRD, 2, **options)
+        maps.append(attention.maps[4, 3])
+    assert (maps[0] - maps[1]).abs().max() < 1e-4
+
+
+def test_the_pipeline_is_as_before_after_an_error(flux: FluxPipeline) -> None:
+    processors = dict(flux.transformer.attn_processors)
+
+    def fail(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError), capture(flux, ["bird"]):
+        run(flux, BIRD, 1, max_sequence_length=N_T5, callback_on_step_end=fail)
+    assert dict(flux.transformer.attn_processors) == processors
+    assert not any(module._forward_hooks for module in flux.transformer.modules())
+
+
+def test_what_has_no_stream_of_the_text_is_refused(
+    flux: FluxPipeline, pipe: StableDiffusionPipeline
+) -> None:
+    with (
+        pytest.raises(InputError, match=r"a stream of the text, got single_transformer_blocks\.0"),
+        capture(flux, ["bird"], space="output", layers=lambda name: True),
+    ):
+        pass
+    with (
+        pytest.raises(InputError, match="expected space attention of this network, got 'output'"),
+        capture(pipe, ["bird"], space="output"),
+    ):
+        pass
+    with (
+        pytest.raises(InputError, match="heads of attention, got space output"),
+        capture(flux, ["bird"], heads=True),
+    ):
+        pass
+    flux.transformer.enable_cache(FirstBlockCacheConfig(threshold=1e6))
+    with pytest.raises(InputError, match="without a cache"), capture(flux, ["bird"]):
+        pass
