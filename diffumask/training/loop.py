@@ -39,8 +39,8 @@ def train(
     processes that train together only the first writes. There `on_checkpoint` sees the averaged
     weights, and may say that the rate is to fall from now on; `on_step` is told the number of
     steps done in all, and of how many. Returns how many steps it took in all. Raises InputError
-    when the loss is not finite or grows as the schedule forbids, where the folder cannot be written, and for a state that is
-    damaged or of another model; the last state stays.
+    when the loss is not finite or grows as the schedule forbids, where the folder cannot be
+    written, and for a state that is damaged or of another model; the last state stays.
     """
     state, writes = _begun(model, schedule), is_first_process()
     course = state.course
