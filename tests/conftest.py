@@ -218,6 +218,36 @@ def flux(
 
 
 @pytest.fixture(scope="session")
+def sd3_folder(
+    tmp_path_factory: pytest.TempPathFactory,
+    tokenizer: CLIPTokenizer,
+    t5: T5EncoderModel,
+    t5_tokenizer: PreTrainedTokenizerFast,
+) -> Path:
+    """Folder of a random pipeline of the shape of Stable Diffusion 3; read only."""
+    from random_transformers import sd3
+
+    folder = tmp_path_factory.mktemp("models") / "random_sd3"
+    sd3(tokenizer, (t5, t5_tokenizer)).save_pretrained(folder, safe_serialization=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def flux_folder(
+    tmp_path_factory: pytest.TempPathFactory,
+    tokenizer: CLIPTokenizer,
+    t5: T5EncoderModel,
+    t5_tokenizer: PreTrainedTokenizerFast,
+) -> Path:
+    """Folder of a random pipeline of the shape of FLUX.1; read only."""
+    from random_transformers import make_flux
+
+    folder = tmp_path_factory.mktemp("models") / "random_flux"
+    make_flux(tokenizer, t5, t5_tokenizer).save_pretrained(folder, safe_serialization=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def segmenter_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a random SegFormer with three labels, of which it names every one; read only."""
     torch.manual_seed(0)

@@ -34,8 +34,11 @@ def put(cache: Path, hub_id: str, folder: Path) -> Path:
     return shutil.copytree(folder, place / "snapshots" / COMMIT)
 
 
+ONLY_TINY = [name == "tiny" for name in MODELS]
+
+
 def test_models_tell_what_each_is_and_whether_it_is_here(cache, tiny_random_folder):
-    assert [one.is_here for one in diffumask.list_models()] == [True, False, False, False]
+    assert [one.is_here for one in diffumask.list_models()] == ONLY_TINY
     put(cache, str(MODELS["sd15"].source), tiny_random_folder)
     put(cache, "someone/small", tiny_random_folder)
     tiny, sd15, *_, small = diffumask.list_models()
@@ -52,7 +55,7 @@ def test_a_model_that_was_not_downloaded_whole_is_not_here(cache, tiny_random_fo
     put(cache, "someone/other", tiny_random_folder)
     other = cache / f"models--someone--other/snapshots/{COMMIT}/model_index.json"
     other.write_text("{}")
-    assert [one.is_here for one in diffumask.list_models()] == [True, False, False, False]
+    assert [one.is_here for one in diffumask.list_models()] == ONLY_TINY
 
 
 def test_without_a_cache_models_are_listed_all_the_same(cache):
@@ -65,7 +68,8 @@ def test_the_commands_print_what_the_functions_give(cache):
     assert [one["name"] for one in facts] == list(MODELS)
     head, tiny, sd15, *_ = done("models").splitlines()
     assert head.split() == ["name", "size", "steps", "guidance", "here", "for", "licence", "what"]
-    assert tiny.startswith("tiny  128x128    20     4         yes   generate, observe, capture")
+    assert tiny.split()[:5] == ["tiny", "128x128", "20", "4", "yes"]
+    assert "generate, observe, capture" in tiny
     assert "no " in sd15
     assert str(MODELS["sd15"].source) in sd15
 

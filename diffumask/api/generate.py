@@ -84,8 +84,10 @@ def generate(options: GenerateOptions) -> "Result[Dataset]":
 
 
 def _sampling(request: Request, spec: "ModelSpec") -> "SampleSettings":
-    options = request.options
-    more = {"negative_prompt": request.negative_prompt, **request.recipe.sampling}
+    options, negative_prompt = request.options, request.negative_prompt
+    if options.negative_prompt is None and not spec.family.takes_negative_prompt:
+        negative_prompt = ""  # that of the vocabulary is a default
+    more = {"negative_prompt": negative_prompt, **request.recipe.sampling}
     sampling = options.sampling(spec, **more)
     options.check_guided(sampling.guidance_scale)
     return sampling
@@ -108,7 +110,7 @@ def _check_model(request: Request, spec: "ModelSpec") -> dict[str, str]:
     if options.ray is None and not (options.gpu or options.pace_s):
         from diffumask.models import find_device, find_dtype
 
-        dtype = find_dtype(options.dtype, find_device(options.device))
+        dtype = find_dtype(options.dtype, find_device(options.device), spec.family.half)
         known["dtype"] = str(dtype).removeprefix("torch.")
     return known
 

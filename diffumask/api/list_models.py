@@ -13,12 +13,12 @@ from .use_case import use_case
 if TYPE_CHECKING:
     from diffumask.models import ModelSpec
 
-USES = ("generate", "observe", "capture")  # of what has a UNet with cross-attention
+USES = ("generate", "observe", "capture")
 HEAD = ("name", "size", "steps", "guidance", "here", "for", "licence", "what")
 UNKNOWN = "not known"
 MORE = (
-    "Any other Stable Diffusion 1, 2 or XL works by its folder or hub id; capture also reads SD 3 "
-    "and Flux pipelines that you load yourself."
+    "Any other model of these families works by its folder or hub id; docs/models.md says how each "
+    "is read."
 )
 
 

@@ -20,7 +20,9 @@ MAX_DEFAULT_BATCH = 8
 ModelName = Annotated[
     str,
     Option(
-        "tiny, sd15, sd21, sdxl, a model folder or a hub id.", values=values.models, panel=MODEL
+        "tiny, sd15, sdxl, sd35, flux, ... (diffumask models), a model folder or a hub id.",
+        values=values.models,
+        panel=MODEL,
     ),
 ]
 
@@ -76,7 +78,11 @@ class SamplingOptions(Options):
         names = ("num_inference_steps", "guidance_scale", "height", "width")
         of_model = {name: getattr(spec, name) for name in names}
         given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
-        return SampleSettings(**of_model | more | given)
+        settings = SampleSettings(**of_model | more | given)
+        settings.check_sides(spec.family.size_step)
+        if settings.negative_prompt and not spec.family.takes_negative_prompt:
+            raise InputError(f"expected no negative prompt with {spec.name}, which takes none")
+        return settings
 
     def batch_of(self, settings: "SampleSettings") -> int:
         """Return how many images are sampled at a time."""

@@ -16,9 +16,8 @@ if TYPE_CHECKING:
     from .devices import progress_bars_off as progress_bars_off
     from .diffusion import load as load
     from .diffusion import load_autoencoder as load_autoencoder
+    from .known import MODELS as MODELS
     from .registry import HUB_ID as HUB_ID
-    from .registry import MODELS as MODELS
-    from .registry import ModelSpec as ModelSpec
     from .registry import fingerprint as fingerprint
     from .registry import model_name as model_name
     from .registry import resolve as resolve
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from .segmenters import load_sam_model as load_sam_model
     from .segmenters import load_segmenter as load_segmenter
     from .segmenters import load_trainable as load_trainable
+    from .spec import ModelSpec as ModelSpec
     from .text import load_language_model as load_language_model
     from .text import load_text_encoder as load_text_encoder
     from .text import load_tokenizer as load_tokenizer
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 _MODULES = {
     "DTYPES": "devices",
     "HUB_ID": "registry",
-    "MODELS": "registry",
-    "ModelSpec": "registry",
+    "MODELS": "known",
+    "ModelSpec": "spec",
     "cached_spec": "cached",
     "cached_specs": "cached",
     "offline": "cached",

@@ -7,18 +7,19 @@ from huggingface_hub import CacheNotFound, scan_cache_dir, try_to_load_from_cach
 
 from diffumask.errors import InputError
 
-from .files import INDEX, default_size_hw, has_weights
-from .registry import ModelSpec
+from .files import INDEX, has_weights
+from .registry import spec_of
+from .spec import ModelSpec
 
 
 def cached_spec(hub_id: str) -> ModelSpec | None:
     """Find a model as `resolve` does, but without the network.
 
-    None for one that is not there, not whole, or of another kind than Stable Diffusion 1, 2 or XL.
+    None for one that is not there, not whole, or of no known family.
     """
     folder = _cached_folder(hub_id)
     try:
-        return None if folder is None else ModelSpec(hub_id, hub_id, *default_size_hw(folder))
+        return None if folder is None else spec_of(hub_id, hub_id, folder)
     except InputError:
         return None
 

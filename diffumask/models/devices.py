@@ -31,13 +31,14 @@ def find_device(device: str) -> torch.device:
         ) from error
 
 
-def find_dtype(dtype: str, device: torch.device) -> torch.dtype:
+def find_dtype(dtype: str, device: torch.device, half: str = "float16") -> torch.dtype:
     """Return the number type of that name, float32 where the device has no kernels for it.
 
-    Raises `InputError` for another name.
+    "auto" is `half` on cuda, where the device has it, and float32 elsewhere. Raises `InputError`
+    for another name.
     """
     if dtype == "auto":
-        return torch.float16 if device.type == "cuda" else torch.float32
+        dtype = half if device.type == "cuda" else "float32"
     if dtype not in DTYPES:
         raise InputError(f"expected auto or one of {', '.join(DTYPES)} as dtype, got {dtype!r}")
     found = DTYPES[dtype]

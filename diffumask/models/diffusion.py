@@ -3,28 +3,32 @@
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import torch
-from diffusers import AutoencoderKL, DiffusionPipeline, UNet2DConditionModel
+from diffusers import AutoencoderKL, DiffusionPipeline
 
 from diffumask.errors import InputError
 from diffumask.notices import notices_off
 
 from .devices import find_device, find_dtype, progress_bars_off
-from .files import UNUSED_PARTS, check_whole, part_class, read_index, reason
-from .registry import ModelSpec, model_folder
+from .families import UNET, Family
+from .files import UNUSED_PARTS, check_whole, family_in, part_class, read_index, reason
+from .registry import model_folder
+from .spec import ModelSpec
 
 
 def load(spec: ModelSpec, device: str = "auto", dtype: str = "auto") -> DiffusionPipeline:
     """Load a model, without safety checker, without progress bars, from safetensors only.
 
-    "auto" takes the first of cuda, mps and cpu that is there, and float16 on cuda, else float32.
-    Raises `InputError` for files that are missing, damaged or not of a UNet with cross-attention,
-    for an unreachable hub, and for a device or dtype that cannot be had.
+    "auto" takes the first of cuda, mps and cpu that is there, and on cuda the half precision of
+    the model's family, else float32. Raises `InputError` for files that are missing, damaged or of
+    no known family, for an unreachable hub, and for a device or dtype that cannot be had.
     """
     torch_device = find_device(device)
-    options: dict[str, Any] = {"dtype": find_dtype(dtype, torch_device), "use_safetensors": True}
+    torch_dtype = find_dtype(dtype, torch_device, spec.family.half)
+    options: dict[str, Any] = {"dtype": torch_dtype, "use_safetensors": True}
     folder = model_folder(spec)
-    index = read_index(folder)
+    index, family = read_index(folder), family_in(folder)
     unused: dict[str, Any] = {part: None for part in UNUSED_PARTS if part in index}
     if "safety_checker" in unused:
         unused["requires_safety_checker"] = False
@@ -32,8 +36,8 @@ def load(spec: ModelSpec, device: str = "auto", dtype: str = "auto") -> Diffusio
     check_whole(folder)
     try:
         with progress_bars_off(), notices_off():
-            unet = _load_unet(folder, options)
-            pipe = DiffusionPipeline.from_pretrained(folder, unet=unet, **unused, **options)
+            parts = unused | {family.part: _load_network(folder, family, options)}
+            pipe = DiffusionPipeline.from_pretrained(folder, **parts, **options)
     except InputError:
         raise
     except (OSError, ValueError, RuntimeError) as error:
@@ -70,16 +74,19 @@ def load_autoencoder(spec: ModelSpec, device: str = "auto") -> AutoencoderKL:
     return vae.requires_grad_(False).eval().to(torch_device)
 
 
-def _load_unet(folder: Path, options: dict[str, Any]) -> UNet2DConditionModel:
-    # The annotation of from_pretrained leaves the loading info out.
-    loaded: Any = UNet2DConditionModel.from_pretrained(
-        folder, subfolder="unet", output_loading_info=True, **options
+def _load_network(folder: Path, family: Family, options: dict[str, Any]) -> Any:
+    """Load the network that denoises. Raises `InputError` for one that lacks weights or a text."""
+    kind = getattr(diffusers, family.network)
+    network, info = kind.from_pretrained(
+        folder, subfolder=family.part, output_loading_info=True, **options
     )
-    unet, info = loaded
-    if not any(getattr(module, "is_cross_attention", False) for module in unet.modules()):
+    modules = network.modules()
+    if family is UNET and not any(getattr(one, "is_cross_attention", False) for one in modules):
         raise InputError(f"expected a UNet with cross-attention in {folder}, got one without")
     if info["missing_keys"]:  # diffusers fills them with noise
+        name = "UNet" if family is UNET else family.part
         raise InputError(
-            f"expected all weights of the UNet in {folder}, got none for {info['missing_keys'][0]}"
+            f"expected all weights of the {name} in {folder}, got none for"
+            f" {info['missing_keys'][0]}"
         )
-    return unet
+    return network

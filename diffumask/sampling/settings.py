@@ -36,11 +36,15 @@ class SampleSettings:
             raise InputError(
                 f"expected at least 1 num_inference_steps, got {self.num_inference_steps}"
             )
+        self.check_sides(SIZE_STEP)
+
+    def check_sides(self, size_step: int) -> None:
+        """Raise `InputError` for sides that are no multiples of so many pixels."""
         for name, size in (("height", self.height), ("width", self.width)):
-            if size < SIZE_STEP or size % SIZE_STEP:
-                near = max(1, round(size / SIZE_STEP)) * SIZE_STEP
+            if size < size_step or size % size_step:
+                near = max(1, round(size / size_step)) * size_step
                 raise InputError(
-                    f"expected a {name} divisible by {SIZE_STEP}, got {size}; use {near}"
+                    f"expected a {name} divisible by {size_step}, got {size}; use {near}"
                 )
 
     def describe(self) -> dict[str, Any]:

@@ -1,0 +1,48 @@
+"""How pipelines are called: by which arguments they take guidance, and what else they are told."""
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .noising import generator_of
+from .settings import SampleSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What is special to the pipelines of a family.
+
+    `guidance` is the argument for the guidance scale. `negative` is the negative prompt where the
+    user gives none: None leaves that to the pipeline, and a pipeline that takes none has no such
+    argument. `more` is passed on as it is.
+    """
+
+    guidance: str = "guidance_scale"
+    negative: str | None = None
+    more: Mapping[str, Any] = field(default_factory=dict)
+
+
+CALLS: Mapping[str, Call] = {}
+PLAIN = Call()
+
+
+def call_arguments(
+    pipe: Any, texts: list[str], seeds: list[int], settings: SampleSettings
+) -> dict[str, Any]:
+    """Return the arguments of a pipeline for images of some texts, each from a seed of its own."""
+    call = CALLS.get(type(pipe).__name__, PLAIN)
+    taken = inspect.signature(type(pipe).__call__).parameters
+    negative = settings.negative_prompt or call.negative
+    # None, not "": SDXL then takes the zeros it was trained with
+    negatives = [negative] * len(texts) if negative else None
+    return {
+        "prompt": texts,
+        "height": settings.height,
+        "width": settings.width,
+        "num_inference_steps": settings.num_inference_steps,
+        call.guidance: settings.guidance_scale,
+        "generator": [generator_of(seed) for seed in seeds],
+        **({"negative_prompt": negatives} if "negative_prompt" in taken else {}),
+        **call.more,
+    }
