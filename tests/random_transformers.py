@@ -22,6 +22,7 @@ from transformers import (
 )
 
 T5_WIDTH = 64
+SHARPENED = ("to_q", "add_k_proj", "to_v", "add_v_proj", "context_embedder")
 
 
 def make_t5_tokenizer() -> PreTrainedTokenizerFast:
@@ -57,7 +58,7 @@ def sharpened(transformer: Any) -> Any:
     """Make the attention differ from word to word."""
     with torch.no_grad():
         for name, weight in transformer.named_parameters():
-            if "to_q" in name or "add_k_proj" in name or "context_embedder" in name:
+            if any(part in name for part in SHARPENED):
                 weight.mul_(4)
     return transformer.eval()
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from diffumask.articles import counted
 from diffumask.dataset.shards import WHOLE
+from diffumask.errors import InputError
 
 from . import dry_run
 from .generate_request import GenerateOptions, Request, open_request
@@ -84,10 +85,10 @@ def generate(options: GenerateOptions) -> "Result[Dataset]":
 
 
 def _sampling(request: Request, spec: "ModelSpec") -> "SampleSettings":
-    options, negative_prompt = request.options, request.negative_prompt
-    if options.negative_prompt is None and not spec.family.takes_negative_prompt:
-        negative_prompt = ""  # that of the vocabulary is a default
-    more = {"negative_prompt": negative_prompt, **request.recipe.sampling}
+    options = request.options
+    if options.negative_prompt and not spec.family.takes_negative_prompt:
+        raise InputError(f"expected no negative prompt with {spec.name}, which takes none")
+    more = {"negative_prompt": request.negative_prompt, **request.recipe.sampling}
     sampling = options.sampling(spec, **more)
     options.check_guided(sampling.guidance_scale)
     return sampling

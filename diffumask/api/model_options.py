@@ -72,16 +72,19 @@ class SamplingOptions(Options):
             raise InputError(f"expected a guidance scale of 0 or more, got {guidance}")
 
     def sampling(self, spec: "ModelSpec", **more: Any) -> "SampleSettings":
-        """Fill what was left out with `more`, which may be further settings, then the model's."""
+        """Fill what was left out with `more`, which may be further settings, then the model's.
+
+        A negative prompt, such as a vocabulary's, is left out for a model that takes none.
+        """
         from diffumask.sampling.settings import SampleSettings
 
         names = ("num_inference_steps", "guidance_scale", "height", "width")
         of_model = {name: getattr(spec, name) for name in names}
         given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        if not spec.family.takes_negative_prompt:
+            more.pop("negative_prompt", None)
         settings = SampleSettings(**of_model | more | given)
         settings.check_sides(spec.family.size_step)
-        if settings.negative_prompt and not spec.family.takes_negative_prompt:
-            raise InputError(f"expected no negative prompt with {spec.name}, which takes none")
         return settings
 
     def batch_of(self, settings: "SampleSettings") -> int:
