@@ -10,8 +10,9 @@ is an `InputError`; nothing is printed, and notices go to the log "diffumask". F
 imported when they are first asked for.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from .on_demand import on_demand
 
 __version__ = "0.1.0"
 
@@ -80,13 +81,7 @@ _MODULES = {
     "verify": "api.verify",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
-    globals()[name] = found
-    return found
+__getattr__ = on_demand(__name__, _MODULES)
 
 
 def __dir__() -> list[str]:

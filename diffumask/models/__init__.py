@@ -3,8 +3,9 @@
 Functions are imported when they are first asked for: which models there are is told without torch.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from diffumask.on_demand import on_demand
 
 if TYPE_CHECKING:
     from .cached import cached_spec as cached_spec
@@ -59,10 +60,4 @@ _MODULES = {
     "vae_fingerprint": "registry",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
-    globals()[name] = found
-    return found
+__getattr__ = on_demand(__name__, _MODULES)
