@@ -3,6 +3,8 @@
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated
 
+from diffumask.articles import counted
+
 from . import values
 from .columns import columns
 from .option import Option, Options
@@ -63,9 +65,8 @@ def _listed(entry: "VocabularyClass") -> ListedClass:
 
 def _head(vocabulary: "Vocabulary") -> str:
     others = "are taken as typed" if vocabulary.open else "are refused"
-    count = len(vocabulary.classes)
-    kind = "class" if count == 1 else "classes"
-    return f"vocabulary {vocabulary.name}: {count} {kind}; other words {others}"
+    count = counted(len(vocabulary.classes), "class")
+    return f"vocabulary {vocabulary.name}: {count}; other words {others}"
 
 
 def _cells(one: ListedClass) -> tuple[str, ...]:
