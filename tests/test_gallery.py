@@ -17,12 +17,13 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image as PillowImage
 
+from diffumask.dataset.decode import read_example
 from diffumask.dataset.listing import read_records
 from diffumask.dataset.maps import maps_path, read_maps
 from diffumask.dataset.run import Run
 from diffumask.draw import display_palette
 from diffumask.errors import InputError
-from diffumask.gallery.items import encode_mask, read_item
+from diffumask.gallery.items import encode_mask, item_fields
 from diffumask.gallery.marks import dataset_fingerprint, read_marks
 from diffumask.gallery.page import SCRIPTS, render
 
@@ -67,7 +68,11 @@ JSON = st.recursive(
 
 def item_of(folder, name, **more):
     (record,) = [one for one in read_records(folder) if name in one.fields["file_name"]]
-    return read_item(folder, record.changed(more), thumbnail_px=256, threshold_on="affinity")
+    return fields_of(folder, record.changed(more))
+
+
+def fields_of(folder, record, thumbnail_px=256, threshold_on="affinity"):
+    return item_fields(folder, record, read_example(folder, record), thumbnail_px, threshold_on)
 
 
 def run_of(**settings):
@@ -134,7 +139,7 @@ def test_the_heat_map_is_the_one_that_had_the_threshold(folder):
     for threshold_on, kept in zip(
         ("attention", "affinity"), read_maps(folder, record), strict=True
     ):
-        for heat in read_item(folder, record, 256, threshold_on)["heats"]:
+        for heat in fields_of(folder, record, threshold_on=threshold_on)["heats"]:
             cells = np.frombuffer(base64.b64decode(heat["cells"]), np.uint8).reshape(heat["grid"])
             np.testing.assert_array_equal((cells / 255).astype(np.float32), kept[heat["word"]])
 
@@ -146,7 +151,7 @@ def test_an_item_without_maps_has_no_heat(folder):
 
 def test_large_pictures_become_thumbnails(folder):
     (record, _) = read_records(folder)
-    item = read_item(folder, record, thumbnail_px=12, threshold_on="affinity")
+    item = fields_of(folder, record, thumbnail_px=12)
     assert decoded(item["image"])[1].size == (12, 8) == (item["width"], item["height"])
     assert labels_of(item["mask"]).size == 12 * 8
 

@@ -11,8 +11,6 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image as PillowImage
 
-from diffumask.types import Image
-
 GUTTER_PX = 8
 THUMBNAIL_QUALITY = 80  # of JPEG and WebP
 PAPER = 255  # grey level of the sheet between its pictures
@@ -31,9 +29,11 @@ def fit(
     return cv2.resize(pixels, size_wh, interpolation=method)
 
 
-def shrink(image: Image, max_side_px: int) -> UInt8[np.ndarray, "small_h small_w 3"]:
-    """Resize an image so that its longer side has at most `max_side_px`; never enlarge it."""
-    return image if max(image.shape[:2]) <= max_side_px else fit(image, max_side_px)
+def shrink(
+    pixels: UInt8[np.ndarray, "h w *rgb"], max_side_px: int
+) -> UInt8[np.ndarray, "small_h small_w *rgb"]:
+    """Resize as `fit`, so that the longer side has at most `max_side_px`; never enlarge."""
+    return pixels if max(pixels.shape[:2]) <= max_side_px else fit(pixels, max_side_px)
 
 
 def contact_sheet(

@@ -15,7 +15,7 @@ from diffumask.errors import InputError
 from diffumask.metrics import class_ious, confusion_matrix
 from diffumask.types import IGNORE_ID, Example
 
-from .items import broken_item, picture_fields, read_item, record_fields, scores_of
+from .items import broken_item, item_fields, picture_fields, record_fields, scores_of
 
 IOU = "iou"  # of the two masks; a score of items may be called agreement already
 THIS, OTHER = "this", "other"
@@ -71,7 +71,7 @@ class Source:
     def read(self, entry: Entry, threshold_on: str) -> dict[str, Any]:
         """Read an item for the page; one that proves broken has the reason as `broken`.
 
-        `threshold_on` is that of `read_item`.
+        `threshold_on` is that of `item_fields`.
         """
         if entry.this is None:
             assert entry.other is not None  # an entry is of one of them
@@ -79,8 +79,10 @@ class Source:
         if entry.this.fault:
             return broken_item(entry.this.record, entry.this.fault)
         try:
-            item = read_item(self.folder, entry.this.record, self.thumbnail_px, threshold_on)
-            beside = self._beside(entry)
+            record, px = entry.this.record, self.thumbnail_px
+            example = read_example(self.folder, record)
+            item = item_fields(self.folder, record, example, px, threshold_on)
+            beside = self._beside(entry, example)
         except InputError as error:
             return broken_item(entry.this.record, str(error))
         scores = {**item["scores"], **beside.pop("scores", {})}
@@ -99,7 +101,7 @@ class Source:
         other = {"mask": pictures.pop("mask"), "scores": {}}
         return {**record_fields(listed.record), **pictures, "heats": [], OTHER: other}
 
-    def _beside(self, entry: Entry) -> dict[str, Any]:
+    def _beside(self, entry: Entry, this: Example) -> dict[str, Any]:
         """Return what the page holds of the other dataset's item, and how far the masks agree."""
         if self.against is None:
             return {}
@@ -107,8 +109,6 @@ class Source:
             return {"only": THIS}
         if entry.other.fault:
             return {OTHER: {"broken": entry.other.fault}}
-        assert entry.this is not None
-        this = read_example(self.folder, entry.this.record)
         try:
             other = read_example(self.against, entry.other.record)
         except InputError as error:

@@ -4,12 +4,9 @@ import base64
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
-from jaxtyping import UInt8
 from PIL import Image as PillowImage
 
-from diffumask.dataset.decode import read_example
 from diffumask.dataset.listing import has_maps
 from diffumask.dataset.maps import AFFINITY, read_maps
 from diffumask.dataset.record import VERDICT, Record
@@ -26,14 +23,16 @@ PLACED = {
 }
 
 
-def read_item(folder: Path, record: Record, thumbnail_px: int, threshold_on: str) -> dict[str, Any]:
-    """Read an item for the page, as JSON.
+def item_fields(
+    folder: Path, record: Record, example: Example, thumbnail_px: int, threshold_on: str
+) -> dict[str, Any]:
+    """Return an item for the page, as JSON.
 
     Its pictures have at most `thumbnail_px` on the longer side. `threshold_on` says which of
     the kept heat maps the masks were made from, "attention" or "affinity"; that one is taken.
-    Raises InputError for an item that is damaged.
+    Raises InputError for heat maps that are damaged.
     """
-    pictures = picture_fields(read_example(folder, record), thumbnail_px)
+    pictures = picture_fields(example, thumbnail_px)
     return {**record_fields(record), **pictures, "heats": _heats(folder, record, threshold_on)}
 
 
@@ -59,7 +58,7 @@ def picture_fields(example: Example, thumbnail_px: int) -> dict[str, Any]:
     """Return the thumbnails of an image and its mask."""
     image = shrink(example.image, thumbnail_px)
     height, width = image.shape[:2]
-    mask = encode_mask(_nearest(example.class_map, width, height))
+    mask = encode_mask(shrink(example.class_map, thumbnail_px))
     return {"width": width, "height": height, "image": encode_thumbnail(image), "mask": mask}
 
 
@@ -87,10 +86,6 @@ def scores_of(record: Record) -> dict[str, float]:
     """Return the scores of an item, its quality first."""
     found = {QUALITY: record.quality, **record.scores, FOREGROUND: record.foreground}
     return {name: float(value) for name, value in found.items() if value is not None}
-
-
-def _nearest(class_map: ClassMap, width: int, height: int) -> UInt8[np.ndarray, "small_h small_w"]:
-    return cv2.resize(class_map, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
 
 
 def _heats(folder: Path, record: Record, threshold_on: str) -> list[dict[str, Any]]:
