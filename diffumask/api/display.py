@@ -58,26 +58,28 @@ class Display:
         """Show nothing until the end of the block."""
         yield
 
+    def stop(self) -> None:
+        """Show nothing any more."""
+
 
 @contextmanager
 def open_display(log: logging.Logger) -> Iterator[Display]:
     """Show progress where it can be seen; nowhere if a log was set to a level above INFO."""
+    display = _display(log)
+    try:
+        yield display
+    finally:
+        display.stop()
+
+
+def _display(log: logging.Logger) -> Display:
     if log.level > logging.INFO:
-        yield Display()
-    elif _is_notebook():
-        yield Notebook()
-    elif sys.stderr.isatty():
-        terminal = Terminal()
-        with terminal.paused_at_end():
-            yield terminal
-    elif log.isEnabledFor(logging.INFO):
-        lines = Lines(log)
-        try:
-            yield lines
-        finally:
-            lines.stop()
-    else:
-        yield Display()
+        return Display()
+    if _is_notebook():
+        return Notebook()
+    if sys.stderr.isatty():
+        return Terminal()
+    return Lines(log) if log.isEnabledFor(logging.INFO) else Display()
 
 
 class Terminal(Display):
@@ -94,19 +96,14 @@ class Terminal(Display):
         self._live = Live(
             console=self._console, transient=True, get_renderable=self._render, refresh_per_second=8
         )
-
-    @contextmanager
-    def paused_at_end(self) -> Iterator[None]:
-        """Show until the end of the block."""
         self._start()
-        try:
-            yield
-        finally:
-            self._live.stop()
+
+    def stop(self) -> None:
+        self._live.stop()
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        self._live.stop()
+        self.stop()
         try:
             yield
         finally:
@@ -180,7 +177,6 @@ class Lines(Display):
         self._log.info("%s", counted)
 
     def stop(self) -> None:
-        """Write no more."""
         self._is_over = True
         self._again.set()
         self._thread.join()
