@@ -1,5 +1,7 @@
 """The one error that is the user's to fix."""
 
+LONGEST_REASON = 200  # characters
+
 
 class InputError(ValueError):
     """Say in one line what was expected, what came and what to do.
@@ -7,3 +9,9 @@ class InputError(ValueError):
     The command line prints it to stderr and exits with code 2; library callers can
     catch it as a `ValueError`.
     """
+
+
+def in_one_line(told: object) -> str:
+    """Return an error of a library, or its text, as the reason in a line of ours."""
+    text = " ".join(str(told).split())
+    return text[:LONGEST_REASON].rstrip(".") or type(told).__name__

@@ -14,6 +14,7 @@ from diffusers import (
     UNet2DConditionModel,
 )
 from diffusers.utils import logging as diffusers_logging
+from huggingface_hub import utils as hub
 from safetensors.torch import load_file, save_file
 from transformers.utils import logging as transformers_logging
 
@@ -122,6 +123,15 @@ def test_progress_bars_of_the_libraries_are_left_as_they_were(tiny_random_folder
     load(resolve(str(tiny_random_folder)), device="cpu")
     for library in (diffusers_logging, transformers_logging):
         assert library.is_progress_bar_enabled()
+
+
+def test_bars_of_the_hub_that_were_off_stay_so(tiny_random_folder: Path) -> None:
+    hub.disable_progress_bars()
+    try:
+        load(resolve(str(tiny_random_folder)), device="cpu")
+        assert hub.are_progress_bars_disabled()
+    finally:
+        hub.enable_progress_bars()
 
 
 def test_a_model_saved_with_a_safety_checker_loads_without_it(folder: Path) -> None:

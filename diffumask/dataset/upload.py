@@ -3,14 +3,14 @@
 import base64
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from diffumask.errors import InputError
+from diffumask.errors import InputError, in_one_line
 from diffumask.files.inside import read_inside
 from diffumask.files.json_kinds import parse
 
@@ -36,7 +36,8 @@ def upload(folder: Path, url: str, sent: Callable[[int], None] = lambda _: None)
     """
     with _one_line(url):
         files, root, missing = _missing(folder, url, to_write=True)
-        for batch in _batches(missing):
+        rest = iter(missing)
+        while batch := list(islice(rest, AT_ONCE)):
             paths = [path for record in batch for path in present_files(folder, record)]
             for part in {path.partition("/")[0] for path in paths}:
                 files.makedirs(f"{root}/{part}", exist_ok=True)
@@ -86,9 +87,8 @@ def _one_line(url: str) -> Iterator[None]:
     except ImportError as error:
         raise _missing_client(url, error) from None
     except Exception as error:  # any kind: clients let errors of their HTTP library through
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise InputError(
-            f"expected to write to {url}, got: {reason}; run again to go on"
+            f"expected to write to {url}, got: {in_one_line(error)}; run again to go on"
         ) from error
 
 
@@ -177,9 +177,3 @@ def _md5_of(info: Info) -> str | None:
         return base64.b64decode(packed).hex()
     etag = str(info.get("ETag", "")).strip('"')
     return etag if MD5.fullmatch(etag) else None
-
-
-def _batches(records: Sequence[Record]) -> Iterator[list[Record]]:
-    rest = iter(records)
-    while batch := list(islice(rest, AT_ONCE)):
-        yield batch

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from diffumask.errors import InputError
+from diffumask.errors import InputError, in_one_line
 from diffumask.files.atomic import writing
 from diffumask.files.partial import partial_folder
 
@@ -108,8 +108,10 @@ def send(folder: Path, sending: Sending, repository: Repository, private: bool) 
     """
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
+    from diffumask.models import progress_bars_off
+
     api, name = HfApi(), repository.name
-    with _reaching(name), _no_bars():
+    with _reaching(name), progress_bars_off():
         if repository.is_new:
             api.create_repo(name, repo_type=KIND, private=private or None)
         added = [CommitOperationAdd(path, str(folder / path)) for path in sending.sizes]
@@ -161,22 +163,8 @@ def _reaching(name: str) -> Iterator[None]:
             "or set HF_TOKEN"
         ) from None
     except Exception as error:  # any kind: its client lets errors of its HTTP library through
-        told = getattr(error, "server_message", None) or str(error)
-        reason = " ".join(str(told).split())[:200].rstrip(".") or type(error).__name__
+        reason = in_one_line(getattr(error, "server_message", None) or error)
         raise InputError(
             f"expected to reach {name} on the hub, got: {reason}; check the name, the rights of "
             "your token and the connection"
         ) from error
-
-
-@contextmanager
-def _no_bars() -> Iterator[None]:
-    from huggingface_hub import utils
-
-    were_off = utils.are_progress_bars_disabled()
-    utils.disable_progress_bars()
-    try:
-        yield
-    finally:
-        if not were_off:
-            utils.enable_progress_bars()

@@ -17,7 +17,7 @@ from diffusers import DiffusionPipeline
 
 from diffumask.dataset.encode import EncodedItem
 from diffumask.dataset.writer import Store
-from diffumask.errors import InputError
+from diffumask.errors import InputError, in_one_line
 from diffumask.models import fingerprint
 from diffumask.types import OnPhase, Prompt, unseen_phase
 
@@ -162,7 +162,7 @@ def _connected(address: str) -> Any:
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **local)
     except (ConnectionError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = in_one_line(error)
         raise InputError(f"expected a Ray cluster at {address!r}, got: {reason}") from None
     return ray
 

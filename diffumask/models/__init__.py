@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from .devices import DTYPES as DTYPES
     from .devices import find_device as find_device
     from .devices import find_dtype as find_dtype
-    from .devices import progress_bars_off as progress_bars_off
     from .diffusion import load as load
     from .diffusion import load_autoencoder as load_autoencoder
     from .known import MODELS as MODELS
+    from .progress_bars import progress_bars_off as progress_bars_off
     from .registry import HUB_ID as HUB_ID
     from .registry import fingerprint as fingerprint
     from .registry import model_name as model_name
@@ -54,7 +54,7 @@ _MODULES = {
     "load_tokenizer": "text",
     "load_trainable": "segmenters",
     "model_name": "registry",
-    "progress_bars_off": "devices",
+    "progress_bars_off": "progress_bars",
     "resolve": "registry",
     "text_width": "registry",
     "vae_fingerprint": "registry",

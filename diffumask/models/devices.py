@@ -1,11 +1,6 @@
-"""Devices and number types by name, and quiet libraries."""
-
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+"""Devices and number types by name."""
 
 import torch
-from diffusers.utils import logging as diffusers_logging
-from transformers.utils import logging as transformers_logging
 
 from diffumask.errors import InputError
 
@@ -43,18 +38,3 @@ def find_dtype(dtype: str, device: torch.device, half: str = "float16") -> torch
         raise InputError(f"expected auto or one of {', '.join(DTYPES)} as dtype, got {dtype!r}")
     found = DTYPES[dtype]
     return found if computes_in(found, device.type) else torch.float32
-
-
-@contextmanager
-def progress_bars_off() -> Iterator[None]:
-    """Hide the bars that the libraries show for the parts of a model."""
-    turn_on: list[Callable[[], None]] = []
-    for library in (diffusers_logging, transformers_logging):
-        if library.is_progress_bar_enabled():
-            library.disable_progress_bar()
-            turn_on.append(library.enable_progress_bar)
-    try:
-        yield
-    finally:
-        for enable in turn_on:
-            enable()

@@ -10,9 +10,10 @@ from diffusers import AutoencoderKL, DiffusionPipeline
 from diffumask.errors import InputError
 from diffumask.notices import notices_off
 
-from .devices import find_device, find_dtype, progress_bars_off
+from .devices import find_device, find_dtype
 from .families import UNET, Family
 from .files import UNUSED_PARTS, check_whole, family_in, part_class, read_index, reason
+from .progress_bars import progress_bars_off
 from .registry import model_folder
 from .spec import ModelSpec
 

@@ -21,8 +21,9 @@ from transformers.utils import cached_file
 
 from diffumask.errors import InputError
 
-from .devices import find_device, progress_bars_off
+from .devices import find_device
 from .files import reason
+from .progress_bars import progress_bars_off
 from .whole import check_place, load_tokenizer_of, load_whole
 
 # Published SAM 2 checkpoints are of the model for videos, which holds that for images.

@@ -10,8 +10,8 @@ from transformers import (
 
 from diffumask.errors import InputError
 
-from .devices import progress_bars_off
 from .files import reason
+from .progress_bars import progress_bars_off
 from .registry import HUB_ID
 
 

@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from diffumask.errors import InputError
+from diffumask.errors import InputError, in_one_line
 from diffumask.files.atomic import new_file
 
 from .course import Course
@@ -102,8 +102,7 @@ def _put(tensors: Mapping[str, Tensor], state: TrainingState) -> None:
 
 
 def _damaged(path: Path, error: Exception) -> InputError:
-    what = " ".join(str(error).split())[:200]
     return InputError(
-        f"expected the state of this training in {path}, got another or a damaged one ({what}); "
-        "take it out to begin anew"
+        f"expected the state of this training in {path}, got another or a damaged one "
+        f"({in_one_line(error)}); take it out to begin anew"
     )
