@@ -25,10 +25,10 @@ class Course:
         """How many steps there are in all, as far as is known."""
         return self.longest if self.ends_at is None else min(self.ends_at, self.longest)
 
-    def add_mean(self, mean: float) -> None:
-        """Put the mean of the losses so far, of all processes, in place of them."""
+    def add_mean(self, mean: float, of_all: bool) -> None:
+        """Put the mean of the losses so far in place of them; `of_all` processes, which all ask."""
         device = self.losses[-1].device
-        self.means.append(mean_of_processes(mean, device))
+        self.means.append(mean_of_processes(mean, device) if of_all else mean)
         self.losses = []
 
     def has_plateau(self, patience: int, least_gain: float) -> bool:

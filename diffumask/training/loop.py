@@ -60,7 +60,7 @@ def train(
             if folder and writes:
                 _log(folder, step, mean_loss, (step - first) / (time.perf_counter() - started))
             first, started = step, time.perf_counter()
-            course.add_mean(mean_loss)
+            course.add_mean(mean_loss, schedule.looks_back)
             _check_course(course, schedule, step)
             if schedule.patience and course.has_plateau(schedule.patience, schedule.least_gain):
                 course.cool_down(step, schedule.decay_share)

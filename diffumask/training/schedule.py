@@ -26,6 +26,11 @@ class Schedule:
     least_gain: float = 0.05
     diverged_ratio: float | None = None
 
+    @property
+    def looks_back(self) -> bool:
+        """Whether what comes depends on the losses, so that all processes have to agree on them."""
+        return self.patience is not None or self.diverged_ratio is not None
+
     def rate_factor(self, step: int) -> float:
         """Return the share of the learning rate at a step: warm-up, plateau, linear decay."""
         left = (self.num_steps - step) / (self.decay_share * self.num_steps)
