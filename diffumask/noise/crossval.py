@@ -5,7 +5,7 @@ A fold that is finished is not trained again, and one that was stopped goes on.
 
 import json
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from itertools import islice
 
@@ -141,7 +141,8 @@ def _predict_fold(trial: Trial, fold: int, network: Network, method: str) -> Qua
     qualities: Qualities = {}
     own = _positions(trial, lambda other: other == fold)
     with writing(trial.folder), partial_folder(trial.folder) as partial:
-        for positions in _batches(own, PREDICTED_TOGETHER):
+        rest = iter(own)
+        while positions := list(islice(rest, PREDICTED_TOGETHER)):
             pairs = [trial.source.read(position) for position in positions]
             predicted = class_probabilities(network, [pair.image for pair in pairs])
             for position, pair, probabilities in zip(positions, pairs, predicted, strict=True):
@@ -163,8 +164,3 @@ def _qualities(trial: Trial, item: MaskSummary, held_out: HeldOut, method: str) 
     ids = trial.source.run.classes
     found = METHODS[method](held_out, [ids[name] for name in item.areas])
     return {name: round(found[ids[name]], 6) for name in item.areas}
-
-
-def _batches(positions: Sequence[int], size: int) -> Iterable[list[int]]:
-    rest = iter(positions)
-    return iter(lambda: list(islice(rest, size)), [])
