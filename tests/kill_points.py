@@ -5,6 +5,7 @@ line of JSON on stdin and one on stdout. A call that writes is one that Python a
 """
 
 import errno
+import gc
 import json
 import os
 import shutil
@@ -170,6 +171,7 @@ def run(name: str, folder: Path, shared: Path, calls: Calls) -> dict[str, Any]:
 def run_forked(name: str, folder: Path, shared: Path, calls: Calls) -> dict[str, Any]:
     """Run a command in a process of its own, that may be killed."""
     reader, writer = os.pipe()
+    gc.freeze()  # a collection would write to, and so copy, all that the fork shares
     if os.fork() == 0:
         os.write(writer, json.dumps(run(name, folder, shared, calls)).encode())
         os._exit(0)

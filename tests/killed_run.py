@@ -4,6 +4,7 @@ The model is loaded when the module is imported: by the server that forks these 
 that each of them starts at once.
 """
 
+import gc
 from pathlib import Path
 
 import torch
@@ -36,6 +37,9 @@ SETTINGS = GenerateSettings(
     keep_maps=True,
     redraw=2,
 )
+
+
+gc.freeze()  # a collection would write to, and so copy, all that the forks share
 
 
 def run(folder: Path) -> None:
