@@ -4,12 +4,15 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 import commands
 import psutil
 import pytest
+import torch
 
 from diffumask.api.generate import GenerateOptions
 from diffumask.dataset.listing import read_records
@@ -19,16 +22,31 @@ WAIT_S = 240.0
 contents = partial(commands.contents, but=("config.toml",))
 
 
-def started(model: Path, out: Path, *more: str) -> subprocess.Popen[str]:
+def words_of(model: Path, out: Path) -> list[str]:
     small = ["--num-inference-steps", "8", "--height", "16", "--width", "24", "--batch-size", "2"]
     small += ["--redraw", "1", "--threshold", "0.9"]  # at which some have no mask
     words = ["--model", str(model), *small, "--class", "bird", "--n", "17", "--out", str(out)]
-    command = [sys.executable, "-m", "diffumask.cli", "generate", *words, *more]
-    # One thread as on the workers, for the same rounding; these give way to all others by default.
+    return ["generate", *words]
+
+
+def started(words: list[str]) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "diffumask.cli", *words, "--ray", "local", "--workers", "2"]
+    # Workers give way to all others by default.
     environment = os.environ | {"OMP_NUM_THREADS": "1", "RAY_worker_niceness": "0"}
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
     )
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute by one thread as the workers do, for the same rounding."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def finished(process: subprocess.Popen[str]) -> str:
@@ -55,11 +73,12 @@ def test_two_workers_of_which_one_is_killed_make_what_one_process_makes(
     tmp_path, tiny_random_folder
 ):
     pytest.importorskip("ray", reason="Ray is not installed")
-    single = started(tiny_random_folder, tmp_path / "single")
-    assert finished(single).startswith("17 items in ")
-    on_ray = started(tiny_random_folder, tmp_path / "ray", "--ray", "local", "--workers", "2")
+    on_ray = started(words_of(tiny_random_folder, tmp_path / "ray"))
     kill_a_worker(on_ray, tmp_path / "ray")
     assert finished(on_ray).startswith("17 items in ")
+    with one_thread():
+        single = commands.done(*words_of(tiny_random_folder, tmp_path / "single"))
+    assert single.startswith("17 items in ")
     assert contents(tmp_path / "ray") == contents(tmp_path / "single")
 
 

@@ -190,8 +190,6 @@ def test_only_the_first_process_leaves_files(tmp_path, monkeypatch):
 
 
 SHARED_TRAINING = """
-import sys
-from pathlib import Path
 import torch
 from safetensors.torch import save_file
 from torch import nn
@@ -206,22 +204,21 @@ def loss_at(step):
     inputs = torch.randn(4, 3, generator=generator)
     return (together(inputs) - inputs.sum(1, keepdim=True)).square().mean()
 
-num_parts = int(sys.argv[2])
-train(model, loss_at, Schedule(6, 0.1, warmup_steps=2, accumulation_steps=num_parts))
+train(model, loss_at, Schedule(6, 0.1, warmup_steps=2, accumulation_steps=2 // num_ranks))
 if rank == 0:
-    save_file(model.state_dict(), sys.argv[1])
+    save_file(model.state_dict(), trained)
 """
 
 
 def test_two_processes_share_a_step_as_one_that_accumulates_does(tmp_path):
     script = tmp_path / "shared.py"
-    script.write_text(SHARED_TRAINING)
     one, two = tmp_path / "one.safetensors", tmp_path / "two.safetensors"
+    script.write_text(f"trained = {str(two)!r}\n{SHARED_TRAINING}")
     # the name of the machine need not be known to its own resolver
     nodes = ["--standalone", "--local-addr", "127.0.0.1", "--nproc-per-node", "2"]
     launched = ["-m", "torch.distributed.run", *nodes]
-    subprocess.run([sys.executable, script, one, "2"], check=True, capture_output=True)
-    subprocess.run([sys.executable, *launched, script, two, "1"], check=True, capture_output=True)
+    exec(SHARED_TRAINING, {"trained": one})
+    subprocess.run([sys.executable, *launched, script], check=True, capture_output=True)
     expected = load_file(one)
     assert expected["weight"].abs().max() > 0.1
     for name, value in load_file(two).items():
