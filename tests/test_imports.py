@@ -39,11 +39,16 @@ def sources() -> dict[str, Path]:
     return {module_name(path): path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")}
 
 
-def imported(module: str) -> Iterator[str]:
-    """Everything a module names in an import, wherever the statement stands."""
+@cache
+def nodes(module: str) -> list[ast.AST]:
+    """The syntax tree of a module, node by node."""
+    return list(ast.walk(ast.parse(sources()[module].read_text("utf-8"))))
+
+
+def names_of_imports(module: str) -> Iterator[str]:
     path = sources()[module]
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    for node in nodes(module):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -52,6 +57,13 @@ def imported(module: str) -> Iterator[str]:
             yield from (f"{base}.{alias.name}" for alias in node.names)
 
 
+@cache
+def imported(module: str) -> set[str]:
+    """Everything a module names in an import, wherever the statement stands."""
+    return set(names_of_imports(module))
+
+
+@cache
 def our_imports(module: str) -> set[str]:
     """The modules of ours that a module imports."""
     found = {n if n in sources() else n.rpartition(".")[0] for n in imported(module)}
@@ -110,9 +122,8 @@ def test_no_module_imports_itself_round_a_corner():
 
 @pytest.mark.parametrize("module", sorted(sources()))
 def test_what_is_installed_looks_for_no_folder_of_the_checkout(module):
-    tree = ast.parse(sources()[module].read_text("utf-8"))
-    prose = {node.value for node in ast.walk(tree) if isinstance(node, ast.Expr)}
-    names = [node for node in ast.walk(tree) if isinstance(node, ast.Constant)]
+    prose = {node.value for node in nodes(module) if isinstance(node, ast.Expr)}
+    names = [node for node in nodes(module) if isinstance(node, ast.Constant)]
     named = {str(node.value) for node in names if node not in prose}
     assert not {name for name in named if name.partition("/")[0] in {"benchmarks", "tests"}}
 
