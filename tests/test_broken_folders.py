@@ -105,6 +105,7 @@ QUICK = {
 
 def examined(data: Path, out: Path) -> list[object]:
     small = ["--n", 1, "--pictures", 2, "--num-inference-steps", 1, "--device", "cpu"]
+    small += ["--height", 32, "--width", 32]
     asked = ["--class", "bird", "--class", "cat", "--vocabulary", "tiny", *small]
     return ["doctor", "--data", data, *asked, "--page", out / "p.png"]  # a preset takes a search
 

@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 from diffusers import StableDiffusionPipeline
 
 from diffumask.cli.options_page import options_page
+from diffumask.models import MODELS
 
 ROOT = Path(__file__).parent.parent
 DOCS = Path(__file__).parent.parent / "docs"
@@ -53,6 +55,8 @@ def test_the_code_on_segmentator_runs(pipe: StableDiffusionPipeline) -> None:
 def test_the_code_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("pycocotools")
     monkeypatch.chdir(tmp_path)
+    quick = replace(MODELS["tiny"], num_inference_steps=1)
+    monkeypatch.setitem(MODELS, "tiny", quick)
     _, _, section = (ROOT / "README.md").read_text("utf-8").partition("## Use it in Python")
     birds = run_blocks(section, {})["birds"]
     assert len(birds) == 12
