@@ -1,4 +1,5 @@
 import json
+import shutil
 from dataclasses import replace
 from functools import partial
 
@@ -23,14 +24,20 @@ refused = partial(commands.refused, "calibrate")
 QUICK = ["--num-inference-steps", 1, "--refiner", "none", "--threshold", "otsu"]
 
 
-@pytest.fixture
-def dataset(tmp_path, tiny_random_folder):
-    """Three birds of the random model, 16x24 pixels, with their heat maps kept."""
-    out = tmp_path / "birds"
+@pytest.fixture(scope="module")
+def birds(tmp_path_factory, tiny_random_folder):
+    """Three birds of the random model, 16x24 pixels, with their heat maps kept; read only."""
+    out = tmp_path_factory.mktemp("made") / "birds"
     words = ["--model", tiny_random_folder, "--height", 16, "--width", 24, "--keep-maps", *QUICK]
     # such a model sees no bird in what it drew
     done("generate", "--class", "bird", "--n", 3, "--out", out, *words, "--least-presence", 0)
     return out
+
+
+@pytest.fixture
+def dataset(birds, tmp_path):
+    """A copy of `birds`."""
+    return shutil.copytree(birds, tmp_path / "birds")
 
 
 @pytest.fixture

@@ -1,10 +1,10 @@
 """What generate says of folders, settings and classes before anything is loaded."""
 
 import json
+import shutil
 import subprocess
 import sys
 import tomllib
-from pathlib import Path
 
 import pytest
 from commands import call, contents, done, refused
@@ -22,6 +22,22 @@ HEAVY = {"torch", "diffusers", "transformers"}
 def words(tmp_path, tiny_random_folder):
     """A call of generate on the random model with the least work; the folder is `out`."""
     return ["generate", "--model", tiny_random_folder, *SMALL, "--out", tmp_path / "out"]
+
+
+@pytest.fixture(scope="module")
+def a_bird(tmp_path_factory, tiny_random_folder):
+    """The folder of a call for one bird, as `words` makes it; read only."""
+    out = tmp_path_factory.mktemp("made") / "out"
+    done(
+        "generate", "--model", tiny_random_folder, *SMALL, "--out", out, "--class", "bird", "-n", 1
+    )
+    return out
+
+
+@pytest.fixture
+def bird(a_bird, tmp_path):
+    """Leave one bird in the folder of `words`."""
+    return shutil.copytree(a_bird, tmp_path / "out")
 
 
 @pytest.fixture
@@ -59,10 +75,9 @@ def test_a_smaller_number_says_what_is_there_and_leaves_the_options_kept(words, 
     assert tomllib.loads((out / "config.toml").read_text("utf-8"))["n"] == 4
 
 
-def test_fewer_scenes_of_augment_leave_the_options_kept(words, tmp_path):
-    done(*words, "--class", "bird", "-n", 1)
+def test_fewer_scenes_of_augment_leave_the_options_kept(a_bird, tmp_path):
     out = tmp_path / "scenes"
-    again = ["augment", tmp_path / "out", "-o", out]
+    again = ["augment", a_bird, "-o", out]
     done(*again, "-n", 3)
     kept = (out / "config.toml").read_bytes()
     assert done(*again, "-n", 1).startswith(f"3 items in {out}, the 1 asked for among them;")
@@ -84,17 +99,16 @@ def test_fewer_scenes_of_augment_leave_the_options_kept(words, tmp_path):
     ],
 )
 def test_what_a_folder_refuses_is_told_before_the_model_is_loaded_and_by_a_dry_run(
-    words, more, message, tmp_path, monkeypatch
+    words, more, message, bird, monkeypatch
 ):
     monkeypatch.setattr("diffumask.models.devices.computes_in", lambda *_: True)
-    bird = [] if "parrot" in more else ["--class", "bird"]
-    done(*words, "--class", "bird", "-n", 1)
-    before = contents(tmp_path / "out")
+    more = [*more, *([] if "parrot" in more else ["--class", "bird"]), "-n", 2]
+    before = contents(bird)
     monkeypatch.setattr("diffumask.generation.job.load", pytest.fail)
-    line = refused(*words, *bird, "-n", 2, *more)
+    line = refused(*words, *more)
     assert message in line
-    assert refused(*words, *bird, "-n", 2, *more, "--dry-run") == line
-    assert contents(tmp_path / "out") == before
+    assert refused(*words, *more, "--dry-run") == line
+    assert contents(bird) == before
 
 
 def test_an_option_that_is_left_out_again_is_a_conflict_told_before_loading(words, monkeypatch):
@@ -140,8 +154,8 @@ def test_disk_is_told_by_items_of_the_same_model_and_size_alone(words, tmp_path)
 
 
 @pytest.mark.parametrize("typed", [["--class", "brid"], ["--model", "sd1.5"], ["--seed", "1"]])
-def test_a_refusal_that_needs_no_torch_loads_none(words, tmp_path, typed):
-    done(*words, "--class", "bird", "-n", 1)
+@pytest.mark.usefixtures("bird")
+def test_a_refusal_that_needs_no_torch_loads_none(words, typed):
     program = "import sys, atexit\natexit.register(lambda: print(*sys.modules))\n"
     program += "from diffumask.cli.app import main\nmain()"
     typed = [*words, *([] if "--class" in typed else ["--class", "bird"]), *typed]
@@ -189,8 +203,8 @@ def test_a_sheet_is_named_only_where_there_is_one(tmp_path):
     assert look_at(tmp_path) == f"; look at {tmp_path / 'preview.jpg'}"
 
 
-def test_one_item_is_an_item(words, tmp_path):
-    out = tmp_path / "out"
+def test_one_item_is_an_item(words, bird, tmp_path):
+    out = bird
     assert done(*words, "--class", "bird", "-n", 1).startswith(f"1 item in {out};")
     assert done("verify", out) == f"1 whole item in {out}, nothing wrong\n"
     assert done("upload", out, tmp_path / "place").startswith("1 item in ")
@@ -199,17 +213,14 @@ def test_one_item_is_an_item(words, tmp_path):
 
 
 @pytest.mark.parametrize("place", ["sub", ".", "file://{out}/sub"])
-def test_a_dataset_is_not_uploaded_into_itself(words, tmp_path, place):
-    out = tmp_path / "out"
-    done(*words, "--class", "bird", "-n", 1)
-    before = contents(out)
-    url = place.format(out=out) if "://" in place else out / place
-    assert f"expected a new folder outside of {out}" in refused("upload", out, url)
-    assert contents(out) == before
+def test_a_dataset_is_not_uploaded_into_itself(bird, place):
+    before = contents(bird)
+    url = place.format(out=bird) if "://" in place else bird / place
+    assert f"expected a new folder outside of {bird}" in refused("upload", bird, url)
+    assert contents(bird) == before
 
 
-def test_folders_keep_what_they_were_asked_for(words, tmp_path):
+def test_folders_keep_what_they_were_asked_for(words, bird):
+    (bird / "config.toml").unlink()
     done(*words, "--class", "bird", "-n", 1)
-    Path(tmp_path / "out/config.toml").unlink()
-    done(*words, "--class", "bird", "-n", 1)
-    assert tomllib.loads((tmp_path / "out/config.toml").read_text("utf-8"))["class"] == ["bird"]
+    assert tomllib.loads((bird / "config.toml").read_text("utf-8"))["class"] == ["bird"]
