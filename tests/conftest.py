@@ -121,6 +121,17 @@ def random_unet(config: dict[str, Any]) -> UNet2DConditionModel:
     return unet
 
 
+def small_unet() -> UNet2DConditionModel:
+    """A UNet with as few layers on two grids as there can be, for what takes long for each."""
+    torch.manual_seed(0)
+    blocks = {
+        "down_block_types": ["CrossAttnDownBlock2D", "DownBlock2D"],
+        "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D"],
+        "block_out_channels": [16, 32],
+    }
+    return random_unet(blocks | {"attention_head_dim": 2, "cross_attention_dim": TEXT_WIDTH})
+
+
 @pytest.fixture(scope="session")
 def tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of the small CLIP tokenizer."""

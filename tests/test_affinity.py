@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import small_unet
 from diffusers import DiffusionPipeline
 from slow_reference import BIRD, PLANE, Kept, SlowReference, run
 
@@ -168,8 +169,8 @@ def test_a_compiled_network_that_pools_has_no_graph_break(pipe: DiffusionPipelin
         monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
         monkeypatch.setattr(readers, "matrix_hw", lambda size_hw: (6, 5))
         torch.compiler.reset()
-        network = pipe.unet
-        stack.callback(setattr, pipe, "unet", network)
+        stack.callback(setattr, pipe, "unet", pipe.unet)
+        network = small_unet()
         pipe.unet = torch.compile(network, backend=count, fullgraph=True)
         for words in (["bird"], ["grass"]):
             with capture(pipe, words, self_attention=True) as attention:
