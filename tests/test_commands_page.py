@@ -16,7 +16,7 @@ PAGE = (Path(__file__).parent.parent / "docs/commands.md").read_text("utf-8")
 SMALL = {
     "generate": "--n 3 --num-inference-steps 1 --height 32 --width 40 --batch-size 4",
     "calibrate": "--n 2",
-    "doctor": "--n 1 --num-inference-steps 1 --pictures 2",
+    "doctor": "--n 1 --num-inference-steps 1 --pictures 2 --height 32 --width 40",
     "augment": "--n 2",
     "filter": "--steps 1 --folds 2 --batch-size 2",
     "train": "--steps 1 --batch-size 2 --workers 1",
