@@ -129,7 +129,7 @@ def test_a_gain_that_may_be_none_is_doubtful():
 
 def test_the_better_reading_is_found_by_half_of_the_pictures():
     steps: list[int] = []
-    found = search([read(box(15), box(12), box(7), better=box(2))] * 12, steps.append)
+    found = search([read(box(15), box(12), box(7), better=box(2))] * 10, steps.append)
     assert found.best.reading == OTHER
     assert found.gain.mean > 0
     assert len(steps) <= len(found.trials)
@@ -147,7 +147,7 @@ def test_what_loses_on_the_pictures_that_are_shown_is_dropped():
         read(box(15), box(12), box(7), better=box(2)),
         read(box(2), box(12), box(7), better=box(15)),
     )
-    found = search([good, bad] * 6, lambda _: None)
+    found = search([good, bad] * 5, lambda _: None)
     assert found.best.reading == DEFAULT
     assert found.gain.mean == 0
 
@@ -161,8 +161,8 @@ def vocabulary(tmp_path):
 
 @pytest.mark.skipif(find_font() is None, reason="needs the emoji font")
 def test_tiny_is_examined_in_seconds():
-    words = ("--class", "bird", "--class", "cat", "--n", 1, "--num-inference-steps", 2, "--json")
-    facts = json.loads(done("doctor", *words))
+    words = ("--class", "bird", "--class", "cat", "--n", 1, "--num-inference-steps", 2)
+    facts = json.loads(done("doctor", *words, "--height", 64, "--width", 64, "--json"))
     assert (facts["model"], facts["drawn"], facts["truth"]) == ("tiny", 2, "rendered scenes")
     assert facts["verdict"] in (GOOD, DOUBTFUL, BAD)
     assert set(facts["iou"]) == {"ours", *HEATS, "wrong word", "GrabCut from the middle"}
