@@ -1,7 +1,7 @@
 """Images of classes, each with the mask of its object: checked, opened, bound, made."""
 
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # torch takes seconds to import, and a mistyped class should 
     from diffumask.generation.plan import Item
     from diffumask.models import ModelSpec
     from diffumask.sampling.settings import SampleSettings
+    from diffumask.types import Prompt
 
 LOADED = ("checkpoint", "dtype")  # settings that only files of the model and a device tell
 REMARKS = {
@@ -125,11 +126,13 @@ def _make(
 
     from .dataset import open_dataset
 
-    out, asked = request.out, sum(1 for _ in request.items(settings.batch_size))
+    out, items = request.out, list(request.items(settings.batch_size))
+    asked = len(items)
     notes = _notes(request, settings, backend.device)
     with open_store(out, described, request.source.class_ids, notes) as store:
         before = len(store.records)
-        done, stopped = _make_missing(request, settings, backend, store)
+        stopped = _make_missing(items, request.prompt_of, backend, store)
+        done = _count_done(items, store)
         total, records = len(store.records), store.records.values()
         counts = {
             "without_mask": sum(not record.is_usable for record in records),
@@ -147,31 +150,29 @@ def _make(
 
 
 def _make_missing(
-    request: Request, settings: "GenerateSettings", backend: "Backend", store: "Store"
-) -> tuple[int, bool]:
-    """Return how many items there are now, and whether Ctrl-C stopped it."""
+    items: "list[Item]", prompt_of: "Callable[[Item], Prompt]", backend: "Backend", store: "Store"
+) -> bool:
+    """Return whether Ctrl-C stopped it."""
     from diffumask.dataset.live_preview import previewed
     from diffumask.dataset.preview import write_preview
 
-    def items() -> "Iterator[Item]":
-        return request.items(settings.batch_size)
-
-    def count_done() -> int:
-        return sum(item.name in store.records for item in items())
-
     stopped = False
     try:
-        total = sum(1 for _ in items())
-        with progress("images", total, count_done(), "image") as advance:
-            asked = {"items": items(), "prompt_of": request.prompt_of, "store": store}
-            batches = backend.make(**asked, on_phase=advance.on_phase)
+        with progress("images", len(items), _count_done(items, store), "image") as advance:
+            batches = backend.make(
+                items=items, prompt_of=prompt_of, store=store, on_phase=advance.on_phase
+            )
             for batch in previewed(batches, store):
                 advance(len(batch))
     except KeyboardInterrupt:
         stopped = True
     with phase("writing the preview"):
         write_preview(store)
-    return count_done(), stopped
+    return stopped
+
+
+def _count_done(items: "list[Item]", store: "Store") -> int:
+    return sum(item.name in store.records for item in items)
 
 
 def _notes(request: Request, settings: "GenerateSettings", device: str) -> dict[str, Any]:
