@@ -23,6 +23,20 @@ PROMPTS = [
 SETTINGS = SampleSettings(num_inference_steps=2, guidance_scale=5.0, height=64, width=48)
 
 
+def drawn_alone(pipe: Any, **options: Any) -> np.ndarray:
+    """The picture of the first prompt by the pipeline itself, with the settings and the seed 7."""
+    drawn = pipe(
+        "a bird on grass",
+        num_inference_steps=2,
+        guidance_scale=5.0,
+        height=64,
+        width=48,
+        generator=torch.Generator().manual_seed(7),
+        **options,
+    )
+    return np.array(drawn.images[0])
+
+
 def test_a_sample_has_an_image_and_a_heat_map_per_target(pipe: StableDiffusionPipeline) -> None:
     first, second = sample(pipe, PROMPTS, [3, 4], SETTINGS)
 
@@ -43,16 +57,9 @@ def test_it_is_the_pipeline_with_capture_and_aggregate(pipe: Any) -> None:
     (got,) = sample(pipe, PROMPTS[:1], [7], SETTINGS)
 
     with capture(pipe, ["bird"]) as attention:
-        image = pipe(
-            "a bird on grass",
-            num_inference_steps=2,
-            guidance_scale=5.0,
-            height=64,
-            width=48,
-            generator=torch.Generator().manual_seed(7),
-        ).images[0]
+        image = drawn_alone(pipe)
     (heats,) = aggregate(attention, (8, 6), weights=localizing_weights(attention))
-    assert np.array_equal(got.image, np.array(image))
+    assert np.array_equal(got.image, image)
     np.testing.assert_allclose(got.heats["bird"], heats["bird"], atol=0.5 / 255 + 1e-6)
 
 
@@ -114,16 +121,7 @@ def test_a_negative_prompt_gives_the_picture_of_the_pipeline_alone(
 ) -> None:
     pipe = request.getfixturevalue(kind)
     (got,) = sample(pipe, PROMPTS[:1], [7], replace(SETTINGS, negative_prompt="two sheep"))
-    image = pipe(
-        "a bird on grass",
-        negative_prompt="two sheep",
-        num_inference_steps=2,
-        guidance_scale=5.0,
-        height=64,
-        width=48,
-        generator=torch.Generator().manual_seed(7),
-    ).images[0]
-    assert np.array_equal(got.image, np.array(image))
+    assert np.array_equal(got.image, drawn_alone(pipe, negative_prompt="two sheep"))
 
 
 def test_stable_diffusion_xl_gives_samples(xl_pipe: StableDiffusionXLPipeline) -> None:
