@@ -52,7 +52,9 @@ def browser():
         pytest.skip(f"no browser is installed (Debian: {BROWSERS[0]})")
     with playwright.sync_playwright() as driver:
         # Without a sandbox, because Chromium has none for root; the page is our own.
-        started = driver.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
+        started = driver.chromium.launch(
+            executable_path=path, args=["--no-sandbox", "--disable-gpu"]
+        )
         yield started
         started.close()
 
