@@ -169,7 +169,7 @@ def test_bad_input_is_one_line_before_any_model_is_loaded(words, message, monkey
 def test_a_model_without_a_unet_with_cross_attention_is_one_line(tmp_path):
     (tmp_path / "model_index.json").write_text('{"_class_name": "DiTPipeline"}')
     line = refused("generate", "--class", "bird", "--model", tmp_path)
-    assert "cross-attention, got DiTPipeline" in line
+    assert "got DiTPipeline with neither UNet nor transformer in" in line
 
 
 def test_corrupted_weights_are_one_line(tmp_path, tiny_random_folder):
