@@ -17,17 +17,25 @@ N_T5 = 48
 
 
 @contextmanager
-def all_probabilities(n_keys: int) -> Iterator[list[Tensor]]:
-    """Keep the full softmax of every attention over so many keys, as the network calls it."""
+def all_probabilities(n_keys: int, n_queries: int | None = None) -> Iterator[list[Tensor]]:
+    """Keep the full softmax of every attention over so many keys, as the network calls it.
+
+    There are as many queries unless it is said otherwise.
+    """
     kept: list[Tensor] = []
     fused = functional.scaled_dot_product_attention
 
-    def seen(query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        if query.shape[2] == key.shape[2] == n_keys:
+    def seen(
+        query: Tensor, key: Tensor, value: Tensor, attn_mask: Any = None, **kwargs: Any
+    ) -> Tensor:
+        if (query.shape[2], key.shape[2]) == (n_queries or n_keys, n_keys):
             with torch.autocast("cpu", enabled=False):
                 logits = query.float() @ key.float().mT * query.shape[-1] ** -0.5
+            if attn_mask is not None:
+                assert attn_mask.is_floating_point()
+                logits = logits + attn_mask.float()
             kept.append(logits.softmax(-1).detach())
-        return fused(query, key, value, *args, **kwargs)
+        return fused(query, key, value, attn_mask, **kwargs)
 
     functional.scaled_dot_product_attention = seen
     try:
@@ -45,18 +53,24 @@ def check(
     n_keys: int,
     per_evaluation: int,
     bound: float = 1e-5,
+    n_queries: int | None = None,
+    n_passes: int = 1,
     **options: Any,
 ) -> Attention:
-    """Compare with what the network computes; `places` are those of a word among the keys."""
+    """Compare with what the network computes; `places` are those of a word among the keys.
+
+    Of several passes at each step the first has the prompt.
+    """
     options = {"max_sequence_length": N_T5} | options
-    with all_probabilities(n_keys) as kept:
+    with all_probabilities(n_keys, n_queries) as kept:
         plain = run(pipe, texts, 2, **options)
     with capture(pipe, words, space="attention", layers=lambda name: True) as attention:
         captured = run(pipe, texts, 2, **options)
     assert np.array_equal(plain, captured)
 
-    assert len(kept) == 2 * per_evaluation
-    mean = torch.stack(kept).mean(0).mean(1)  # entry query key
+    assert len(kept) == 2 * n_passes * per_evaluation
+    of_steps = torch.stack(kept).unflatten(0, (2, n_passes, per_evaluation))[:, 0]
+    mean = of_steps.mean((0, 1)).mean(1)  # entry query key
     ((h, w),) = attention.maps
     n_images = options.get("num_images_per_prompt", 1)
     of_images = [pair for pair in zip(texts, words, strict=True) for _ in range(n_images)]

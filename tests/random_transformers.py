@@ -5,9 +5,12 @@ from typing import Any
 import torch
 from conftest import WORDS, random_vae, text_config
 from diffusers import (
+    DPMSolverMultistepScheduler,
     FlowMatchEulerDiscreteScheduler,
     FluxPipeline,
     FluxTransformer2DModel,
+    PixArtSigmaPipeline,
+    PixArtTransformer2DModel,
     SD3Transformer2DModel,
     StableDiffusion3Pipeline,
 )
@@ -113,4 +116,23 @@ def make_flux(
         text_encoder_2=t5,
         tokenizer=tokenizer,
         tokenizer_2=t5_tokenizer,
+    )
+
+
+def make_pixart(t5: T5EncoderModel, t5_tokenizer: PreTrainedTokenizerFast) -> PixArtSigmaPipeline:
+    torch.manual_seed(0)
+    transformer = PixArtTransformer2DModel(
+        sample_size=32,  # of a model for 256x256, the smallest whose pictures have bins
+        num_layers=2,
+        attention_head_dim=8,
+        num_attention_heads=2,
+        cross_attention_dim=16,
+        caption_channels=T5_WIDTH,
+    )
+    return PixArtSigmaPipeline(
+        transformer=sharpened(transformer),
+        scheduler=DPMSolverMultistepScheduler(),
+        vae=random_vae(),
+        text_encoder=t5,
+        tokenizer=t5_tokenizer,
     )

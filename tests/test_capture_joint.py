@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import FluxKontextPipeline, FluxPipeline, PixArtTransformer2DModel
+from diffusers import DiTTransformer2DModel, FluxKontextPipeline, FluxPipeline
 from diffusers.hooks import FirstBlockCacheConfig, MagCacheConfig, TaylorSeerCacheConfig
 from diffusers.models.transformers.transformer_flux import FluxIPAdapterAttnProcessor
 from joint_reference import N_T5, all_probabilities, check
@@ -295,9 +295,9 @@ def test_the_matrix_is_of_the_layers_of_pixels_alone_where_there_are_any(
 
 
 def test_other_transformers_are_refused_with_the_known_ones(flux: FluxPipeline) -> None:
-    flux.transformer = PixArtTransformer2DModel(num_layers=1, num_attention_heads=1, sample_size=8)
+    flux.transformer = DiTTransformer2DModel(num_layers=1, num_attention_heads=1, sample_size=8)
     with (
-        pytest.raises(InputError, match=r"SD3Tr.*, FluxTr.*, got PixArtTransformer2DModel"),
+        pytest.raises(InputError, match=r"SD3Tr.*, FluxTr.*, got DiTTransformer2DModel"),
         capture(flux, ["bird"]),
     ):
         pass

@@ -20,6 +20,7 @@ from .reading import ATTENTION, OUTPUT, Layers, Reading
 from .recorders import KernelRecorder, ProjectionRecorder, Recorder, kernel_recorder
 from .recording import Run, Words
 from .running_means import Attention
+from .sizes import uncropped
 from .steps import check_steps
 from .transformer import Transformer
 
@@ -78,7 +79,7 @@ def capture(
     run.recorders = _recorders(run, readers)
     encode_prompt = run.seeing_prompts(_encode_prompt(pipe))
 
-    with _put_back(pipe, network.layers.values()):
+    with _put_back(pipe, network.layers.values()), uncropped(pipe):
         for recorder in run.recorders:
             recorder.layer.set_processor(recorder)
         pipe.encode_prompt = encode_prompt

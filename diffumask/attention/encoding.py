@@ -36,7 +36,11 @@ def seen_ids(pipe: Any) -> Iterator[dict[str, Tensor]]:
 
 
 def check_ids(
-    pipe: Any, network: Network, texts: Sequence[str], seen: Mapping[str, Tensor]
+    pipe: Any,
+    network: Network,
+    texts: Sequence[str],
+    seen: Mapping[str, Tensor],
+    arguments: Mapping[str, Any],
 ) -> None:
     """Raise `InputError` unless each encoder was given its text where the network expects it.
 
@@ -47,7 +51,7 @@ def check_ids(
         tokenizer = getattr(pipe, name)
         rows = ids.tolist()
         for text, row in zip(texts, rows, strict=False):
-            expected = network.given_ids(tokenizer, text)
+            expected = network.given_ids(tokenizer, text, arguments)
             n = min(len(expected), len(row)) - 1
             start = max(0, len(row) - len(expected)) if network.pads_left else 0
             if len(rows) != len(texts) or row[start : start + n] != expected[:n]:

@@ -74,7 +74,7 @@ class Network(Protocol):
         """Return where a word stands in the sequence of keys; `arguments` of encode_prompt."""
         ...
 
-    def given_ids(self, tokenizer: Any, text: str) -> Sequence[int]:
+    def given_ids(self, tokenizer: Any, text: str, arguments: Mapping[str, Any]) -> Sequence[int]:
         """Return the ids that a text encoder is given of a text, without padding."""
         ...
 
@@ -115,6 +115,12 @@ def text_positions(
 def plain_ids(pipe: Any, tokenizer: Any, text: str) -> Sequence[int]:
     """Return the ids of a text with nothing around it."""
     return tokenizer(spelled(pipe, tokenizer, text), verbose=False)["input_ids"]
+
+
+def cleaned(pipe: Any, text: str, arguments: Mapping[str, Any]) -> str:
+    """Write a text as pipelines do that clean captions, in lower case at least."""
+    (text,) = pipe._text_preprocessing([text], clean_caption=arguments["clean_caption"])
+    return text
 
 
 def spelled(pipe: Any, tokenizer: Any, text: str) -> str:

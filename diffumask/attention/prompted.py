@@ -62,7 +62,7 @@ class Prompted:
             wanted = self._wanted_positions(texts, given)
             with seen_ids(self.pipe) as ids:
                 encoded = encode_prompt(*args, **kwargs)
-            check_ids(self.pipe, self.network, texts, ids)
+            check_ids(self.pipe, self.network, texts, ids, given)
             self._embeddings = _embeddings(encoded, len(wanted))
             if self.background is not None:
                 wanted = self._encode_concepts(encode_prompt, given, wanted)

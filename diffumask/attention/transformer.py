@@ -60,11 +60,19 @@ class Transformer:
         """Read the arguments of one evaluation."""
         raise NotImplementedError
 
+    def of_latents(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Inputs:
+        """Read the arguments of a transformer that cuts its latents into patches itself."""
+        given = dict(zip(("hidden_states",), args, strict=False)) | dict(kwargs)
+        latents, patch = given["hidden_states"], self.transformer.config.patch_size
+        self.latent_hw = latents.shape[-2] // patch, latents.shape[-1] // patch
+        text = given["encoder_hidden_states"]
+        return Inputs(len(latents), self.latent_hw, given["timestep"], text, latents.device)
+
     def positions(self, text: str, word: str, arguments: Mapping[str, Any]) -> Positions:
         """Return where a word stands in the text."""
         raise NotImplementedError
 
-    def given_ids(self, tokenizer: Any, text: str) -> Sequence[int]:
+    def given_ids(self, tokenizer: Any, text: str, arguments: Mapping[str, Any]) -> Sequence[int]:
         """Return the ids of the text with nothing around it."""
         return plain_ids(self.pipe, tokenizer, text)
 

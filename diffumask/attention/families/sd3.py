@@ -50,10 +50,7 @@ class SD3Attention(Transformer):
 
     def inputs(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Inputs:
         """Read the arguments of the transformer."""
-        latents, patch = kwargs["hidden_states"], self.transformer.config.patch_size
-        self.latent_hw = latents.shape[-2] // patch, latents.shape[-1] // patch
-        text = kwargs["encoder_hidden_states"]
-        return Inputs(len(latents), self.latent_hw, kwargs["timestep"], text, latents.device)
+        return self.of_latents(args, kwargs)
 
     def positions(self, text: str, word: str, arguments: Mapping[str, Any]) -> Positions:
         """Return where a word stands for CLIP, or for T5 where CLIP does not see all of it.

@@ -100,7 +100,7 @@ class UNetAttention:
             )
         return found.pop()
 
-    def given_ids(self, tokenizer: Any, text: str) -> Sequence[int]:
+    def given_ids(self, tokenizer: Any, text: str, arguments: Mapping[str, Any]) -> Sequence[int]:
         """Return the ids of the text with nothing around it."""
         return plain_ids(self.pipe, tokenizer, text)
 
