@@ -49,7 +49,9 @@ from transformers import (
 
 from diffumask.models import load, resolve
 
-pytest.register_assert_rewrite("commands", "joint_reference", "refusals", "slow_reference")
+pytest.register_assert_rewrite(
+    "commands", "concept_reference", "joint_reference", "refusals", "slow_reference"
+)
 
 # One token each for the small tokenizer; other words are spelled almost letter by letter.
 WORDS = """a an and at bird cat close detailed focus grass high in light natural of on one photo

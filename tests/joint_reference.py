@@ -1,6 +1,6 @@
 """The slow twin of attention that transformers share between text and pixels."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -83,3 +83,9 @@ def check(
             assert (got - expected).abs().max() < bound
             assert (got - expected.roll(1, dims=0)).abs().max() > 1e-4
     return attention
+
+
+def matrix_of(kept: Sequence[Tensor] | Tensor, pixels: slice, image: int) -> Tensor:
+    """Return the mean from pixels to pixels, whose rows sum to 1 in each head."""
+    parts = [one[image][:, pixels, pixels] for one in kept]
+    return torch.stack([one / one.sum(-1, keepdim=True) for one in parts]).mean((0, 1))

@@ -5,6 +5,8 @@ from typing import Any
 import torch
 from conftest import WORDS, random_vae, text_config
 from diffusers import (
+    ChromaPipeline,
+    ChromaTransformer2DModel,
     DPMSolverMultistepScheduler,
     FlowMatchEulerDiscreteScheduler,
     FluxPipeline,
@@ -133,6 +135,29 @@ def make_pixart(t5: T5EncoderModel, t5_tokenizer: PreTrainedTokenizerFast) -> Pi
         transformer=sharpened(transformer),
         scheduler=DPMSolverMultistepScheduler(),
         vae=random_vae(),
+        text_encoder=t5,
+        tokenizer=t5_tokenizer,
+    )
+
+
+def make_chroma(t5: T5EncoderModel, t5_tokenizer: PreTrainedTokenizerFast) -> ChromaPipeline:
+    torch.manual_seed(0)
+    transformer = ChromaTransformer2DModel(
+        in_channels=16,
+        num_layers=2,
+        num_single_layers=2,
+        attention_head_dim=8,
+        num_attention_heads=2,
+        joint_attention_dim=T5_WIDTH,
+        axes_dims_rope=(4, 2, 2),
+        approximator_num_channels=8,
+        approximator_hidden_dim=16,
+        approximator_layers=1,
+    )
+    return ChromaPipeline(
+        transformer=sharpened(transformer),
+        scheduler=FlowMatchEulerDiscreteScheduler(),
+        vae=random_vae(shift_factor=0.0),
         text_encoder=t5,
         tokenizer=t5_tokenizer,
     )

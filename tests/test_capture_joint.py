@@ -9,7 +9,7 @@ import torch
 from diffusers import DiTTransformer2DModel, FluxKontextPipeline, FluxPipeline
 from diffusers.hooks import FirstBlockCacheConfig, MagCacheConfig, TaylorSeerCacheConfig
 from diffusers.models.transformers.transformer_flux import FluxIPAdapterAttnProcessor
-from joint_reference import N_T5, all_probabilities, check
+from joint_reference import N_T5, all_probabilities, check, matrix_of
 from random_transformers import sd3
 from slow_reference import BIRD, HALVES, PLANE, needs_bfloat16, run
 from transformers import CLIPTokenizer, PreTrainedTokenizerFast, T5EncoderModel
@@ -254,12 +254,6 @@ def test_another_attention_backend_is_refused(flux: FluxPipeline) -> None:
         capture(flux, ["bird"], space="attention", layers=every),
     ):
         run(flux, BIRD, 1, max_sequence_length=N_T5)
-
-
-def matrix_of(kept: list[torch.Tensor], pixels: slice, image: int) -> torch.Tensor:
-    """Return the mean from pixels to pixels, whose rows sum to 1 in each head."""
-    parts = [one[image][:, pixels, pixels] for one in kept]
-    return torch.stack([one / one.sum(-1, keepdim=True) for one in parts]).mean((0, 1))
 
 
 def test_the_matrix_is_the_part_from_pixels_to_pixels(

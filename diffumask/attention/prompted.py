@@ -38,7 +38,7 @@ class Prompted:
         self.also = also
         self.on_prompts = on_prompts
         self.n_passes = 0
-        self.has_second_pass = False
+        self.has_second_pass = self._takes_second_text = False
         self.background: tuple[str, ...] | None = None  # of concepts; None without these
         self.concepts = torch.empty(0)
         self.concept_rows: list[list[int]] = []
@@ -67,14 +67,20 @@ class Prompted:
             if self.background is not None:
                 wanted = self._encode_concepts(encode_prompt, given, wanted)
             self.on_prompts(wanted)
-            self.n_passes = 2 if given.get("do_classifier_free_guidance") else 1
+            self._expect_guidance(given.get("do_classifier_free_guidance"))
             return encoded
 
         return wrapper
 
+    def _expect_guidance(self, guided: bool | None) -> None:
+        """Note whether there is guidance; None where its text, if any, is encoded by itself."""
+        if self.network.second_pass:
+            self.has_second_pass, self._takes_second_text = bool(guided), guided is None
+        self.n_passes = 2 if guided and not self.network.second_pass else 1
+
     def _second(self, encode_prompt: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         """Let a network whose guidance is an evaluation of its own encode what that is given."""
-        if self.has_second_pass or not self.network.second_pass:
+        if self.has_second_pass or not self._takes_second_text:
             raise InputError(
                 "expected one pipeline call per capture, got a second prompt; open another capture"
             )

@@ -73,7 +73,7 @@ class Run:
     ) -> None:
         """Prepare the sums for one evaluation of the network; this is a forward pre-hook."""
         now = self.evaluation
-        if self.prompted.has_second_pass and now.of_prompt and self.n_evaluations:
+        if self._second_pass_follows and now.of_prompt and self.n_evaluations:
             now.of_prompt = False  # guidance without the prompt follows each evaluation with it
             return
         now.of_prompt = True
@@ -96,6 +96,12 @@ class Run:
         if self.steps != ALL_STEPS:
             now.weight = self._chosen.take(_nearest(self._timesteps, inputs.timestep))
         self._counted += now.weight
+
+    @property
+    def _second_pass_follows(self) -> bool:
+        # A callback may end guidance before the image is done, which a pipeline then says.
+        goes_on = getattr(self.pipe, "do_classifier_free_guidance", True)
+        return self.prompted.has_second_pass and goes_on
 
     def _check(self, inputs: Inputs) -> None:
         """Refuse an evaluation of another kind than the prompt's, as far as the host knows."""

@@ -15,6 +15,7 @@ NETWORKS: Mapping[str, tuple[str, str]] = {
     "UNet2DConditionModel": ("unet", "UNetAttention"),
     "SD3Transformer2DModel": ("sd3", "SD3Attention"),
     "FluxTransformer2DModel": ("flux", "FluxAttention"),
+    "ChromaTransformer2DModel": ("chroma", "ChromaAttention"),
     "PixArtTransformer2DModel": ("pixart", "PixArtAttention"),
 }
 

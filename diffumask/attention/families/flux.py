@@ -23,15 +23,15 @@ class FluxAttention(Transformer):
 
     text_first = True
     second_pass = True
+    source = "Helbling et al. 2025 (ConceptAttention)"
 
     def __init__(self, pipe: Any, transformer: Any) -> None:
         super().__init__(pipe, transformer)
         n_double = len(transformer.transformer_blocks)
         last = blocks(DOUBLE, int(FIRST_SHARE * n_double), n_double - 1)
-        source = "Helbling et al. 2025 (ConceptAttention)"
         self.readings = (
-            Reading(OUTPUT, last, source=source),
-            Reading(ATTENTION, last, source=source),
+            Reading(OUTPUT, last, source=self.source),
+            Reading(ATTENTION, last, source=self.source),
         )
 
     def streams(self) -> list[tuple[nn.Module, str]]:
