@@ -1,10 +1,13 @@
 """Small transformers with random weights, in the pipelines that they come in."""
 
+import json
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from conftest import WORDS, random_vae, text_config
 from diffusers import (
+    AutoencoderDC,
     ChromaPipeline,
     ChromaTransformer2DModel,
     DPMSolverMultistepScheduler,
@@ -13,14 +16,19 @@ from diffusers import (
     FluxTransformer2DModel,
     PixArtSigmaPipeline,
     PixArtTransformer2DModel,
+    SanaPipeline,
+    SanaTransformer2DModel,
     SD3Transformer2DModel,
     StableDiffusion3Pipeline,
 )
-from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import (
     CLIPTextModel,
     CLIPTextModelWithProjection,
     CLIPTokenizer,
+    Gemma2Config,
+    Gemma2Model,
+    GemmaTokenizer,
     PreTrainedTokenizerFast,
     T5Config,
     T5EncoderModel,
@@ -28,6 +36,7 @@ from transformers import (
 
 T5_WIDTH = 64
 SHARPENED = ("to_q", "add_k_proj", "to_v", "add_v_proj", "context_embedder")
+SPACE = "\N{LOWER ONE EIGHTH BLOCK}"
 
 
 def make_t5_tokenizer() -> PreTrainedTokenizerFast:
@@ -160,4 +169,60 @@ def make_chroma(t5: T5EncoderModel, t5_tokenizer: PreTrainedTokenizerFast) -> Ch
         vae=random_vae(shift_factor=0.0),
         text_encoder=t5,
         tokenizer=t5_tokenizer,
+    )
+
+
+def make_gemma_tokenizer(texts: Sequence[str]) -> GemmaTokenizer:
+    """A small tokenizer of the kind of Gemma's: words with the space before, no end token."""
+    trained = Tokenizer(models.BPE())
+    trained.normalizer = normalizers.Replace(" ", SPACE)
+    trained.pre_tokenizer = pre_tokenizers.Split(SPACE, "merged_with_next")
+    special = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>"]
+    trainer = trainers.BpeTrainer(vocab_size=400, special_tokens=special, show_progress=False)
+    trained.train_from_iterator([" " + WORDS.replace("\n", " "), "\n", *texts], trainer)
+    model = json.loads(trained.to_str())["model"]
+    merges = [tuple(one) for one in model["merges"]]
+    return GemmaTokenizer(vocab=model["vocab"], merges=merges, add_bos_token=True)
+
+
+def make_sana(tokenizer: GemmaTokenizer, **config: Any) -> SanaPipeline:
+    torch.manual_seed(0)
+    gemma = Gemma2Config(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=8,
+    )
+    transformer = SanaTransformer2DModel(
+        in_channels=4,
+        out_channels=4,
+        num_layers=2,
+        num_attention_heads=2,
+        attention_head_dim=8,
+        num_cross_attention_heads=2,
+        cross_attention_head_dim=8,
+        cross_attention_dim=16,
+        caption_channels=16,
+        sample_size=16,  # of a model for 512x512, the smallest whose pictures have bins
+        **config,
+    )
+    channels = {"encoder_block_out_channels": (4,) * 6, "decoder_block_out_channels": (4,) * 6}
+    vae = AutoencoderDC(
+        latent_channels=4,
+        attention_head_dim=2,
+        encoder_layers_per_block=(1,) * 6,
+        decoder_layers_per_block=(1,) * 6,
+        **channels,
+    )
+    return SanaPipeline(
+        tokenizer=tokenizer,
+        text_encoder=Gemma2Model(gemma).eval(),
+        vae=vae.eval(),
+        transformer=sharpened(transformer),
+        scheduler=DPMSolverMultistepScheduler(
+            prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0
+        ),
     )

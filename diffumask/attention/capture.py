@@ -191,7 +191,10 @@ def _add_matrices(run: Run, readers: dict[str, list[Reader]], reading: Reading) 
     network = run.network
     every = cast(dict[str, Any], network.self_layers())
     if not every:
-        raise InputError("expected a network with self-attention apart, got one without")
+        raise InputError(
+            "expected self-attention with a matrix, got a network that has none, as its is linear;"
+            " leave out self_attention"
+        )
     factors = {reader.factor for of_layer in readers.values() for reader in of_layer}
     if isinstance(network, Transformer) and reading.layers is not None:
         every = {name: one for name, one in every.items() if reading.layers(name)} or every

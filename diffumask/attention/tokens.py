@@ -1,11 +1,13 @@
 """Which positions of the text encoder's sequence spell a word of the prompt."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Sequence
 
 from transformers import PreTrainedTokenizerBase
 
 from diffumask.errors import InputError
 from diffumask.types import word_pattern
+
+Span = tuple[int, int]  # of characters
 
 
 def word_positions(
@@ -19,34 +21,41 @@ def word_positions(
     Raises `InputError` if the word is absent, or if the text encoder does not see all of it
     because the text is too long.
     """
-    spans = list(_character_spans(text, word))
-    if not spans:
-        raise InputError(
-            f"expected the word {word!r} in the prompt, got {text!r}; name a word of the prompt"
-        )
+    spans = spans_of(text, word)
     align = _by_offsets if tokenizer.is_fast else _by_prefixes
     positions = align(tokenizer, text, spans)
 
     end_position = (max_length or tokenizer.model_max_length) - 1
+    check_seen(word, positions, end_position, tokenizer.num_special_tokens_to_add() - 1)
+    return positions
+
+
+def spans_of(text: str, word: str) -> list[Span]:
+    """Return the characters of every occurrence of a word. Raises `InputError` if it is absent."""
+    if not word.split():
+        raise InputError(f"expected a word, got {word!r}")
+    spans = [match.span() for match in word_pattern(word).finditer(text)]
+    if not spans:
+        raise InputError(
+            f"expected the word {word!r} in the prompt, got {text!r}; name a word of the prompt"
+        )
+    return spans
+
+
+def check_seen(word: str, positions: Sequence[int], end_position: int, n_before: int) -> None:
+    """Raise `InputError` for positions past the end of what the text encoder sees.
+
+    The prompt starts at `n_before`.
+    """
     if positions[-1] >= end_position:
-        n_before = tokenizer.num_special_tokens_to_add() - 1
         raise InputError(
             f"expected the word {word!r} within the first {end_position - n_before} tokens of the"
             f" prompt, got it at token {positions[-1] + 1 - n_before}; shorten the prompt"
         )
-    return positions
 
 
-def _character_spans(text: str, word: str) -> Iterator[tuple[int, int]]:
-    if not word.split():
-        raise InputError(f"expected a word, got {word!r}")
-    return (match.span() for match in word_pattern(word).finditer(text))
-
-
-def _by_offsets(
-    tokenizer: PreTrainedTokenizerBase, text: str, spans: list[tuple[int, int]]
-) -> tuple[int, ...]:
-    offsets = tokenizer(text, return_offsets_mapping=True, verbose=False)["offset_mapping"]
+def tokens_at(offsets: Iterable[Span], spans: Sequence[Span]) -> tuple[int, ...]:
+    """Return the positions of the tokens that have a character in some of the spans."""
     return tuple(
         position
         for position, (token_start, token_stop) in enumerate(offsets)
@@ -54,8 +63,15 @@ def _by_offsets(
     )
 
 
+def _by_offsets(
+    tokenizer: PreTrainedTokenizerBase, text: str, spans: Sequence[Span]
+) -> tuple[int, ...]:
+    offsets = tokenizer(text, return_offsets_mapping=True, verbose=False)["offset_mapping"]
+    return tokens_at(offsets, spans)
+
+
 def _by_prefixes(
-    tokenizer: PreTrainedTokenizerBase, text: str, spans: list[tuple[int, int]]
+    tokenizer: PreTrainedTokenizerBase, text: str, spans: Sequence[Span]
 ) -> tuple[int, ...]:
     """Do the same for tokenizers without character offsets, by the length of tokenized prefixes."""
 

@@ -17,6 +17,7 @@ NETWORKS: Mapping[str, tuple[str, str]] = {
     "FluxTransformer2DModel": ("flux", "FluxAttention"),
     "ChromaTransformer2DModel": ("chroma", "ChromaAttention"),
     "PixArtTransformer2DModel": ("pixart", "PixArtAttention"),
+    "SanaTransformer2DModel": ("sana", "SanaAttention"),
 }
 
 
