@@ -12,6 +12,7 @@ from diffumask.generation.cost import (
     item_bytes,
     seconds_per_image,
 )
+from diffumask.models import Loading
 
 SD15 = Work("sd15", 512, 512, 30, True, 4)
 
@@ -41,6 +42,23 @@ def test_memory_grows_with_the_batch_and_disk_follows_what_was_made():
     assert item_bytes(SD15, False, (4, 100)).value == 25
     with_maps, without = item_bytes(SD15, True).value, item_bytes(SD15, False).value
     assert (with_maps or 0) > (without or 0) > 400_000
+
+
+def test_memory_is_less_with_fewer_bits_and_with_images_decoded_one_by_one():
+    def figure(**loading):
+        return gpu_bytes(replace(SD15, loading=Loading(**loading)))
+
+    plain, int8, nf4, tiles = (
+        figure(**one)
+        for one in ({}, {"quantize": "int8"}, {"quantize": "nf4"}, {"vae_tiling": True})
+    )
+    matrices = MODELS["sd15"].quantized_billion * 1e9
+    assert (plain.value or 0) - (int8.value or 0) == pytest.approx(matrices)
+    assert (plain.value or 0) - (nf4.value or 0) == pytest.approx(matrices * 1.4375)
+    assert "in int8 and float16" in int8.source
+    assert (tiles.value or 0) < (plain.value or 0)
+    assert tiles.source.endswith("one image at a time")
+    assert "which is not counted" in figure(offload="model").source
 
 
 DRY = ("generate", "--class", "bird", "--dry-run")

@@ -51,6 +51,12 @@ def parameters(module: torch.nn.Module) -> float:
     return sum(one.numel() for one in module.parameters()) / 1e9
 
 
+def in_matrices(network: torch.nn.Module) -> float:
+    """Count the weights that are quantized, those of linear layers, in units of 10^9."""
+    linear = [one for one in network.modules() if isinstance(one, torch.nn.Linear)]
+    return sum(one.weight.numel() for one in linear) / 1e9
+
+
 def measure(name: str) -> tuple[object, ...]:
     """Count for one model, and write a row."""
     cells = SIZES_PX[name] // 8
@@ -77,12 +83,20 @@ def measure(name: str) -> tuple[object, ...]:
         step = counted(lambda: unet(latents, torch.ones(()), text, **more))
         decode = counted(lambda: vae.decode(latents))
     weights = parameters(unet) + parameters(vae) + sum(map(parameters, texts))
-    return name, SIZES_PX[name], f"{step:.3f}", f"{decode:.2f}", f"{weights:.2f}"
+    told = f"{weights:.2f}", f"{in_matrices(unet):.2f}"
+    return name, SIZES_PX[name], f"{step:.3f}", f"{decode:.2f}", *told
 
 
 def main() -> Report:
     """Count for all."""
     facts = ["Of one image; with guidance a step has twice the operations."]
-    head = ("model", "px", "a step, 10^12", "VAE decoder, 10^12", "weights, 10^9")
+    head = (
+        "model",
+        "px",
+        "a step, 10^12",
+        "VAE decoder, 10^12",
+        "weights, 10^9",
+        "that can be quantized, 10^9",
+    )
     title = "Arithmetic and weights of models of photographs"
     return Report(title, facts, table(head, map(measure, SIZES_PX)))

@@ -9,7 +9,8 @@ from diffumask.errors import InputError
 from diffumask.plot import check_plot
 
 from . import values
-from .model_options import DeviceOptions, SamplingOptions, introduce
+from .loading_options import LoadingOptions
+from .model_options import SamplingOptions, introduce
 from .option import Option, StrPath
 from .progress import Advance, phase, progress
 from .prompt_options import vocabulary_for
@@ -24,7 +25,7 @@ MASKS = "masks:"
 
 
 @dataclass(frozen=True, kw_only=True)
-class CalibrateOptions(DeviceOptions):
+class CalibrateOptions(LoadingOptions):
     """The options of `calibrate`."""
 
     classes: Annotated[
@@ -70,8 +71,10 @@ class CalibrateOptions(DeviceOptions):
                 "expected the dataset that the masks are of as data, got none; make it with "
                 "generate, keeping maps"
             )
-        if self.data is not None and self.model is not None:
-            raise InputError(f"expected no model beside data, which has its own, got {self.model}")
+        loaded = {"model": self.model} if self.model is not None else self.describe_loading()
+        for name, value in loaded.items():
+            if self.data is not None:
+                raise InputError(f"expected no {name} beside data, which has its own, got {value}")
 
 
 def _as_measured(thresholds: "Thresholds") -> "Thresholds":
@@ -146,9 +149,9 @@ def measure_new(options: CalibrateOptions) -> Measured:
     from diffumask.calibration.cases import gather
     from diffumask.calibration.references import Known, find_reference
     from diffumask.calibration.sampled import sampled_cases
-    from diffumask.models import fingerprint, load, resolve
+    from diffumask.models import fingerprint, load
 
-    spec = resolve(model)
+    spec = options.find_model(model)
     class_ids = {name: entry.class_id for name, entry in entries.items()}
     aliases = {name: entry.known_as for name, entry in entries.items()}
     known = Known(class_ids, aliases, frozenset(), options.device)
@@ -157,7 +160,7 @@ def measure_new(options: CalibrateOptions) -> Measured:
     sampling = as_generate.sampling(spec, negative_prompt=words.negative_prompt)
     introduce(spec, sampling)
     with phase(f"loading {spec.name}"):
-        pipe = load(spec, options.device, options.dtype)
+        pipe = load(spec, options.device, options.dtype, options.loading)
     options.log_dtype(str(pipe.dtype).removeprefix("torch."))
     jobs = _jobs(options, words, entries)
     batch_size = as_generate.batch_of(sampling)

@@ -42,9 +42,9 @@ def doctor(options: DoctorOptions) -> "Result[Verdict]":
     if options.out is not None and not (labelled or options.referee() or _has_scenes(options)):
         raise InputError("expected labelled pictures to choose a preset by, got none; name data")
 
-    from diffumask.models import fingerprint, resolve
+    from diffumask.models import fingerprint
 
-    spec = resolve(options.model)
+    spec = options.find_model(options.model)
     sampling = options.sampling(spec, negative_prompt=vocabulary.negative_prompt)
     introduce(spec, sampling)
     size_hw = sampling.height, sampling.width
@@ -129,10 +129,11 @@ class _Eye:
 
 def _eye(options: DoctorOptions, sampling: "SampleSettings") -> _Eye:
     """Load the model, and find the grids of its attention."""
-    from diffumask.models import load, resolve
+    from diffumask.models import load
     from diffumask.proof.reading import grids
 
-    pipe = load(resolve(options.model), options.device, options.dtype)
+    spec = options.find_model(options.model)
+    pipe = load(spec, options.device, options.dtype, options.loading)
     options.log_dtype(str(getattr(pipe, "dtype", "")).removeprefix("torch."))
     factors = grids(pipe, (sampling.height, sampling.width))
     return _Eye(pipe, sampling, options.batch_of(sampling), factors, options.chooses)

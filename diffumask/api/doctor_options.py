@@ -9,7 +9,8 @@ from diffumask.errors import InputError
 
 from . import values
 from .labelled_options import AUTO, check_ignore_values
-from .model_options import DeviceOptions, ModelName, SamplingOptions
+from .loading_options import LoadingOptions
+from .model_options import ModelName, SamplingOptions
 from .option import Option, StrPath
 from .reports import check_suffix
 
@@ -21,7 +22,7 @@ REFEREE = "clipseg"  # alone is asked for a name, and not for the box that our m
 
 
 @dataclass(frozen=True, kw_only=True)
-class DoctorOptions(SamplingOptions, DeviceOptions):
+class DoctorOptions(SamplingOptions, LoadingOptions):
     """The options of `doctor`."""
 
     model: ModelName = "tiny"

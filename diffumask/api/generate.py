@@ -50,12 +50,12 @@ def generate(options: GenerateOptions) -> "Result[Dataset]":
     options.log_others(len(request.source.class_names), request.vocabulary)
 
     from diffumask.dataset.store import check_folder, check_settings
-    from diffumask.models import model_name, resolve
+    from diffumask.models import model_name
 
     if options.dry_run:
         dry_run.check_model(options.model)
     check_settings(request.out, request.describe(model_name(options.model), {}))
-    spec = resolve(options.model)
+    spec = options.find_model(options.model)
     sampling = _sampling(request, spec)
     introduce(spec, sampling)
     described, classes = request.describe(spec.name, sampling.describe()), request.source.class_ids
@@ -78,7 +78,15 @@ def generate(options: GenerateOptions) -> "Result[Dataset]":
         options.redraw,
     )
     checkpoint = described["checkpoint"]
-    job = Job(spec, checkpoint, options.device, options.dtype, request.recipe, settings)
+    job = Job(
+        spec,
+        checkpoint,
+        options.device,
+        options.dtype,
+        request.recipe,
+        settings,
+        options.loading,
+    )
     opened = open_backend(job, options.ray, options.workers)
     with opening(f"loading {spec.name}", opened) as backend:
         options.log_dtype(backend.dtype)
@@ -110,9 +118,11 @@ def _check_model(request: Request, spec: "ModelSpec") -> dict[str, str]:
         request.recipe.check_model(there, known["checkpoint"])
     # a dry run with a GPU or a pace is for another machine
     if options.ray is None and not (options.gpu or options.pace_s):
-        from diffumask.models import find_device, find_dtype
+        from diffumask.models import find_device
 
-        dtype = find_dtype(options.dtype, find_device(options.device), spec.family.half)
+        device = find_device(options.device)
+        options.loading.check_device(device.type)
+        dtype = options.loading.find_dtype(options.dtype, device, spec.family.half)
         known["dtype"] = str(dtype).removeprefix("torch.")
     return known
 
@@ -203,6 +213,7 @@ def _estimate(request: Request, model: str, sampling: "SampleSettings") -> "Resu
         sampling.num_inference_steps,
         sampling.guidance_scale > 1,
         batch_size,
+        options.loading,
     )
     done = len(there.intersection(names))
     plan = dry_run.Plan(request.out, len(names), done, options.keep_maps, options.redraw)

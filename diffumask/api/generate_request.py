@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 from diffumask.errors import InputError
 
 from .default_folder import default_folder
+from .loading_options import LoadingOptions
 from .mask_options import MaskOptions
-from .model_options import DeviceOptions, ModelName, SamplingOptions
+from .model_options import ModelName, SamplingOptions
 from .option import MASKS, MODEL, OUTPUT, WHAT, Option, StrPath
 from .prompt_options import PromptOptions, vocabulary_for
 from .run_options import RunOptions
@@ -23,7 +24,7 @@ if TYPE_CHECKING:  # they load numpy
 
 
 @dataclass(frozen=True, kw_only=True)
-class GenerateOptions(PromptOptions, SamplingOptions, MaskOptions, RunOptions, DeviceOptions):
+class GenerateOptions(PromptOptions, SamplingOptions, MaskOptions, RunOptions, LoadingOptions):
     """The options of `generate`."""
 
     n: Annotated[int, Option("Images of each class.", least=1, panel=WHAT)] = 100
@@ -55,6 +56,12 @@ class GenerateOptions(PromptOptions, SamplingOptions, MaskOptions, RunOptions, D
     def __post_init__(self) -> None:
         super().__post_init__()
         self.check_guided(self.guidance_scale)
+        if self.segmentator is not None and (self.vae_tiling or self.offload == "sequential"):
+            what = "tiles" if self.vae_tiling else "layers that are loaded one by one"
+            raise InputError(
+                f"expected a VAE that decodes whole with a Segmentator, which reads it, got {what};"
+                " leave one of the two out"
+            )
 
     def check_guided(self, guidance_scale: float | None) -> None:
         """Raise InputError for a negative prompt where guidance, which alone reads it, is off."""
@@ -105,6 +112,7 @@ class Request:
             **({"redraw": self.options.redraw} if self.options.redraw else {}),
             **self.source.identity,
             **self.recipe.lora.describe(),
+            **self.options.describe_loading(),
         }
 
 

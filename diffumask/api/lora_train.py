@@ -9,8 +9,9 @@ from diffumask.articles import counted
 from diffumask.errors import InputError
 
 from . import values
+from .loading_options import CheckpointOptions
 from .model_options import ModelName
-from .option import Option, Options, StrPath
+from .option import Option, StrPath
 from .progress import phase, step_progress
 from .result import Result
 from .trained_file import check_trained_file, check_unfinished, training_beside
@@ -25,7 +26,7 @@ WHAT = "the LoRA"
 
 
 @dataclass(frozen=True, kw_only=True)
-class LoraTrainOptions(Options):
+class LoraTrainOptions(CheckpointOptions):
     """The options of `lora_train`."""
 
     images: Annotated[StrPath, Option("Folder of images.", read=True)]
@@ -72,11 +73,11 @@ def lora_train(options: LoraTrainOptions) -> Result[Path]:
 
     from diffumask.lora.layers import require_peft
     from diffumask.lora.training import train_lora
-    from diffumask.models import fingerprint, load, resolve
+    from diffumask.models import fingerprint, load
 
     require_peft()
     check_unfinished(WHAT, [out], options.steps)
-    spec = resolve(options.model)
+    spec = options.find_model(options.model)
     settings = _settings(options, spec)
     identity = {"model": spec.name, "checkpoint": fingerprint(spec)}
     with phase(f"loading {spec.name}"):

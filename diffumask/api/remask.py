@@ -66,12 +66,11 @@ def remask(options: RemaskOptions) -> "Result[Dataset]":
     run, records = read_run(folder), read_records(folder)
     if not run.keeps_maps:
         raise InputError(f"expected a dataset made with keep_maps, got {folder}; make it so")
-    model = options.model or run.setting("model")
     recipe = _open(options, run)
     kept = {name: value for name, value in run.settings.items() if name != "preset"}
     described = {**kept, **recipe.describe()}
     check_folder(out, described, run.classes)
-    loaded = _loaded(options, recipe, model)
+    loaded = _loaded(options, recipe, run)
     notes = {"masks_of": str(folder)}
     with recipe.bind(loaded) as masks, open_store(out, described, run.classes, notes) as store:
         with progress("masks", len(records), len(store.records), "mask") as advance:
@@ -112,7 +111,7 @@ def _open(options: RemaskOptions, run: "Run") -> "Recipe":
     return recipe
 
 
-def _loaded(options: RemaskOptions, recipe: "Recipe", model: str) -> "Loaded":
+def _loaded(options: RemaskOptions, recipe: "Recipe", run: "Run") -> "Loaded":
     """Load what the masks need of a model: the VAE that a Segmentator reads, or nothing."""
     from diffumask.recipe.choice import Loaded
 
@@ -120,6 +119,10 @@ def _loaded(options: RemaskOptions, recipe: "Recipe", model: str) -> "Loaded":
         return Loaded(options.device)
     from diffumask.models import load_autoencoder, resolve
 
-    spec = resolve(model)
+    if options.model is None:
+        asked = run.setting("model"), run.settings.get("revision"), run.settings.get("variant")
+        spec = resolve(*asked)
+    else:
+        spec = resolve(options.model)
     recipe.source.check_model(spec)
     return Loaded(options.device, spec, load_autoencoder(spec, options.device))

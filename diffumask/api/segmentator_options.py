@@ -5,14 +5,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from . import values
-from .option import Option, Options, StrPath
+from .loading_options import CheckpointOptions
+from .option import Option, StrPath
 
 if TYPE_CHECKING:  # it loads torch
     from diffumask.segmentator import Predictor
 
 
 @dataclass(frozen=True, kw_only=True)
-class SegmentatorOptions(Options):
+class SegmentatorOptions(CheckpointOptions):
     """A head, and the model whose VAE it reads."""
 
     segmentator: Annotated[StrPath, Option("Head (.safetensors).", read=True)]
@@ -25,12 +26,12 @@ class SegmentatorOptions(Options):
     def load_predictor(self) -> "Predictor":
         """Load the VAE and the head. Raises InputError for those that do not fit each other."""
         from diffumask.masks.source_name import SEGMENTATOR
-        from diffumask.models import load_autoencoder, resolve
+        from diffumask.models import load_autoencoder
         from diffumask.recipe.choice import Loaded
         from diffumask.recipe.source import Source
         from diffumask.segmentator import read_facts
 
         source = Source(SEGMENTATOR, Path(self.segmentator))
-        spec = resolve(self.model or read_facts(Path(self.segmentator)).model)
+        spec = self.find_model(self.model or read_facts(Path(self.segmentator)).model)
         source.check_model(spec)
         return source.predictor(Loaded(self.device, spec, load_autoencoder(spec, self.device)))

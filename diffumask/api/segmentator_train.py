@@ -9,6 +9,7 @@ from diffumask.errors import InputError
 
 from . import values
 from .labelled_options import LabelledOptions
+from .loading_options import CheckpointOptions
 from .model_options import ModelName
 from .option import DATA, MACHINES, OUTPUT, TRAINING, Option, StrPath
 from .progress import phase, progress, step_progress
@@ -26,7 +27,7 @@ UNSEEN_LISTED = 10
 
 
 @dataclass(frozen=True, kw_only=True)
-class SegmentatorTrainOptions(LabelledOptions):
+class SegmentatorTrainOptions(LabelledOptions, CheckpointOptions):
     """The options of `segmentator_train`."""
 
     PANEL = TRAINING
@@ -74,13 +75,13 @@ def segmentator_train(options: SegmentatorTrainOptions) -> "Result[Segmentator]"
     data, out = Path(options.data), Path(options.out)
     labelled = open_labelled(data, options.layout, options.split, options.class_selection())
 
-    from diffumask.models import load_autoencoder, resolve, vae_fingerprint
+    from diffumask.models import load_autoencoder, vae_fingerprint
     from diffumask.segmentator import train_segmentator
     from diffumask.segmentator.file import save_new
     from diffumask.segmentator.training import split, training_folder
 
     check_unfinished(WHAT, options.files, options.steps)
-    spec = resolve(options.model)
+    spec = options.find_model(options.model)
     settings = _settings(options, spec)
     with phase(f"loading {spec.name}"):
         vae = load_autoencoder(spec, options.device)

@@ -15,6 +15,12 @@ from diffumask.prompts.shipped import class_names, vocabulary_names
 PRESETS = ("none", "sd15", "sd21")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 DTYPES = ("auto", "float32", "float16", "bfloat16")
+OFFLOADS = ("model", "sequential")
+QUANTIZATIONS = ("int8", "nf4")
+SCHEDULERS = (
+    *("ddim", "pndm", "euler", "euler-a", "heun", "dpm++", "dpm++-karras", "dpm++-sde"),
+    *("unipc", "lcm"),
+)
 THRESHOLDS = ("auto", "otsu", "adaptive")
 REFINERS = ("auto", "none", "crf", "crf-wide", "guided", "pamr", "sam:", "sam2:")
 AFFINITIES = ("none", "self-attention")

@@ -30,7 +30,10 @@ CLASS_IDS = range(BACKGROUND_ID + 1, IGNORE_ID)
 WEIGHTS, SHARD = "weights", "shard"
 FACTOR = re.compile(r"[1-9][0-9]{0,3}")
 # Settings that commands read, where a dataset has them; all others are of whatever kind.
-TEXTS = ("model", "checkpoint", "vocabulary", "merge", "affinity", "heat", "refiner")
+TEXTS = (
+    *("model", "checkpoint", "revision", "variant", "vocabulary"),
+    *("merge", "affinity", "heat", "refiner"),
+)
 NUMBERS = ("guidance_scale",)
 WHOLE = ("num_inference_steps", "power")
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from diffumask.sampling.noising import computing_device
+
 from .job import Job
 from .pipeline import generate
 
@@ -36,4 +38,6 @@ def open_backend(job: Job, ray: str | None = None, workers: int | None = None) -
         return
     with job.open() as (pipe, settings):
         dtype = str(pipe.dtype).removeprefix("torch.")
-        yield Backend(dtype, str(pipe.device), partial(generate, pipe, settings=settings))
+        yield Backend(
+            dtype, str(computing_device(pipe)), partial(generate, pipe, settings=settings)
+        )

@@ -19,6 +19,7 @@ from diffumask.dataset.encode import EncodedItem
 from diffumask.dataset.writer import Store
 from diffumask.errors import InputError, in_one_line
 from diffumask.models import fingerprint
+from diffumask.sampling.noising import computing_device
 from diffumask.types import OnPhase, Prompt, unseen_phase
 
 from .draft import Draft, drafts
@@ -44,7 +45,8 @@ class Worker:
         """Return the dtype and device of the pipeline."""
         with self._sampling:
             pipe, _ = self._loaded()
-        return {"dtype": str(pipe.dtype).removeprefix("torch."), "device": str(pipe.device)}
+        dtype = str(pipe.dtype).removeprefix("torch.")
+        return {"dtype": dtype, "device": str(computing_device(pipe))}
 
     def make(self, batch: Sequence[Item], prompts: Sequence[Prompt]) -> list[EncodedItem]:
         """Make the items of a batch. Raises InputError for a model that is another here."""

@@ -4,11 +4,13 @@ Nothing is loaded or started for it. Figures are of arithmetic or measured, neve
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from diffumask.articles import counted
+from diffumask.models import Loading
 
 BYTES_PER_WEIGHT = {"float32": 4, "float16": 2, "bfloat16": 2}
+QUANTIZED_BYTES = {"int8": 1, "nf4": 0.5 + 4 / 64}  # of nf4 with a scale for each 64 weights
 UTILIZATION = 0.35  # of the peak that is taken to be reached; 0.25 to 0.5 is usual
 DECODER_MAPS = 3  # of DECODER_CHANNELS at full size: what the VAE's last block holds at a time
 DECODER_CHANNELS = 256
@@ -20,19 +22,23 @@ MAPS_BYTES = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """Arithmetic of a model at its size, in 10^12 operations, and its weights, in 10^9."""
+    """Arithmetic of a model at its size, in 10^12 operations, and its weights, in 10^9.
+
+    `quantized_billion` are those of its weights that quantization makes smaller.
+    """
 
     side_px: int
     step_tflop: float
     decode_tflop: float
     weights_billion: float
+    quantized_billion: float
 
 
 # benchmarks/results/flops.md
 MODELS: Mapping[str, Model] = {
-    "sd15": Model(512, 0.803, 2.51, 1.07),
-    "sd21": Model(768, 2.149, 5.75, 1.29),
-    "sdxl": Model(1024, 6.761, 10.47, 3.47),
+    "sd15": Model(512, 0.803, 2.51, 1.07, 0.27),
+    "sd21": Model(768, 2.149, 5.75, 1.29, 0.30),
+    "sdxl": Model(1024, 6.761, 10.47, 3.47, 2.23),
 }
 
 # Peaks with dense float16 matrices, 10^12 operations a second, from the makers' data sheets.
@@ -71,6 +77,7 @@ class Work:
     num_inference_steps: int
     guided: bool
     batch_size: int
+    loading: Loading = field(default_factory=Loading)
 
     @property
     def pixels(self) -> int:
@@ -107,12 +114,20 @@ def gpu_bytes(work: Work, dtype: str = "float16") -> Figure:
     model = MODELS.get(work.model)
     if model is None:
         return Figure(None, "not known for this model")
-    weights = model.weights_billion * 1e9 * BYTES_PER_WEIGHT[dtype]
-    maps = DECODER_MAPS * DECODER_CHANNELS * BYTES_PER_WEIGHT[dtype]
+    each, quantize = BYTES_PER_WEIGHT[dtype], work.loading.quantize
+    weights = model.weights_billion * 1e9 * each
+    kinds = dtype
+    if quantize:
+        weights -= model.quantized_billion * 1e9 * (each - QUANTIZED_BYTES[quantize])
+        kinds = f"{quantize} and {dtype}"
+    one_by_one = work.loading.vae_tiling
+    maps = DECODER_MAPS * DECODER_CHANNELS * each * work.pixels
     return Figure(
-        weights + work.batch_size * work.pixels * maps,
-        f"arithmetic, not measured: weights of {weights / 2**30:.1f} GiB in {dtype}, "
-        f"{DECODER_MAPS} maps of {DECODER_CHANNELS} channels of the VAE for each image of a batch",
+        weights + maps * (1 if one_by_one else work.batch_size),
+        f"arithmetic, not measured: weights of {weights / 2**30:.1f} GiB in {kinds}, "
+        f"{DECODER_MAPS} maps of {DECODER_CHANNELS} channels of the VAE for "
+        + ("one image at a time" if one_by_one else "each image of a batch")
+        + ("; less with offload, which is not counted" if work.loading.offload else ""),
     )
 
 

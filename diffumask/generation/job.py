@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from diffusers import DiffusionPipeline
 
-from diffumask.models import ModelSpec, load
+from diffumask.models import Loading, ModelSpec, load
 from diffumask.recipe.choice import Loaded
 from diffumask.recipe.recipe import Recipe
 
@@ -24,10 +24,11 @@ class Job:
     dtype: str
     recipe: Recipe
     settings: GenerateSettings
+    loading: Loading = field(default_factory=Loading)
 
     @contextmanager
     def open(self) -> Iterator[tuple[DiffusionPipeline, GenerateSettings]]:
         """Load the model and bind the recipe to it until the context ends."""
-        pipe: Any = load(self.spec, self.device, self.dtype)
+        pipe: Any = load(self.spec, self.device, self.dtype, self.loading)
         with self.recipe.bind(Loaded(self.device, self.spec, pipe.vae, pipe)) as masks:
             yield pipe, replace(self.settings, masks=masks)

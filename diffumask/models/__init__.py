@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .diffusion import load as load
     from .diffusion import load_autoencoder as load_autoencoder
     from .known import MODELS as MODELS
+    from .loading import Loading as Loading
     from .progress_bars import progress_bars_off as progress_bars_off
     from .registry import HUB_ID as HUB_ID
     from .registry import fingerprint as fingerprint
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "DTYPES": "devices",
     "HUB_ID": "registry",
+    "Loading": "loading",
     "MODELS": "known",
     "ModelSpec": "spec",
     "cached_spec": "cached",

@@ -28,16 +28,18 @@ def offline(spec: ModelSpec) -> ModelSpec | None:
     """Return the model with the folder where it lies on this machine; None where it does not."""
     if isinstance(spec.source, Path):
         return spec
-    folder = _cached_folder(spec.source)
+    folder = _cached_folder(spec.source, spec.revision, spec.variant)
     return None if folder is None else replace(spec, source=folder)
 
 
-def _cached_folder(hub_id: str) -> Path | None:
-    index = try_to_load_from_cache(hub_id, INDEX)
+def _cached_folder(
+    hub_id: str, revision: str | None = None, variant: str | None = None
+) -> Path | None:
+    index = try_to_load_from_cache(hub_id, INDEX, revision=revision)
     if not isinstance(index, str):
         return None
     try:
-        return Path(index).parent if has_weights(Path(index).parent) else None
+        return Path(index).parent if has_weights(Path(index).parent, variant) else None
     except InputError:
         return None
 

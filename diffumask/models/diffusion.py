@@ -5,28 +5,35 @@ from typing import Any
 
 import diffusers
 import torch
-from diffusers import AutoencoderKL, DiffusionPipeline
+from diffusers import AutoencoderKL, DiffusionPipeline, PipelineQuantizationConfig
 
 from diffumask.errors import InputError
 from diffumask.notices import notices_off
 
-from .devices import find_device, find_dtype
+from .devices import find_device
 from .families import UNET, Family
 from .files import UNUSED_PARTS, check_whole, family_in, part_class, read_index, reason
+from .loading import Loading
 from .progress_bars import progress_bars_off
 from .registry import model_folder
 from .spec import ModelSpec
+from .variants import check_variant, variant_in
 
 
-def load(spec: ModelSpec, device: str = "auto", dtype: str = "auto") -> DiffusionPipeline:
+def load(
+    spec: ModelSpec, device: str = "auto", dtype: str = "auto", loading: Loading | None = None
+) -> DiffusionPipeline:
     """Load a model, without safety checker, without progress bars, from safetensors only.
 
     "auto" takes the first of cuda, mps and cpu that is there, and on cuda the half precision of
     the model's family, else float32. Raises `InputError` for files that are missing, damaged or of
-    no known family, for an unreachable hub, and for a device or dtype that cannot be had.
+    no known family, for an unreachable hub, and for a device, dtype or `loading` that cannot be
+    had.
     """
+    loading = loading or Loading()
     torch_device = find_device(device)
-    torch_dtype = find_dtype(dtype, torch_device, spec.family.half)
+    loading.check_device(torch_device.type)
+    torch_dtype = loading.find_dtype(dtype, torch_device, spec.family.half)
     options: dict[str, Any] = {"dtype": torch_dtype, "use_safetensors": True}
     folder = model_folder(spec)
     index, family = read_index(folder), family_in(folder)
@@ -34,17 +41,25 @@ def load(spec: ModelSpec, device: str = "auto", dtype: str = "auto") -> Diffusio
     if "safety_checker" in unused:
         unused["requires_safety_checker"] = False
 
-    check_whole(folder)
+    check_whole(folder, spec.variant)
+    quantized = loading.quantizations(index, torch_dtype)
+    of_network = {"quantization_config": quantized.pop(family.part, None)}
+    of_network["variant"] = variant_in(folder / family.part, spec.variant)
+    of_others: dict[str, Any] = {"variant": spec.variant}
+    if quantized:
+        of_others["quantization_config"] = PipelineQuantizationConfig(quant_mapping=quantized)
     try:
         with progress_bars_off(), notices_off():
-            parts = unused | {family.part: _load_network(folder, family, options)}
-            pipe = DiffusionPipeline.from_pretrained(folder, **parts, **options)
+            network = _load_network(folder, family, options | of_network)
+            parts = unused | {family.part: network}
+            pipe = DiffusionPipeline.from_pretrained(folder, **parts, **options, **of_others)
     except InputError:
         raise
     except (OSError, ValueError, RuntimeError) as error:
         raise InputError(f"expected a whole model in {folder}, got: {reason(error)}") from error
     pipe.set_progress_bar_config(disable=True)
-    return pipe.to(torch_device)
+    loading.apply(pipe, torch_device)
+    return pipe
 
 
 def load_autoencoder(spec: ModelSpec, device: str = "auto") -> AutoencoderKL:
@@ -57,6 +72,7 @@ def load_autoencoder(spec: ModelSpec, device: str = "auto") -> AutoencoderKL:
     kind = part_class(read_index(folder), "vae")
     if kind != "AutoencoderKL":
         raise InputError(f"expected a model with an AutoencoderKL, got {kind} in {folder}")
+    check_variant(folder, [folder / "vae"], spec.variant)
     try:
         with progress_bars_off():
             loaded: Any = AutoencoderKL.from_pretrained(
@@ -64,6 +80,7 @@ def load_autoencoder(spec: ModelSpec, device: str = "auto") -> AutoencoderKL:
                 subfolder="vae",
                 dtype=torch.float32,
                 use_safetensors=True,
+                variant=spec.variant,
                 output_loading_info=True,
             )
     except (OSError, ValueError, RuntimeError) as error:

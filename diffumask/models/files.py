@@ -12,10 +12,12 @@ from diffumask.errors import InputError
 from diffumask.files.json_kinds import parse, shown, whole
 
 from .families import UNET_CLASS, Family, family_of, pace, refuse_family
+from .variants import check_variant, variant_of, weights_in
 
 INDEX = "model_index.json"
 PART_NAME = re.compile(r"[A-Za-z0-9_]+")  # a folder in that of the model, and none outside of it
 LATENT_SIDES, BLOCKS = range(1, 4097), range(1, 9)  # so that no image is beyond any memory
+HUB_SNAPSHOTS = "snapshots"  # what the hub's client keeps the folders of revisions in
 # Parts of a Stable Diffusion folder that are never loaded, and so never downloaded.
 UNUSED_PARTS = ("safety_checker", "feature_extractor", "image_encoder")
 
@@ -93,12 +95,17 @@ def text_width(folder: Path) -> int:
     return whole(_read_json(path), "cross_attention_dim")
 
 
-def check_whole(folder: Path) -> None:
-    """Raise `InputError` if a part of the model is missing or a weight file is cut off."""
-    for part in _loaded_parts(folder):
+def check_whole(folder: Path, variant: str | None = None) -> None:
+    """Raise `InputError` if a part of the model is missing or a weight file is cut off.
+
+    As well for a variant of which there are no weights.
+    """
+    parts = _loaded_parts(folder)
+    for part in parts:
         if not part.is_dir():
             raise InputError(f"expected a whole model, got {folder} without {part.name}")
-    for path in _files(folder):
+    check_variant(folder, parts, variant)
+    for path in _files(folder, variant):
         if path.suffix == ".safetensors":
             try:
                 with safe_open(path, framework="pt"):
@@ -110,21 +117,21 @@ def check_whole(folder: Path) -> None:
                 ) from error
 
 
-def has_weights(folder: Path) -> bool:
+def has_weights(folder: Path, variant: str | None = None) -> bool:
     """Tell whether every part of the model is there, and weights for each that needs them.
 
     Nothing is opened but the index: `check_whole` tells whether the weights are not cut off.
     """
     return all(
-        part.is_dir() and (not (part / "config.json").is_file() or any(part.glob("*.safetensors")))
+        part.is_dir() and (not (part / "config.json").is_file() or weights_in(part, variant))
         for part in _loaded_parts(folder)
     )
 
 
-def fingerprint_folder(folder: Path) -> str:
+def fingerprint_folder(folder: Path, variant: str | None = None) -> str:
     """Return 16 hex digits that change with any configuration or weight file that is loaded."""
     total = hashlib.blake2b(digest_size=8)
-    for path in _files(folder):
+    for path in _files(folder, variant):
         with path.open("rb") as file:
             content = hashlib.file_digest(file, hashlib.blake2b).digest()
         total.update(path.relative_to(folder).as_posix().encode() + b"\0" + content)
@@ -174,10 +181,20 @@ def _parts(index: Mapping[str, Any]) -> dict[str, tuple[str | None, str | None]]
     return {name: (first, second) for name, (first, second) in pairs.items()}
 
 
-def _files(folder: Path) -> list[Path]:
+def _files(folder: Path, variant: str | None) -> list[Path]:
     kinds = {".json", ".txt", ".safetensors"}
     parts = [part for part in _loaded_parts(folder) if part.is_dir()]
-    files = (path for part in parts for path in part.iterdir() if path.is_file())
+    files = [path for part in parts for path in part.iterdir() if path.is_file()]
+    # In the hub's cache another variant may come later. Of other folders all weights count without
+    # a variant: datasets of earlier versions hold that fingerprint.
+    if variant is not None or folder.parent.name == HUB_SNAPSHOTS:
+        taken = {path for part in parts for path in weights_in(part, variant)}
+        files = [
+            path
+            for path in files
+            if path in taken
+            or (path.suffix != ".safetensors" and variant_of(path) in (None, variant))
+        ]
     return [folder / INDEX, *sorted(path for path in files if path.suffix in kinds)]
 
 

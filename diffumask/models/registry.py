@@ -5,13 +5,16 @@ import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from diffumask.errors import InputError
 from diffumask.notices import notices_off
 
 from .files import (
     UNUSED_PARTS,
+    check_whole,
     default_size_hw,
     family_in,
     fingerprint_folder,
@@ -30,19 +33,34 @@ around_download: ContextVar[Callable[[], AbstractContextManager[None]]] = Contex
 )
 
 
-def resolve(model: str) -> ModelSpec:
+def resolve(model: str, revision: str | None = None, variant: str | None = None) -> ModelSpec:
     """Find a model by its name in `MODELS`, as a local folder, or by its hub id ("owner/name").
 
     The sizes of an unlisted model come from its files, so an unlisted hub id is downloaded here.
-    Raises `InputError` for anything else, and if the hub or the needed files are out of reach.
+    Raises `InputError` for anything else, for a revision of what is not on the hub, for a variant
+    that a folder lacks, and if the hub or the needed files are out of reach.
     """
+    spec = _find(model, revision, variant)
+    if revision is not None and isinstance(spec.source, Path):
+        raise InputError(
+            f"expected a revision of a model on the hub, got {revision!r} of {spec.name}, which is "
+            "a folder"
+        )
+    if variant is not None and isinstance(spec.source, Path):
+        check_whole(spec.source, variant)
+    return (
+        spec if revision is variant is None else replace(spec, revision=revision, variant=variant)
+    )
+
+
+def _find(model: str, revision: str | None, variant: str | None) -> ModelSpec:
     if model in MODELS:
         return MODELS[model]
     folder = Path(model)
     if folder.is_dir():
         return spec_of(folder.resolve().name, folder, folder)
     if HUB_ID.fullmatch(model):
-        return spec_of(model, model, _fetch(model))
+        return spec_of(model, model, _fetch(model, revision, variant))
     near = difflib.get_close_matches(model, MODELS, n=1, cutoff=0.5)
     raise InputError(
         f"expected one of {', '.join(MODELS)}, a folder or a hub id like owner/name, got {model!r}"
@@ -63,7 +81,7 @@ def model_name(model: str) -> str:
 
 def fingerprint(spec: ModelSpec) -> str:
     """Return 16 hex digits that change with any configuration or weight file that is loaded."""
-    return fingerprint_folder(model_folder(spec))
+    return fingerprint_folder(model_folder(spec), spec.variant)
 
 
 def vae_fingerprint(spec: ModelSpec) -> str:
@@ -78,24 +96,37 @@ def text_width(spec: ModelSpec) -> int:
 
 def model_folder(spec: ModelSpec) -> Path:
     """Return the folder of a model; one of the hub is downloaded. Raises `InputError`."""
-    return spec.source if isinstance(spec.source, Path) else _fetch(spec.source)
+    if isinstance(spec.source, Path):
+        return spec.source
+    return _fetch(spec.source, spec.revision, spec.variant)
 
 
-def _fetch(hub_id: str) -> Path:
+def _fetch(hub_id: str, revision: str | None, variant: str | None) -> Path:
     from diffusers import DiffusionPipeline  # it loads torch
     from diffusers.utils import logging as diffusers_logging
 
     verbosity = diffusers_logging.get_verbosity()
     diffusers_logging.set_verbosity(diffusers_logging.ERROR)  # the error below says it in one line
     try:
-        skipped = dict.fromkeys(UNUSED_PARTS)
+        options: dict[str, Any] = {
+            "revision": revision,
+            "variant": variant,
+            "use_safetensors": True,
+        }
+        options |= dict.fromkeys(UNUSED_PARTS)
         with notices_off(), around_download.get()():
-            return Path(DiffusionPipeline.download(hub_id, use_safetensors=True, **skipped))
+            return Path(DiffusionPipeline.download(hub_id, **options))
     # Any kind: the hub's client lets errors of its HTTP library through, and has changed library.
     except Exception as error:
         raise InputError(
-            f"expected a folder or a model on the hub, got {hub_id!r} ({reason(error)});"
+            f"expected a folder or a model on the hub, got {_named(hub_id, revision, variant)}"
+            f" ({reason(error)});"
             " check the name and the connection, or use the model tiny"
         ) from error
     finally:
         diffusers_logging.set_verbosity(verbosity)
+
+
+def _named(hub_id: str, revision: str | None, variant: str | None) -> str:
+    asked = {"revision": revision, "variant": variant}
+    return ", ".join([repr(hub_id), *(f"{name} {one!r}" for name, one in asked.items() if one)])

@@ -10,7 +10,8 @@ from .families import UNET, Family
 class ModelSpec:
     """Where a model comes from, a folder or a hub id, and how to sample it by default.
 
-    `about` and `licence` say what it is; they are empty where that is not known.
+    `about` and `licence` say what it is; they are empty where that is not known. `revision` is a
+    branch, tag or commit of the hub, `variant` the weights of several that a folder holds.
     """
 
     name: str
@@ -22,3 +23,5 @@ class ModelSpec:
     about: str = ""
     licence: str = ""
     family: Family = UNET
+    revision: str | None = None
+    variant: str | None = None

@@ -79,6 +79,8 @@ class Source(Choice):
         assert loaded.spec is not None
         assert loaded.vae is not None
         head = load(self.head, loaded.vae, vae_fingerprint(loaded.spec))
+        if loaded.pipe is not None:
+            head.head.to(loaded.pipe._execution_device)  # the VAE may wait elsewhere
         return Predictor(head, loaded.vae)
 
     def describe(self) -> dict[str, Any]:

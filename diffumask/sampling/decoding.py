@@ -17,16 +17,21 @@ def in_single_precision(module: Any) -> Iterator[None]:
 
     One that is in float32 already is left alone, so that contexts in one another cast once.
     """
-    weights = [*module.parameters(), *module.buffers()]
-    others = [(one, one.dtype) for one in weights if one.is_floating_point()]
-    others = [(one, dtype) for one, dtype in others if dtype != torch.float32]
+    dtypes = {name: one.dtype for name, one in _weights(module) if one.is_floating_point()}
     try:
-        for weight, _ in others:  # module.to() of diffusers prints a notice at each call
-            weight.data = weight.data.float()
+        for _, weight in _weights(module):  # module.to() of diffusers prints a notice at each call
+            if weight.is_floating_point() and weight.dtype != torch.float32:
+                weight.data = weight.data.float()
         yield
     finally:
-        for weight, dtype in others:
-            weight.data = weight.data.to(dtype)
+        # By name: offloading puts other tensors into their place whenever a layer is called.
+        for name, weight in _weights(module):
+            if dtypes.get(name, weight.dtype) != weight.dtype:
+                weight.data = weight.data.to(dtypes[name])
+
+
+def _weights(module: Any) -> list[tuple[str, Tensor]]:
+    return [*module.named_parameters(), *module.named_buffers()]
 
 
 @contextmanager

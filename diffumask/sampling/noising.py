@@ -13,6 +13,11 @@ from diffumask.errors import InputError
 from .decoding import in_single_precision
 
 
+def computing_device(pipe: Any) -> torch.device:
+    """Return where a pipeline computes; weights that are offloaded wait elsewhere."""
+    return pipe._execution_device
+
+
 def signal_shares(pipe: Any, timesteps: Sequence[int]) -> Sequence[Float[Tensor, ""]]:
     """Return the share of the signal in the variance at each timestep."""
     levels = getattr(pipe.scheduler, "alphas_cumprod", None)
@@ -22,7 +27,8 @@ def signal_shares(pipe: Any, timesteps: Sequence[int]) -> Sequence[Float[Tensor,
     wrong = [timestep for timestep in timesteps if not 0 <= timestep < len(levels)]
     if wrong or not timesteps:
         raise InputError(f"expected timesteps in 0..{len(levels) - 1}, got {list(timesteps)}")
-    return [levels[timestep].to(pipe.device, torch.float32) for timestep in timesteps]
+    device = computing_device(pipe)
+    return [levels[timestep].to(device, torch.float32) for timestep in timesteps]
 
 
 def encode(
@@ -30,7 +36,8 @@ def encode(
 ) -> Float[Tensor, "image channel h w"]:
     """Return the mode of the latents as the UNet takes them, in single precision."""
     config = pipe.vae.config
-    pixels = torch.from_numpy(images).to(pipe.device).permute(0, 3, 1, 2).float() / 127.5 - 1
+    pixels = torch.from_numpy(images).to(computing_device(pipe))
+    pixels = pixels.permute(0, 3, 1, 2).float() / 127.5 - 1
     with in_single_precision(pipe.vae):  # in half precision the VAE of SDXL overflows
         mode = pipe.vae.encode(pixels).latent_dist.mode()
     if config.latents_mean is not None and config.latents_std is not None:
@@ -60,7 +67,7 @@ def conditions(pipe: Any, texts: list[str], size_hw: tuple[int, int]) -> dict[st
     """Return the arguments of the UNet that say what the images show."""
     encoded = pipe.encode_prompt(
         prompt=texts,
-        device=pipe.device,
+        device=computing_device(pipe),
         num_images_per_prompt=1,
         do_classifier_free_guidance=False,
     )

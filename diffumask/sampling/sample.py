@@ -81,11 +81,11 @@ def sample_attention(
     also = [rivals(prompt) for prompt in prompts]
     asked = settings.presence and tells_presence(pipe)
     last: dict[str, Tensor] = {}
-    num_steps = settings.num_inference_steps
 
-    def see(_pipe: Any, step: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+    def see(drawing: Any, step: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
         if asked:
             last.update(tensors)
+        num_steps = len(drawing.scheduler.timesteps)  # of some schedulers more than asked for
         on_phase("sampling", step + 1, num_steps)
         if step + 1 == num_steps:
             on_phase("decoding", 0, 1)
@@ -93,7 +93,7 @@ def sample_attention(
 
     call: Any = pipe  # the base class leaves __call__ to its subclasses
     tells_steps = asked or (on_phase is not unseen_phase and hasattr(pipe, TELLS_STEPS))
-    on_phase("sampling", 0, num_steps)
+    on_phase("sampling", 0, settings.num_inference_steps)
     with (
         finite_decoding(call.vae) as upcast,
         capture(pipe, words, also=also, self_attention=settings.affinity) as attention,
