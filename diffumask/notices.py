@@ -7,6 +7,8 @@ from contextlib import ExitStack, contextmanager
 NOTICES = {  # by logger
     # of the image processors of a pipeline that draws, which nobody uses
     "transformers.utils.import_utils": "requires torchvision (not installed)",
+    # of SAM 2 and 3, whose published checkpoints are of the model for videos
+    "transformers.configuration_utils": "a checkpoint that shares a subset of the architecture",
     # of weights in 8 bits, which float32 and bfloat16 go well with; float16 is refused
     "diffusers.quantizers.torchao.torchao_quantizer": "for integer quantization, but only bfloat16",
     # of a VAE that a pipeline, or we, bring to float32 and back, with an empty list of modules

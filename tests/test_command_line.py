@@ -250,7 +250,7 @@ def test_values_are_those_of_what_they_name():
         ("generate --preset s", ["sd15", "sd21"]),
         (
             "generate --mask-source attention",
-            ["attention", *(f"attention+{one}:" for one in ("clipseg", "sam", "sam2"))],
+            ["attention", *(f"attention+{one}:" for one in ("clipseg", "sam", "sam2", "sam3"))],
         ),
         ("generate --class po", ["potted-plant"]),
         ("generate --model sd15 --class bi", ["bicycle", "bird"]),

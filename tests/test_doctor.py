@@ -218,7 +218,9 @@ def test_what_cannot_be_is_refused_in_one_line(
 ):
     model = ("--model", tiny_random_folder, "--vocabulary", vocabulary, *SMALL)
     assert "whose UNet has cross-attention" in refused("doctor", "--model", unreadable)
-    assert "SAM 3 is not read yet" in refused("doctor", *model, "--against", "sam3:x")
+    assert "expected a network to compare with, clipseg:FOLDER" in refused(
+        "doctor", *model, "--against", "sam4:x"
+    )
     out = tmp_path / "p.toml"
     assert "expected labelled pictures to choose a preset by" in refused(
         "doctor", *model, "--out", out

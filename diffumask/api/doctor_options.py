@@ -18,8 +18,6 @@ if TYPE_CHECKING:  # it loads OpenCV
     from diffumask.labelled.folder import Labelled
     from diffumask.prompts.vocabulary import Vocabulary
 
-REFEREE = "clipseg"  # alone is asked for a name, and not for the box that our mask has
-
 
 @dataclass(frozen=True, kw_only=True)
 class DoctorOptions(SamplingOptions, LoadingOptions):
@@ -55,7 +53,8 @@ class DoctorOptions(SamplingOptions, LoadingOptions):
     against: Annotated[
         Sequence[str],
         Option(
-            "Network to compare with: clipseg:FOLDER, sam:FOLDER, sam2:FOLDER; repeat.",
+            "Network to compare with: clipseg:FOLDER, sam:FOLDER, sam2:FOLDER, sam3:FOLDER; "
+            "repeat.",
             values=values.NETWORK_SOURCES,
         ),
     ] = ()
@@ -75,7 +74,9 @@ class DoctorOptions(SamplingOptions, LoadingOptions):
 
     def referee(self) -> str | None:
         """Return the network that can say what drawn pictures show, if there is one."""
-        return next((one for one in self.against if one.startswith(f"{REFEREE}:")), None)
+        from diffumask.masks.source_name import NAMED  # not by the box that our mask has
+
+        return next((one for one in self.against if one.partition(":")[0] in NAMED), None)
 
     @property
     def chooses(self) -> bool:
@@ -116,5 +117,4 @@ def check_network(name: str) -> None:
     kind, _, folder = name.partition(":")
     if kind not in PROMPTED or not folder:
         kinds = ", ".join(f"{one}:FOLDER" for one in PROMPTED)
-        also = "; SAM 3 is not read yet" if kind == "sam3" else ""
-        raise InputError(f"expected a network to compare with, {kinds}, got {name!r}{also}")
+        raise InputError(f"expected a network to compare with, {kinds}, got {name!r}")

@@ -35,7 +35,7 @@ class MaskOptions(Options):
     refiner: Annotated[
         str,
         Option(
-            "auto, none, crf, crf-wide, guided, pamr, sam:FOLDER, sam2:FOLDER.",
+            "auto, none, crf, crf-wide, guided, pamr, sam:FOLDER, sam2:FOLDER, sam3:FOLDER.",
             values=values.REFINERS,
         ),
     ] = "auto"
@@ -67,7 +67,8 @@ class MaskOptions(Options):
     mask_source: Annotated[
         str,
         Option(
-            "attention, segmentator, both (fused), clipseg:FOLDER, sam:FOLDER, sam2:FOLDER.",
+            "attention, segmentator, both (fused), clipseg:FOLDER, sam:FOLDER, sam2:FOLDER, "
+            "sam3:FOLDER.",
             values=values.MASK_SOURCES,
         ),
     ] = "attention"

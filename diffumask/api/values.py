@@ -22,7 +22,7 @@ SCHEDULERS = (
     *("unipc", "lcm"),
 )
 THRESHOLDS = ("auto", "otsu", "adaptive")
-REFINERS = ("auto", "none", "crf", "crf-wide", "guided", "pamr", "sam:", "sam2:")
+REFINERS = ("auto", "none", "crf", "crf-wide", "guided", "pamr", "sam:", "sam2:", "sam3:")
 AFFINITIES = ("none", "self-attention")
 HEATS = ("auto", "attention", "affinity")
 NETWORK_SOURCES = tuple(f"{kind}:" for kind in PROMPTED)

@@ -5,7 +5,10 @@ from dataclasses import dataclass
 from diffumask.errors import InputError
 
 ATTENTION, SEGMENTATOR, BOTH = "attention", "segmentator", "both"
-PROMPTED = ("clipseg", "sam", "sam2")  # then a colon and a folder: see `diffumask.masks.prompted`
+# Then a colon and a folder, see `diffumask.masks.prompted`: those that are asked for the name of a
+# class, and those that are asked for the box of what attention shows.
+NAMED = ("clipseg", "sam3")
+PROMPTED = ("clipseg", "sam", "sam2", "sam3")
 FUSED = "attention+"  # before them
 
 

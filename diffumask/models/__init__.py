@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .registry import text_width as text_width
     from .registry import vae_fingerprint as vae_fingerprint
     from .segmenters import load_clipseg as load_clipseg
+    from .segmenters import load_sam3 as load_sam3
     from .segmenters import load_sam_model as load_sam_model
     from .segmenters import load_segmenter as load_segmenter
     from .segmenters import load_trainable as load_trainable
@@ -50,6 +51,7 @@ _MODULES = {
     "load_autoencoder": "diffusion",
     "load_clipseg": "segmenters",
     "load_language_model": "text",
+    "load_sam3": "segmenters",
     "load_sam_model": "segmenters",
     "load_segmenter": "segmenters",
     "load_text_encoder": "text",

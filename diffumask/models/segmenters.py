@@ -15,6 +15,8 @@ from transformers import (
     CLIPTokenizer,
     PreTrainedModel,
     Sam2Model,
+    Sam3Model,
+    Sam3TrackerModel,
     SamModel,
 )
 from transformers.utils import cached_file
@@ -26,8 +28,12 @@ from .files import reason
 from .progress_bars import progress_bars_off
 from .whole import check_place, load_tokenizer_of, load_whole
 
-# Published SAM 2 checkpoints are of the model for videos, which holds that for images.
-SAM_MODELS = {"sam": (SamModel, ("sam",)), "sam2": (Sam2Model, ("sam2", "sam2_video"))}
+# Published checkpoints of SAM 2 and 3 are of the model for videos, which holds that for images.
+SAM_MODELS = {
+    "sam": (SamModel, ("sam",)),
+    "sam2": (Sam2Model, ("sam2", "sam2_video")),
+    "sam3": (Sam3TrackerModel, ("sam3_tracker", "sam3_video")),
+}
 
 
 def load_segmenter(model: str, device: str = "auto") -> tuple[PreTrainedModel, dict[str, Any]]:
@@ -89,15 +95,32 @@ def _load_segmenter(
 
 
 def load_sam_model(folder: Path, device: str = "auto", kind: str = "sam") -> PreTrainedModel:
-    """Load a SAM ("sam") or SAM 2 ("sam2"; of its images) from safetensors in a local folder.
+    """Load a SAM ("sam"), SAM 2 ("sam2"; of images) or the tracker of SAM 3 ("sam3").
 
-    Raises `InputError` for a folder that is missing, of another model, or not whole.
+    From safetensors in a local folder. Raises `InputError` for a folder that is missing, of
+    another model, or not whole.
     """
-    if not (folder / "config.json").is_file():
-        raise InputError(f"expected a SAM folder with config.json, got {str(folder)!r}")
+    _check_sam_folder(folder)
     torch_device = find_device(device)
     network, types = SAM_MODELS[kind]
     return load_whole(str(folder), network, types, "SAM").to(torch_device)
+
+
+def load_sam3(folder: Path, device: str = "auto") -> tuple[PreTrainedModel, CLIPTokenizer]:
+    """Load the detector of a SAM 3, which is asked by text, with its tokenizer.
+
+    From safetensors in a local folder. Raises `InputError` as `load_sam_model` does.
+    """
+    _check_sam_folder(folder)
+    torch_device = find_device(device)
+    network = load_whole(str(folder), Sam3Model, ("sam3_video", "sam3"), "SAM 3")
+    tokenizer = _clip_tokenizer(str(folder), network.config.text_config.vocab_size, "a SAM 3")
+    return network.to(torch_device), tokenizer
+
+
+def _check_sam_folder(folder: Path) -> None:
+    if not (folder / "config.json").is_file():
+        raise InputError(f"expected a SAM folder with config.json, got {str(folder)!r}")
 
 
 def load_clipseg(model: str, device: str = "auto") -> tuple[PreTrainedModel, CLIPTokenizer]:
@@ -106,7 +129,12 @@ def load_clipseg(model: str, device: str = "auto") -> tuple[PreTrainedModel, CLI
     Raises `InputError` for anything else.
     """
     network = load_whole(model, CLIPSegForImageSegmentation, ("clipseg",), "CLIPSeg")
-    tokenizer = load_tokenizer_of(CLIPTokenizer, model, "a CLIPSeg")
-    if len(tokenizer) != network.config.text_config.vocab_size:  # transformers makes one up
-        raise InputError(f"expected the tokenizer of a CLIPSeg in {model!r}, got none")
+    tokenizer = _clip_tokenizer(model, network.config.text_config.vocab_size, "a CLIPSeg")
     return network.to(find_device(device)), tokenizer
+
+
+def _clip_tokenizer(model: str, vocab_size: int, name: str) -> CLIPTokenizer:
+    tokenizer = load_tokenizer_of(CLIPTokenizer, model, name)
+    if len(tokenizer) != vocab_size:  # transformers makes one up
+        raise InputError(f"expected the tokenizer of {name} in {model!r}, got none")
+    return tokenizer

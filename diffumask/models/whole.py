@@ -9,6 +9,7 @@ from transformers import (
 )
 
 from diffumask.errors import InputError
+from diffumask.notices import notices_off
 
 from .files import reason
 from .progress_bars import progress_bars_off
@@ -45,7 +46,7 @@ def load_whole(model: str, network: Any, types: Sequence[str], name: str) -> Any
         found = AutoConfig.from_pretrained(model, trust_remote_code=False).model_type
         if types and found not in types:
             raise InputError(f"expected a model of type {types[0]!r} in {model!r}, got {found!r}")
-        with progress_bars_off():
+        with progress_bars_off(), notices_off():
             loaded, info = network.from_pretrained(model, output_loading_info=True, **options)
     except InputError:
         raise

@@ -11,12 +11,14 @@ from diffumask.masks.sources import MaskSource, Source
 
 from .clipseg import clipseg_source
 from .sam import sam_source
+from .sam3 import sam3_source
 
 # Of the folder, or for CLIPSeg a hub id, and the device; by the kinds of `source_name.PROMPTED`.
 MAKERS: dict[str, Callable[[str, str], Source]] = {
     "clipseg": clipseg_source,
     "sam": lambda folder, device: sam_source("sam", folder, device),
     "sam2": lambda folder, device: sam_source("sam2", folder, device),
+    "sam3": sam3_source,
 }
 
 

@@ -44,12 +44,12 @@ def _sam(kind: str, folder: str, device: str) -> Refiner:
 
 # These need the folder of a model, and a device: "sam:FOLDER" names what this makes of FOLDER.
 MODEL_REFINERS: dict[str, Callable[[str, str], Refiner]] = {
-    kind: partial(_sam, kind) for kind in ("sam", "sam2")
+    kind: partial(_sam, kind) for kind in ("sam", "sam2", "sam3")
 }
 
 
 def find_refiner(name: str, device: str = "auto") -> Refiner:
-    """Return the refiner of a name: one of `REFINERS`, "sam:FOLDER" or "sam2:FOLDER".
+    """Return the refiner of a name: one of `REFINERS`, or "sam:FOLDER" (sam2, sam3).
 
     Models are on the device, "auto" being the first of cuda, mps and cpu that is there. Raises
     `ValueError` for an unknown name and `InputError` for a folder that holds no such model, or a

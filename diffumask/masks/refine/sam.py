@@ -1,6 +1,7 @@
 """Segment Anything through transformers, prompted by a box and a point.
 
-SAM is that of Kirillov et al. 2023, SAM 2 that of Ravi et al. 2024.
+SAM is that of Kirillov et al. 2023, SAM 2 that of Ravi et al. 2024, SAM 3 that of Carion et al.
+2025, of which this is the part that follows an object through a video.
 """
 
 from pathlib import Path
@@ -10,7 +11,7 @@ import cv2
 import numpy as np
 import torch
 from jaxtyping import Float32
-from transformers import PreTrainedModel, SamModel
+from transformers import PreTrainedModel, Sam3TrackerModel, SamModel
 
 from diffumask.models import load_sam_model
 from diffumask.types import Image, Mask
@@ -18,12 +19,13 @@ from diffumask.types import Image, Mask
 # The colours that the published checkpoints were trained with.
 MEAN_RGB = np.array([123.675, 116.28, 103.53], np.float32)
 STD_RGB = np.array([58.395, 57.12, 57.375], np.float32)
+SAM3_COLOURS = np.full(3, 127.5, np.float32), np.full(3, 127.5, np.float32)  # mean and deviation
 ABSENT_LOGIT = -20.0
 PROMPTS_AT_ONCE = 32
 
 
 class SamRefiner:
-    """A refiner around a SAM or SAM 2; the image is encoded once for all candidates.
+    """A refiner around a SAM, SAM 2 or SAM 3; the image is encoded once for all candidates.
 
     Each label but the background becomes one prompt: the box around the pixels where it is above
     1/2, and the pixel deepest inside them. A label with no such pixel is absent. Labels compete by
@@ -33,7 +35,9 @@ class SamRefiner:
     def __init__(self, model: PreTrainedModel) -> None:
         self.model: Any = model
         self.side_px = int(self.model.config.prompt_encoder_config.image_size)
-        self.stretches = not isinstance(model, SamModel)  # SAM 2 was trained on squares
+        self.stretches = not isinstance(model, SamModel)  # SAM 2 and 3 were trained on squares
+        is_sam3 = isinstance(model, Sam3TrackerModel)
+        self.mean_rgb, self.std_rgb = SAM3_COLOURS if is_sam3 else (MEAN_RGB, STD_RGB)
 
     def __call__(
         self, image: Image, probabilities: Float32[np.ndarray, "candidate label h w"]
@@ -87,7 +91,8 @@ class SamRefiner:
         """Return the image on the square that the model reads, at its upper left corner."""
         resized = cv2.resize(image, (inner_w, inner_h), interpolation=cv2.INTER_LINEAR)
         pixels = np.zeros((1, 3, self.side_px, self.side_px), np.float32)
-        pixels[0, :, :inner_h, :inner_w] = ((resized - MEAN_RGB) / STD_RGB).transpose(2, 0, 1)
+        coloured = (resized - self.mean_rgb) / self.std_rgb
+        pixels[0, :, :inner_h, :inner_w] = coloured.transpose(2, 0, 1)
         return torch.from_numpy(pixels).to(self.model.device)
 
 
