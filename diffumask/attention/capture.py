@@ -88,6 +88,14 @@ def capture(
         run.check_whole()
 
 
+def has_self_attention(pipe: DiffusionPipeline) -> bool:
+    """Whether `capture` can keep self-attention of a pipeline: linear attention has no matrix.
+
+    Raises `InputError` for a pipeline of no known kind.
+    """
+    return bool(network_of(_denoiser(pipe), pipe).self_layers())
+
+
 @contextmanager
 def _put_back(pipe: DiffusionPipeline, layers: Iterable[Any]) -> Iterator[None]:
     """Leave the pipeline's `encode_prompt` and the layers' processors as they were.

@@ -1,5 +1,6 @@
 """Diffusion pipelines and autoencoders from their checkpoints."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,9 @@ def load(
     if quantized:
         of_others["quantization_config"] = PipelineQuantizationConfig(quant_mapping=quantized)
     try:
-        with progress_bars_off(), notices_off():
+        with progress_bars_off(), notices_off(), warnings.catch_warnings():
+            # of diffusers' Chroma, in diffusers' own words to diffusers
+            warnings.filterwarnings("ignore", "`FluxPosEmbed` is deprecated", FutureWarning)
             network = _load_network(folder, family, options | of_network)
             parts = unused | {family.part: network}
             pipe = DiffusionPipeline.from_pretrained(folder, **parts, **options, **of_others)

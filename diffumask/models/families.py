@@ -36,6 +36,8 @@ class Family:
 
 UNET = Family(UNET_CLASS, "unet", 30, 7.5, size_step=8, half="float16")
 
+PIXART = Family("PixArtTransformer2DModel", "transformer", 20, 4.5, half="float16")
+
 FAMILIES: Mapping[str, Family] = {
     "StableDiffusion3Pipeline": Family("SD3Transformer2DModel", "transformer", 28, 4.5),
     "FluxPipeline": Family(
@@ -46,6 +48,10 @@ FAMILIES: Mapping[str, Family] = {
         takes_negative_prompt=False,
         distilled=(4, 0.0),
     ),
+    "ChromaPipeline": Family("ChromaTransformer2DModel", "transformer", 40, 3.0),
+    "PixArtAlphaPipeline": PIXART,
+    "PixArtSigmaPipeline": PIXART,
+    "SanaPipeline": Family("SanaTransformer2DModel", "transformer", 20, 4.5, size_step=32),
 }
 
 

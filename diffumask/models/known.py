@@ -72,5 +72,26 @@ MODELS = {
             about="FLUX.1 [schnell]",
             licence="Apache-2.0",
         ),
+        _transformer(
+            "chroma",
+            "lodestones/Chroma1-HD",
+            "ChromaPipeline",
+            about="Chroma 1",
+            licence="Apache-2.0",
+        ),
+        _transformer(
+            "pixart",
+            "PixArt-alpha/PixArt-Sigma-XL-2-1024-MS",
+            "PixArtSigmaPipeline",
+            about="PixArt-Sigma",
+            licence="OpenRAIL++",
+        ),
+        _transformer(
+            "sana",
+            "Efficient-Large-Model/Sana_1600M_1024px_diffusers",
+            "SanaPipeline",
+            about="Sana 1.6B",
+            licence="NSCL v2-custom",
+        ),
     )
 }

@@ -23,8 +23,16 @@ class Call:
     more: Mapping[str, Any] = field(default_factory=dict)
 
 
-CALLS: Mapping[str, Call] = {}
 PLAIN = Call()
+# Sizes are drawn as they are asked for, and captions are read as they are: they are cleaned where
+# libraries for it are there, and an item must not depend on that.
+UNCHANGED = Call(negative="", more={"use_resolution_binning": False, "clean_caption": False})
+
+CALLS: Mapping[str, Call] = {
+    "PixArtAlphaPipeline": UNCHANGED,
+    "PixArtSigmaPipeline": UNCHANGED,
+    "SanaPipeline": UNCHANGED,
+}
 
 
 def call_arguments(
@@ -35,7 +43,7 @@ def call_arguments(
     taken = inspect.signature(type(pipe).__call__).parameters
     negative = settings.negative_prompt or call.negative
     # None, not "": SDXL then takes the zeros it was trained with
-    negatives = [negative] * len(texts) if negative else None
+    negatives = None if negative is None else [negative] * len(texts)
     return {
         "prompt": texts,
         "height": settings.height,

@@ -11,7 +11,7 @@ from diffusers import DiffusionPipeline, UNet2DConditionModel
 from jaxtyping import Float, Shaped, UInt8
 from torch import Tensor
 
-from diffumask.attention.capture import capture
+from diffumask.attention.capture import capture, has_self_attention
 from diffumask.attention.recording import ALL_STEPS
 from diffumask.attention.running_means import Attention
 from diffumask.errors import InputError
@@ -22,7 +22,7 @@ from .noising import conditions, encode, generator_of, noise_like, signal_shares
 from .phrases import rivals
 from .presence import presences_of
 from .sample import heat_maps
-from .seeing import FLOW_TIMESTEPS, see_while_sampling, seen_of
+from .seeing import FLOW_TIMESTEPS, is_flow, see_while_sampling, seen_of
 
 AnyImage = Shaped[np.ndarray, "..."]  # checked below
 
@@ -112,7 +112,8 @@ def observe_attention(
     texts = [prompt.text for prompt in prompts]
     generators = [generator_of(seed) for seed in seeds]
     see = _see_with_unet if _has_unet(pipe) else _see_with_transformer
-    with capture(pipe, words, also=also, steps=ALL_STEPS, self_attention=affinity) as attention:
+    kept = {"steps": ALL_STEPS, "self_attention": affinity and has_self_attention(pipe)}
+    with capture(pipe, words, also=also, **kept) as attention:
         latents = see(of_model, np.stack(images), texts, generators, timesteps)
     return Observed(attention, latents)
 
@@ -141,12 +142,17 @@ def _see_with_transformer(
     generators: Sequence[torch.Generator],
     timesteps: Sequence[int] | None,
 ) -> Float[Tensor, "image channel h w"]:
-    timesteps = FLOW_TIMESTEPS if timesteps is None else timesteps
+    timesteps = usual_timesteps(pipe) if timesteps is None else timesteps
     if not timesteps or not all(0 <= one < 1000 for one in timesteps):
         raise InputError(f"expected timesteps in 0..999, got {list(timesteps)}")
     latents = seen_of(pipe).encode(pipe, images)
     see_while_sampling(pipe, latents, texts, generators, timesteps)
     return latents
+
+
+def usual_timesteps(pipe: Any) -> tuple[int, ...]:
+    """Return the timesteps at which pictures are looked at unless the caller says otherwise."""
+    return TIMESTEPS if _has_unet(pipe) or not is_flow(pipe) else FLOW_TIMESTEPS
 
 
 def _has_unet(pipe: Any) -> bool:

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from diffumask.attention.aggregate import aggregate, localizing_weights
-from diffumask.attention.capture import capture
+from diffumask.attention.capture import capture, has_self_attention
 from diffumask.attention.defaults import MERGE, POWER
 from diffumask.attention.propagate import propagated
 from diffumask.attention.running_means import Attention
@@ -80,6 +80,7 @@ def sample_attention(
     words = [[target.word for target in prompt.targets] for prompt in prompts]
     also = [rivals(prompt) for prompt in prompts]
     asked = settings.presence and tells_presence(pipe)
+    wants_matrix = settings.affinity and has_self_attention(pipe)
     last: dict[str, Tensor] = {}
 
     def see(drawing: Any, step: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
@@ -96,7 +97,7 @@ def sample_attention(
     on_phase("sampling", 0, settings.num_inference_steps)
     with (
         finite_decoding(call.vae) as upcast,
-        capture(pipe, words, also=also, self_attention=settings.affinity) as attention,
+        capture(pipe, words, also=also, self_attention=wants_matrix) as attention,
     ):
         images = call(
             **call_arguments(pipe, [prompt.text for prompt in prompts], list(seeds), settings),
@@ -116,6 +117,8 @@ def samples_of(
 ) -> list[Sample]:
     """Read what `sample_attention` gave as the merge, weights and power of the settings say."""
     maps = heat_maps(sampled.attention, settings.merge, settings.weights, settings.power)
+    if settings.affinity and not sampled.attention.self_matrices:
+        maps = [(heats, heats) for heats, _ in maps]  # nothing to propagate along
     found = presences_of(pipe, sampled.latents, prompts, seeds, maps)
     return [
         Sample(prompt, seed, image, *of_image, upcast=i in sampled.upcast, presences=found[i])

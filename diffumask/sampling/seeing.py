@@ -5,6 +5,7 @@ as an input. So it samples as ever, and at each step the noised pictures and the
 the place of what it would have seen.
 """
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 from diffumask.errors import InputError
 
+from .decoding import in_single_precision
 from .noising import encode, noise_like
 
 FLOW_TIMESTEPS = (250, 400, 500, 600)  # of 1000; as noisy as 100 to 400 of Stable Diffusion 1
@@ -30,6 +32,13 @@ def _as_it_is(pipe: Any, latents: Latents) -> Tensor:
 
 def _in_patches(pipe: Any, latents: Latents) -> Float[Tensor, "image token packed"]:
     return pipe._pack_latents(latents, *latents.shape)  # no public way
+
+
+def _of_deep_compression(pipe: Any, images: UInt8[np.ndarray, "image height width 3"]) -> Latents:
+    """Return what the autoencoder of Sana, which draws nothing at random, makes of images."""
+    pixels = torch.from_numpy(images).to(pipe.device).permute(0, 3, 1, 2).float() / 127.5 - 1
+    with in_single_precision(pipe.vae):
+        return pipe.vae.encode(pixels).latent * pipe.vae.config.scaling_factor
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +57,16 @@ class Seen:
     unguided: Mapping[str, Any] | None = None
 
 
+UNGUIDED = {"guidance_scale": 1.0}
+PLAIN_SIZES = {"use_resolution_binning": False, "clean_caption": False} | UNGUIDED
+
 SEEN: Mapping[str, Seen] = {
-    "StableDiffusion3Pipeline": Seen(unguided={"guidance_scale": 1.0}),
+    "StableDiffusion3Pipeline": Seen(unguided=UNGUIDED),
     "FluxPipeline": Seen(pack=_in_patches, timestep_scale=1000.0),
+    "ChromaPipeline": Seen(pack=_in_patches, timestep_scale=1000.0, unguided=UNGUIDED),
+    "PixArtAlphaPipeline": Seen(unguided=PLAIN_SIZES),
+    "PixArtSigmaPipeline": Seen(unguided=PLAIN_SIZES),
+    "SanaPipeline": Seen(encode=_of_deep_compression, unguided=PLAIN_SIZES),
 }
 
 
@@ -95,18 +111,28 @@ def see_while_sampling(
 
 def noised(pipe: Any, latents: Latents, noise: Latents, timestep: int) -> Latents:
     """Return latents with as much noise as a timestep of 0 to 999 has."""
-    levels = getattr(pipe.scheduler, "alphas_cumprod", None)
-    if levels is None:  # of a flow: from the picture straight to the noise
+    if is_flow(pipe):  # from the picture straight to the noise
         share = timestep / 1000
         return (1 - share) * latents + share * noise
-    signal = levels[timestep].to(latents.device, torch.float32)
+    signal = pipe.scheduler.alphas_cumprod[timestep].to(latents.device, torch.float32)
     return signal.sqrt() * latents + (1 - signal).sqrt() * noise
+
+
+def is_flow(pipe: Any) -> bool:
+    """Whether a pipeline's scheduler is that of a flow, and has no levels of noise of its own."""
+    predicts = pipe.scheduler.config.get("prediction_type")
+    return predicts == "flow_prediction" or not hasattr(pipe.scheduler, "alphas_cumprod")
 
 
 @contextmanager
 def _shown(transformer: nn.Module, show: Callable[[], dict[str, Any]]) -> Iterator[None]:
+    forward = inspect.signature(type(transformer).forward)
+
     def see(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
-        return args, kwargs | show()
+        # Some give the latents by position.
+        given = dict(forward.bind(module, *args, **kwargs).arguments)
+        del given["self"]
+        return (), given | show()
 
     hook = transformer.register_forward_pre_hook(see, with_kwargs=True)
     try:

@@ -15,9 +15,9 @@ class SampleSettings:
     """How to sample: sizes in pixels, multiples of 8; a guidance_scale of 1 or less is none.
 
     `merge` and `weights` are those of `aggregate`, weights of None being `localizing_weights`.
-    `affinity` asks for the heat maps propagated along self-attention as well, `power` times,
-    `presence` for how much each target explains of the image, of models that can tell (see
-    `presences`).
+    `affinity` asks for the heat maps propagated along self-attention as well, `power` times, which
+    for a network that has no matrix of it, as with linear attention, are the heat maps themselves, `presence` for how much each target explains of the
+    image, of models that can tell (see `presences`).
     """
 
     num_inference_steps: int
