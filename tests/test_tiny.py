@@ -16,17 +16,11 @@ from diffumask.tiny.autoencoder import (
     train_autoencoder,
     train_decoder,
 )
-from diffumask.tiny.denoiser import (
-    draw_timesteps,
-    even_shares,
-    new_pipeline,
-    new_scheduler,
-    tokenize,
-    train_denoiser,
-)
+from diffumask.tiny.denoiser import Captioned, even_shares, tokenize, train_denoiser
 from diffumask.tiny.latents import encode_images, normalise_latents
 from diffumask.tiny.pace import PROBE_STEPS, steps_within
 from diffumask.tiny.text import EOS, new_text_encoder, train_tokenizer
+from diffumask.tiny.unet import UNET, draw_timesteps, new_pipeline, new_scheduler
 from diffumask.training import Schedule
 
 pytestmark = pytest.mark.numeric
@@ -114,7 +108,8 @@ def test_denoiser_trains_on_captions_alone(tmp_path):
     before = pipeline.text_encoder.get_input_embeddings().weight.clone()
     latents = np.random.default_rng(0).normal(size=(40, 3, 8, 16)).astype(np.float16)
     schedule = Schedule(1, 1e-3, warmup_steps=1, ema_decay=0.0, checkpoint_every=2)
-    train_denoiser(pipeline, latents, CAPTIONS, np.ones(len(CAPTIONS)), schedule, tmp_path)
+    data = Captioned(latents, CAPTIONS, np.ones(len(CAPTIONS)))
+    train_denoiser(pipeline, UNET, data, schedule, tmp_path)
     assert not torch.equal(pipeline.text_encoder.get_input_embeddings().weight, before)
 
 

@@ -3,15 +3,21 @@
 import argparse
 from pathlib import Path
 
+from diffumask.errors import InputError
+
 from . import stages
 from .heap import keep_heap
+from .mmdit import LAYERS, WIDTH
 
 
 def main() -> None:
     """Parse the command line and run a stage; every stage resumes where it stopped.
 
-    On a CPU, `torchrun --nproc-per-node CORES -m diffumask.tiny vae|denoiser ...` is twice as fast
-    as one process with as many threads.
+    `tiny` is made by renders, vae, latents, denoiser, decoder (not needed) and export; then
+    `tiny-mmdit`, a transformer with joint attention, by mmdit and export-mmdit.
+
+    On a CPU, `torchrun --nproc-per-node CORES -m diffumask.tiny vae|denoiser|mmdit ...` is twice as
+    fast as one process with as many threads.
     """
     parser = argparse.ArgumentParser(prog="python -m diffumask.tiny", description=main.__doc__)
     parser.add_argument("stage", choices=sorted(stages.STAGES))
@@ -24,12 +30,23 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, help="as many steps as fit (one process)")
     parser.add_argument("--batch-size", type=int, help="images a step and process")
     parser.add_argument("--learning-rate", type=float)
+    parser.add_argument("--width", type=int, default=WIDTH, help="of the transformer (mmdit)")
+    parser.add_argument("--layers", type=int, default=LAYERS, help="of the transformer (mmdit)")
     parser.add_argument(
-        "--start", type=Path, help="exported checkpoint to train on (denoiser, decoder)"
+        "--start",
+        type=Path,
+        help="exported checkpoint of tiny to train on (denoiser, decoder), or to take text and"
+        " latents of (mmdit)",
     )
-    parser.add_argument("--out", type=Path, help="checkpoint folder to write (export)")
+    parser.add_argument(
+        "--out", type=Path, help="checkpoint folder to write (export, export-mmdit)"
+    )
     keep_heap()
-    stages.STAGES[(arguments := parser.parse_args()).stage](arguments)
+    arguments = parser.parse_args()
+    try:
+        stages.STAGES[arguments.stage](arguments)
+    except InputError as error:
+        parser.exit(2, f"{error}\n")
 
 
 if __name__ == "__main__":

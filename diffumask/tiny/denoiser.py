@@ -1,30 +1,22 @@
-"""Train the UNet and the text encoder of `tiny` together, from latents and captions only."""
+"""What trains the denoisers of `tiny`, of either kind, from latents and captions only."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
-from diffusers.models.attention_processor import AttnProcessor
 from jaxtyping import Float, Float16, Int
 from torch import Tensor, nn
-from torch.nn import functional
-from transformers import CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTokenizer
 
-from diffumask.models.precision import autocast_bfloat16
-from diffumask.notices import notices_off
 from diffumask.scenes import load_catalog
 from diffumask.training import Schedule, shared, train
-
-with notices_off():
-    from diffusers import StableDiffusionPipeline
+from diffumask.types import OnStep, unseen_step
 
 CAPTION_DROPOUT = 0.1  # teaches the unconditional half of guidance
-TIMESTEP_LOGIT_MEAN = -0.3
-UNIFORM_TIMESTEP_SHARE = 0.3
 SHEET_PROMPTS = (
     "a photo of a duck bird on grass",
     "a photo of a bird on water",
@@ -38,59 +30,30 @@ SHEET_PROMPTS = (
 SHEET_STEPS, SHEET_GUIDANCE = 20, 4.0
 
 
-def new_unet(latent_channels: int, cross_attention_dim: int) -> UNet2DConditionModel:
-    """Build the untrained UNet: 16 M parameters, cross-attention at 16x16, 8x8 and 4x4.
+@dataclass(frozen=True, slots=True)
+class Captioned:
+    """Latents with captions; `shares` say how often each is drawn, relative to the others."""
 
-    The first level, at the 32x32 of the latents, is light and without attention.
-    `attention_head_dim` is, despite its name, the number of heads in this class.
+    latents: Float16[np.ndarray, "n c h w"]
+    captions: Sequence[str]
+    shares: Float[np.ndarray, " n"]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What one kind of denoiser has of its own.
+
+    `network_of` makes a network of a pipeline that returns its loss, so that several processes can
+    share a step, of clean latents, noise, timesteps that `draw_timesteps` gives, and token ids.
+    `call_options` are what the pipeline's call takes beside the options of all.
     """
-    return UNet2DConditionModel(
-        sample_size=32,
-        in_channels=latent_channels,
-        out_channels=latent_channels,
-        block_out_channels=(32, 96, 160, 224),
-        layers_per_block=1,
-        down_block_types=("DownBlock2D", *("CrossAttnDownBlock2D",) * 3),
-        up_block_types=(*("CrossAttnUpBlock2D",) * 3, "UpBlock2D"),
-        cross_attention_dim=cross_attention_dim,
-        attention_head_dim=4,
-        norm_num_groups=16,
-    )
+
+    network_of: Callable[[Any], nn.Module]
+    draw_timesteps: Callable[[int, torch.Generator], Tensor]
+    call_options: Mapping[str, Any]
 
 
-class Denoising(nn.Module):
-    """UNet and text encoder as one network, so that several processes can share a step."""
-
-    def __init__(self, unet: UNet2DConditionModel, text_encoder: CLIPTextModel) -> None:
-        super().__init__()
-        self.unet = unet
-        self.text_encoder = text_encoder
-
-    def forward(
-        self, noisy: Float[Tensor, "n c h w"], timesteps: Int[Tensor, " n"], ids: Int[Tensor, "n t"]
-    ) -> Float[Tensor, "n c h w"]:
-        """Return the predicted velocity, computed in bfloat16."""
-        with autocast_bfloat16(noisy.device):
-            hidden = self.text_encoder(ids).last_hidden_state
-            return self.unet(noisy, timesteps, hidden).sample.float()
-
-
-def new_scheduler() -> DDIMScheduler:
-    """Build the noise schedule: v-prediction, zero terminal SNR (Lin et al. 2024)."""
-    return DDIMScheduler(
-        beta_schedule="scaled_linear",
-        beta_start=0.00085,
-        beta_end=0.012,
-        prediction_type="v_prediction",
-        rescale_betas_zero_snr=True,
-        timestep_spacing="trailing",
-        clip_sample=False,
-        set_alpha_to_one=True,
-        steps_offset=1,
-    )
-
-
-def tokenize(tokenizer: CLIPTokenizer, captions: Sequence[str]) -> Int[Tensor, "n 77"]:
+def tokenize(tokenizer: CLIPTokenizer, captions: Sequence[str]) -> Int[Tensor, "n t"]:
     """Return padded token ids as the pipeline makes them."""
     return tokenizer(
         list(captions), padding="max_length", truncation=True, return_tensors="pt"
@@ -98,30 +61,26 @@ def tokenize(tokenizer: CLIPTokenizer, captions: Sequence[str]) -> Int[Tensor, "
 
 
 def train_denoiser(
-    pipeline: StableDiffusionPipeline,
-    latents: Float16[np.ndarray, "n c h w"],
-    captions: Sequence[str],
-    shares: Float[np.ndarray, " n"],
+    pipeline: Any,
+    kind: Kind,
+    data: Captioned,
     schedule: Schedule,
     folder: Path,
     on_checkpoint: Callable[[int], None] = lambda step: None,
+    on_step: OnStep = unseen_step,
     batch_size: int = 32,
     seed: int = 0,
 ) -> None:
-    """Train a pipeline's UNet and text encoder in place; see `train` for resuming.
+    """Train what requires gradients of a pipeline's denoiser in place; see `train` for resuming.
 
-    `shares` say how often each latent is drawn, relative to the others. `batch_size` is that of
-    each process.
+    `batch_size` is that of each process.
     """
-    unet, scheduler = pipeline.unet, pipeline.scheduler
-    device = unet.device
-    if device.type == "cpu":  # where plain attention trains faster than the fused kernel
-        unet.set_attn_processor(AttnProcessor())
-    token_ids = tokenize(pipeline.tokenizer, captions)
+    network = kind.network_of(pipeline)
+    device = next(network.parameters()).device
+    token_ids = tokenize(pipeline.tokenizer, data.captions)
     empty = tokenize(pipeline.tokenizer, [""])
-    weights = torch.from_numpy(shares)
-    model = Denoising(unet, pipeline.text_encoder)
-    denoising, rank, num_ranks = shared(model, device)
+    weights = torch.from_numpy(data.shares)
+    loss_of, rank, num_ranks = shared(network, device)
 
     def loss_at(step: int) -> Float[Tensor, ""]:
         part = step * num_ranks + rank
@@ -130,27 +89,27 @@ def train_denoiser(
         ids = token_ids[chosen]
         dropped = torch.rand(batch_size, 1, generator=generator) < CAPTION_DROPOUT
         ids = torch.where(dropped, empty, ids).to(device)
-        timesteps = draw_timesteps(batch_size, generator).to(device)
-        clean = torch.from_numpy(latents[chosen.numpy()]).to(device).float()
+        timesteps = kind.draw_timesteps(batch_size, generator).to(device)
+        clean = torch.from_numpy(data.latents[chosen.numpy()]).to(device).float()
         on_device = torch.Generator(device).manual_seed(seed * 1_000_003 + part)
         noise = torch.randn(clean.shape, generator=on_device, device=device)
-        noisy = scheduler.add_noise(clean, noise, timesteps)
-        velocity = scheduler.get_velocity(clean, noise, timesteps)
-        return functional.mse_loss(denoising(noisy, timesteps, ids), velocity)
+        return loss_of(clean, noise, timesteps, ids)
 
-    train(model, loss_at, schedule, folder, on_checkpoint)
+    train(network, loss_at, schedule, folder, on_checkpoint, on_step)
 
 
-def draw_timesteps(count: int, generator: torch.Generator) -> Int[Tensor, " n"]:
-    """Draw timesteps in 0..999, most of them in the middle, where shapes are decided.
+def draw_noise_shares(
+    count: int, generator: torch.Generator, logit_mean: float, uniform_share: float
+) -> Float[Tensor, " n"]:
+    """Draw how noisy latents are, in [0, 1], most of them in the middle, where shapes are decided.
 
     A mixture of a logit-normal distribution (Esser et al. 2024, section 3.1) and a uniform one,
     which keeps both ends of the schedule trained.
     """
-    shares = torch.sigmoid(TIMESTEP_LOGIT_MEAN + torch.randn(count, generator=generator))
+    shares = torch.sigmoid(logit_mean + torch.randn(count, generator=generator))
     uniform = torch.rand(count, generator=generator)
-    from_uniform = torch.rand(count, generator=generator) < UNIFORM_TIMESTEP_SHARE
-    return (1000 * torch.where(from_uniform, uniform, shares)).long().clamp(max=999)
+    from_uniform = torch.rand(count, generator=generator) < uniform_share
+    return torch.where(from_uniform, uniform, shares)
 
 
 def even_shares(class_names: Sequence[Sequence[str]]) -> Float[np.ndarray, " n"]:
@@ -168,8 +127,9 @@ def even_shares(class_names: Sequence[Sequence[str]]) -> Float[np.ndarray, " n"]
     return np.array([np.mean([weights[name] for name in names]) for names in class_names])
 
 
-def write_sheet(pipeline: StableDiffusionPipeline, folder: Path, step: int) -> None:
+def write_sheet(pipeline: Any, kind: Kind, folder: Path, step: int) -> None:
     """Sample the sheet's prompts side by side into one picture of the folder."""
+    folder.mkdir(parents=True, exist_ok=True)  # before the first line of the log
     pipeline.set_progress_bar_config(disable=True)
     output: Any = pipeline(
         list(SHEET_PROMPTS),
@@ -177,22 +137,7 @@ def write_sheet(pipeline: StableDiffusionPipeline, folder: Path, step: int) -> N
         guidance_scale=SHEET_GUIDANCE,
         generator=[torch.Generator().manual_seed(index) for index in range(len(SHEET_PROMPTS))],
         output_type="np",
+        **kind.call_options,
     )
     sheet = (np.hstack(list(output.images)) * 255).astype(np.uint8)
     cv2.imwrite(str(folder / f"sheet_{step:06d}.png"), sheet[..., ::-1])
-
-
-def new_pipeline(
-    vae: AutoencoderKL, text_encoder: CLIPTextModel, tokenizer: CLIPTokenizer
-) -> StableDiffusionPipeline:
-    """Assemble a pipeline around an untrained UNet; no safety checker."""
-    parts: dict[str, Any] = {
-        "vae": vae,
-        "text_encoder": text_encoder,
-        "tokenizer": tokenizer,
-        "unet": new_unet(vae.config["latent_channels"], text_encoder.config.hidden_size),
-        "scheduler": new_scheduler(),
-        "safety_checker": None,
-        "feature_extractor": None,
-    }
-    return StableDiffusionPipeline(**parts, requires_safety_checker=False)

@@ -1,4 +1,4 @@
-"""How many steps of a training fit into the minutes that a machine is there for."""
+"""How fast a training goes, and how many steps fit into the minutes that a machine is there for."""
 
 import json
 import time
@@ -7,7 +7,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from diffumask.files.atomic import write_file
+from diffumask.training.distributed import is_first_process
+from diffumask.types import OnStep
 
+PRINT_EVERY = 50
 PROBE_STEPS = 10, 40  # the difference leaves out what a training does once
 
 
@@ -22,6 +25,24 @@ def steps_within(minutes: float, train_steps: Callable[[int, Path], None], recor
         paced = {"num_steps": max(1, int(60 * minutes / seconds_per_step)), "minutes": minutes}
         write_file(record, json.dumps(paced).encode())
     return json.loads(record.read_text("utf-8"))["num_steps"]
+
+
+def printed_rate(images_a_step: int) -> OnStep:
+    """Return what prints how many images a second were seen in all processes since it last did."""
+    last = (0, 0.0)
+
+    def on_step(step: int, num_steps: int) -> None:
+        nonlocal last
+        now, (before, then) = time.perf_counter(), last
+        if not then:
+            last = step, now
+        elif step % PRINT_EVERY == 0 or step == num_steps:
+            last = step, now
+            if is_first_process():
+                rate = (step - before) * images_a_step / (now - then)
+                print(f"step {step} of {num_steps}: {rate:.1f} images/s", flush=True)
+
+    return on_step
 
 
 def _seconds(train_steps: Callable[[int, Path], None], number: int) -> float:

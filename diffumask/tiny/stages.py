@@ -1,4 +1,4 @@
-"""The stages of the recipe in order: renders, vae, latents, denoiser, decoder, export."""
+"""The stages of the recipe in order, of `tiny` first: see `STAGES`."""
 
 import argparse
 import copy
@@ -14,26 +14,34 @@ import torch
 from diffusers import AutoencoderKL
 from jaxtyping import Float16
 
+from diffumask.files.atomic import write_file
 from diffumask.notices import notices_off
 from diffumask.training import Schedule
-from diffumask.training.distributed import is_first_process
+from diffumask.training.distributed import is_first_process, num_processes
+from diffumask.training.state import read_averages
 
 from .autoencoder import new_autoencoder, read_photos, train_autoencoder, train_decoder
-from .denoiser import even_shares, new_pipeline, train_denoiser, write_sheet
+from .card import SEEN_FILE
+from .denoiser import Captioned, Kind, even_shares, train_denoiser, write_sheet
+from .export import export, export_mmdit
 from .latents import encode_images, normalise_latents
-from .pace import steps_within
+from .mmdit import MMDIT, new_joint_pipeline
+from .pace import printed_rate, steps_within
 from .renders import Renders, load_renders
 from .text import new_text_encoder, train_tokenizer
+from .unet import UNET, new_pipeline
 
 with notices_off():
-    from diffusers import StableDiffusionPipeline
+    from diffusers import StableDiffusion3Pipeline, StableDiffusionPipeline
 
 VAE_STEPS, VAE_BATCH_SIZE = 10_000, 16  # batches of each process
-DENOISER_STEPS, DENOISER_BATCH_SIZE = 32_000, 32
+DENOISER_STEPS, MMDIT_STEPS, DENOISER_BATCH_SIZE = 32_000, 16_000, 32
 DECODER_STEPS = 4_000
+CHECKPOINT_EVERY = 250  # minutes on a CPU, which may be taken away
 MODEL_SEED = 0
 
-Model = TypeVar("Model", AutoencoderKL, StableDiffusionPipeline)
+AnyPipeline = StableDiffusionPipeline | StableDiffusion3Pipeline
+Model = TypeVar("Model", AutoencoderKL, AnyPipeline)
 
 
 def renders(arguments: argparse.Namespace) -> Renders:
@@ -65,33 +73,31 @@ def latents(arguments: argparse.Namespace) -> None:
 
 def denoiser(arguments: argparse.Namespace) -> None:
     """Train the UNet and the text encoder on the autoencoder's latents, and save the pipeline."""
-    folder = arguments.work / "denoiser"
     data = renders(arguments)
     torch.manual_seed(MODEL_SEED)
     start = _exported_pipeline if arguments.start else _untrained_pipeline
     pipeline, encoded = start(arguments, data)
-    pipeline.to(arguments.device)
-    plain = Schedule(
-        DENOISER_STEPS,
-        learning_rate=3e-4,  # with twice that it came apart after 6,400 steps
-        ema_decay=0.999,
-        weight_decay=1e-2,
-        checkpoint_every=250,  # minutes on a CPU, which may be taken away
-        diverged_ratio=1.5,
+    _train_denoiser(arguments, DENOISER_STEPS, pipeline, UNET, data, encoded)
+
+
+def mmdit(arguments: argparse.Namespace) -> None:
+    """Train the transformer of `tiny-mmdit` on the same latents, with the denoiser's text encoder.
+
+    Its pipeline is saved. The text encoder is frozen as it is now, however its training goes on.
+    """
+    if arguments.start:
+        data = renders(arguments)
+        source, encoded = _exported_pipeline(arguments, data)
+    else:
+        averages = read_averages(arguments.work / "denoiser", "text_encoder")
+        data = renders(arguments)
+        source, encoded = _untrained_pipeline(arguments, data)
+        source.text_encoder.load_state_dict(averages)
+    torch.manual_seed(MODEL_SEED)
+    pipeline = new_joint_pipeline(
+        source.vae, source.text_encoder, source.tokenizer, arguments.width, arguments.layers
     )
-    schedule = _schedule(arguments, plain)
-    shares = even_shares(data.class_names)
-    batch_size = arguments.batch_size or DENOISER_BATCH_SIZE
-
-    def train_steps(pipeline: StableDiffusionPipeline, schedule: Schedule, folder: Path) -> None:
-        on_checkpoint = partial(write_sheet, pipeline, folder)
-        train_denoiser(
-            pipeline, encoded, data.captions, shares, schedule, folder, on_checkpoint, batch_size
-        )
-
-    train_steps(pipeline, _paced(arguments, schedule, pipeline, train_steps, folder), folder)
-    if is_first_process():
-        pipeline.save_pretrained(folder / "trained")
+    _train_denoiser(arguments, MMDIT_STEPS, pipeline, MMDIT, data, encoded)
 
 
 def decoder(arguments: argparse.Namespace) -> None:
@@ -108,21 +114,40 @@ def decoder(arguments: argparse.Namespace) -> None:
     autoencoder.save_pretrained(folder / "trained")
 
 
-def export(arguments: argparse.Namespace) -> None:
-    """Write the trained pipeline in half precision to the checkpoint folder."""
-    if arguments.out is None:
-        raise SystemExit("export needs --out FOLDER")
-    pipeline = StableDiffusionPipeline.from_pretrained(
-        arguments.work / "denoiser" / "trained", safety_checker=None, dtype=torch.float16
+def _train_denoiser(
+    arguments: argparse.Namespace,
+    num_steps: int,
+    pipeline: AnyPipeline,
+    kind: Kind,
+    data: Renders,
+    encoded: Float16[np.ndarray, "n c h w"],
+) -> None:
+    """Train in the folder that the stage is named after, show sheets, and save the pipeline."""
+    folder = arguments.work / arguments.stage
+    pipeline.to(arguments.device)
+    plain = Schedule(
+        num_steps,
+        learning_rate=3e-4,  # with twice that the UNet came apart after 6,400 steps
+        ema_decay=0.999,
+        weight_decay=1e-2,
+        checkpoint_every=CHECKPOINT_EVERY,
+        diverged_ratio=1.5,
     )
-    better_decoder = arguments.work / "decoder" / "trained"
-    if better_decoder.exists():
-        pipeline.vae = AutoencoderKL.from_pretrained(better_decoder, dtype=torch.float16)
-    pipeline.save_pretrained(arguments.out)
-    # vocab.json and merges.txt, which other readers of CLIP tokenizers want.
-    pipeline.tokenizer.backend_tokenizer.model.save(str(arguments.out / "tokenizer"))
-    for path in arguments.out.rglob("*.json"):
-        _make_portable(path)
+    schedule = _schedule(arguments, plain)
+    captioned = Captioned(encoded, data.captions, even_shares(data.class_names))
+    batch_size = arguments.batch_size or DENOISER_BATCH_SIZE
+    images_a_step = batch_size * num_processes()
+
+    def train_steps(pipeline: AnyPipeline, schedule: Schedule, folder: Path) -> None:
+        sheet, rate = partial(write_sheet, pipeline, kind, folder), printed_rate(images_a_step)
+        train_denoiser(pipeline, kind, captioned, schedule, folder, sheet, rate, batch_size)
+
+    schedule = _paced(arguments, schedule, pipeline, train_steps, folder)
+    train_steps(pipeline, schedule, folder)
+    if is_first_process():
+        seen = {"steps": schedule.num_steps, "images": schedule.num_steps * images_a_step}
+        write_file(folder / SEEN_FILE, json.dumps(seen).encode())
+        pipeline.save_pretrained(folder / "trained")
 
 
 def _schedule(arguments: argparse.Namespace, plain: Schedule) -> Schedule:
@@ -149,20 +174,6 @@ def _paced(
 
     num_steps = steps_within(arguments.minutes, try_steps, folder / "pace.json")
     return replace(schedule, num_steps=num_steps)
-
-
-def _make_portable(path: Path) -> None:
-    """Drop the folder that a configuration was read from, and let its part be loaded in float32.
-
-    Parts from transformers load in the precision their configuration names, those from diffusers
-    in float32: a pipeline loaded without a dtype would mix the two.
-    """
-    config = json.loads(path.read_text("utf-8"))
-    portable = {key: value for key, value in config.items() if key != "_name_or_path"}
-    if "dtype" in portable:
-        portable["dtype"] = "float32"
-    if portable != config:
-        path.write_text(json.dumps(portable, indent=2) + "\n", "utf-8")
 
 
 def _untrained_pipeline(
@@ -207,4 +218,6 @@ STAGES = {
     "denoiser": denoiser,
     "decoder": decoder,
     "export": export,
+    "mmdit": mmdit,
+    "export-mmdit": export_mmdit,
 }

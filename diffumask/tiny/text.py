@@ -1,17 +1,24 @@
-"""The tokenizer and the untrained text encoder of `tiny`."""
+"""The tokenizer and the text encoder of `tiny`, untrained, and as Stable Diffusion 3 reads one."""
 
 import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+)
 
 MAX_LENGTH = 77
 MERGES = 300  # fewer than the captions' words need: rare words stay several tokens, as in CLIP
 BOS, EOS = "<|startoftext|>", "<|endoftext|>"
 END_OF_WORD = "</w>"
+STREAM_SCALE = 2.0**-7  # a power of two, so that scaling rounds nothing
 
 
 def train_tokenizer(captions: Iterable[str], folder: Path) -> CLIPTokenizer:
@@ -67,3 +74,38 @@ def new_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
             **special,
         )
     )
+
+
+@torch.no_grad()
+def with_projection(text_encoder: CLIPTextModel) -> CLIPTextModelWithProjection:
+    """Return a text encoder whose output is where Stable Diffusion 3 looks for it, frozen.
+
+    That is before the last layer and without the final norm, so two layers more follow: one adds
+    what the final norm gives, the last one nothing. The sum of all layers before, which would
+    drown it, is scaled down by `STREAM_SCALE`; no norm within sees that. The pooled output is
+    that of the first end of text, normalised, its projection the identity.
+    """
+    config = text_encoder.config.to_dict()
+    config["num_hidden_layers"] += 2
+    config["projection_dim"] = width = config["hidden_size"]
+    config["layer_norm_eps"] *= STREAM_SCALE**2
+    made: Any = CLIPTextModelWithProjection(CLIPTextConfig(**config))
+    made.text_model.load_state_dict(text_encoder.state_dict(), strict=False)
+    made.text_projection.weight.copy_(torch.eye(width))
+    *layers, norm, last = made.text_model.encoder.layers
+    embeddings = made.text_model.embeddings
+    writers = [embeddings.token_embedding, embeddings.position_embedding]
+    writers += [writer for layer in layers for writer in (layer.self_attn.out_proj, layer.mlp.fc2)]
+    for parameter in (one for writer in writers for one in writer.parameters()):
+        parameter *= STREAM_SCALE
+    for parameter in (*norm.parameters(), *last.parameters()):
+        parameter.zero_()
+    final = made.text_model.final_layer_norm
+    norm.layer_norm2.load_state_dict(final.state_dict())
+    # gelu(x) - gelu(-x) is x, of the quick kind too
+    both = torch.cat([torch.eye(width), -torch.eye(width)])
+    norm.mlp.fc1.weight[: 2 * width] = both
+    norm.mlp.fc2.weight[:, : 2 * width] = both.T
+    final.weight.fill_(1.0)
+    final.bias.zero_()
+    return made.eval().requires_grad_(False)

@@ -49,6 +49,23 @@ def step_reached(folder: Path) -> int:
         raise _damaged(path, error) from error
 
 
+def read_averages(folder: Path, part: str) -> dict[str, Tensor]:
+    """Return the averaged weights of a part of the model that is trained in a folder.
+
+    Raises InputError without a state, for a damaged one, and where none of the part is trained.
+    """
+    path, prefix = folder / STATE_FILE, f"ema.{part}."
+    try:
+        with safe_open(path, "pt") as file:
+            names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118
+            found = {name.removeprefix(prefix): file.get_tensor(name) for name in names}
+    except (OSError, SafetensorError) as error:
+        raise _damaged(path, error) from error
+    if not found:
+        raise InputError(f"expected a training of {part} in {folder}, got one of something else")
+    return found
+
+
 def save_state(folder: Path, state: TrainingState, step: int) -> None:
     """Write the state at a step. Raises InputError where that cannot be done."""
     tensors = {f"model.{name}": value for name, value in state.model.state_dict().items()}
