@@ -1,7 +1,9 @@
 """What saves memory and what draws otherwise: offload, tiles, bits, schedulers, variants."""
 
+import copy
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import diffusers
@@ -10,13 +12,21 @@ import pytest
 import torch
 from accelerate import cpu_offload
 from commands import done, refused
-from diffusers import DiffusionPipeline, FlowMatchEulerDiscreteScheduler
+from diffusers import (
+    DiffusionPipeline,
+    FlowMatchEulerDiscreteScheduler,
+    StableDiffusionPipeline,
+)
 from diffusers.models.autoencoders.vae import Decoder
 
+import diffumask.models
 from diffumask.api import values
-from diffumask.dataset.run import read_run
+from diffumask.api.remask import RemaskOptions, _loaded
+from diffumask.dataset.run import Run, read_run
 from diffumask.errors import InputError
-from diffumask.models import Loading, fingerprint, load, resolve
+from diffumask.lora.apply import lora_applied
+from diffumask.lora.file import read_lora
+from diffumask.models import Loading, ModelSpec, fingerprint, load, resolve
 from diffumask.models import loading as rules
 from diffumask.models.files import has_weights
 from diffumask.models.quantization import quantizations
@@ -356,3 +366,42 @@ def test_calibrate_takes_the_model_of_its_data_as_it_is(tmp_path: Path) -> None:
     words = ("calibrate", "--class", "cat", "--out", tmp_path / "t.json", "--data", tmp_path)
     words += ("--reference", "masks:there")
     assert "expected no scheduler beside data" in refused(*words, "--scheduler", "ddim")
+
+
+def test_a_lora_is_drawn_with_and_taken_off_while_weights_wait_elsewhere(
+    own: Any, pipe: DiffusionPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # diffusers takes its hooks off, and asks anew for an accelerator
+    monkeypatch.setattr("diffusers.pipelines.pipeline_utils.get_device", lambda: "cpu:0")
+    peft = pytest.importorskip("peft")
+    other = copy.deepcopy(pipe.unet)
+    other.add_adapter(
+        peft.LoraConfig(r=2, target_modules=["to_q", "to_k"], init_lora_weights=False)
+    )
+    layers = peft.get_peft_model_state_dict(other)
+    StableDiffusionPipeline.save_lora_weights(tmp_path, unet_lora_layers=layers)
+    lora = read_lora(next(tmp_path.glob("*.safetensors")))
+    OFFLOADS["model"](own)
+    with lora_applied(own, lora):
+        with_lora = drawn(own)
+    assert not same(with_lora, drawn(pipe))
+    assert same(drawn(own), drawn(pipe))
+
+
+def test_remask_reads_the_vae_of_the_revision_and_variant_of_the_dataset(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[tuple[str | None, ...]] = []
+
+    def found(*which: str | None) -> ModelSpec:
+        asked.append(which)
+        raise InputError("expected nothing more")
+
+    monkeypatch.setattr(diffumask.models, "resolve", found, raising=False)
+    run = Run({"model": "owner/name", "revision": "v2", "variant": "fp16"}, {}, ())
+    recipe: Any = SimpleNamespace(source=SimpleNamespace(head=Path("head")))
+    for model in (None, "other"):
+        options = RemaskOptions(folder=Path(), out="out", model=model)
+        with pytest.raises(InputError, match="nothing more"):
+            _loaded(options, recipe, run)
+    assert asked == [("owner/name", "v2", "fp16"), ("other",)]
