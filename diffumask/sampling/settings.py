@@ -16,8 +16,9 @@ class SampleSettings:
 
     `merge` and `weights` are those of `aggregate`, weights of None being `localizing_weights`.
     `affinity` asks for the heat maps propagated along self-attention as well, `power` times, which
-    for a network that has no matrix of it, as with linear attention, are the heat maps themselves, `presence` for how much each target explains of the
-    image, of models that can tell (see `presences`).
+    for a network that has no matrix of it, as with linear attention, are the heat maps themselves.
+    `presence` asks for how much each target explains of the image, of models that can tell (see
+    `presences`).
     """
 
     num_inference_steps: int
