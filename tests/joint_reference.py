@@ -30,9 +30,11 @@ def all_probabilities(n_keys: int, n_queries: int | None = None) -> Iterator[lis
     ) -> Tensor:
         if (query.shape[2], key.shape[2]) == (n_queries or n_keys, n_keys):
             with torch.autocast("cpu", enabled=False):
-                logits = query.float() @ key.float().mT * query.shape[-1] ** -0.5
-            if attn_mask is not None:
-                assert attn_mask.is_floating_point()
+                keys = key.float().repeat_interleave(query.shape[1] // key.shape[1], dim=1)
+                logits = query.float() @ keys.mT * query.shape[-1] ** -0.5
+            if attn_mask is not None and attn_mask.dtype == torch.bool:
+                logits = logits.masked_fill(~attn_mask, -torch.inf)
+            elif attn_mask is not None:
                 logits = logits + attn_mask.float()
             kept.append(logits.softmax(-1).detach())
         return fused(query, key, value, attn_mask, **kwargs)
@@ -55,29 +57,37 @@ def check(
     bound: float = 1e-5,
     n_queries: int | None = None,
     n_passes: int = 1,
+    prompt_first: bool = False,
+    has_matrix: bool = False,
     **options: Any,
 ) -> Attention:
     """Compare with what the network computes; `places` are those of a word among the keys.
 
-    Of several passes at each step the first has the prompt.
+    Of `n_passes` that look alike, one after another, the first is that with the prompt.
     """
     options = {"max_sequence_length": N_T5} | options
     with all_probabilities(n_keys, n_queries) as kept:
         plain = run(pipe, texts, 2, **options)
-    with capture(pipe, words, space="attention", layers=lambda name: True) as attention:
+    everything = {"space": "attention", "layers": lambda name: True, "steps": (0.0, 1.0)}
+    with capture(pipe, words, **everything, self_attention=has_matrix) as attention:
         captured = run(pipe, texts, 2, **options)
     assert np.array_equal(plain, captured)
 
     assert len(kept) == 2 * n_passes * per_evaluation
-    of_steps = torch.stack(kept).unflatten(0, (2, n_passes, per_evaluation))[:, 0]
-    mean = of_steps.mean((0, 1)).mean(1)  # entry query key
+    of_prompt = torch.stack(kept).unflatten(0, (2, n_passes, -1))[:, 0].flatten(0, 1)
+    mean = of_prompt.mean(0).mean(1)  # entry query key
     ((h, w),) = attention.maps
     n_images = options.get("num_images_per_prompt", 1)
     of_images = [pair for pair in zip(texts, words, strict=True) for _ in range(n_images)]
+    first = 0 if prompt_first else len(mean) - len(of_images)
     for image, (text, wanted) in enumerate(of_images):
+        if has_matrix:
+            expected = matrix_of(of_prompt, pixels, first + image)
+            assert (attention.self_matrices[h, w][image] - expected).abs().max() < bound
+            assert (attention.self_matrices[h, w][image] - expected.mT).abs().max() > 1e-4
         for word in wanted:
             columns = list(attention.columns(image, word))
-            expected = mean[image - len(of_images), pixels][:, places(text, word)]
+            expected = mean[first + image, pixels][:, places(text, word)]
             got = attention.maps[h, w][image, columns].flatten(1).mT
             assert got.shape == expected.shape == (h * w, len(columns))
             assert (got - expected).abs().max() < bound

@@ -30,7 +30,7 @@ PLANE = "an aeroplane and a potted plant, high in snow"
 def run(pipe: Any, prompts: str | list[str] | None, steps: int = 2, **options: Any) -> np.ndarray:
     size = {} if "image" in options else {"height": HEIGHT, "width": WIDTH}
     return pipe(
-        prompts,
+        prompt=prompts if isinstance(prompts, str | None) else list(prompts),  # some change it
         num_inference_steps=steps,
         generator=torch.Generator().manual_seed(0),
         output_type="np",

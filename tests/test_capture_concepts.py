@@ -1,18 +1,17 @@
 """Concepts that ride the stream of the text, held to their definition written out."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
+import concept_reference
 import pytest
 import torch
+from concept_reference import TWO, WANTED, attended, heads, shares
 from diffusers import FluxPipeline, StableDiffusionPipeline
 from diffusers.hooks import FirstBlockCacheConfig
 from diffusers.models.embeddings import apply_rotary_emb
 from joint_reference import N_T5
 from random_transformers import sd3
-from slow_reference import BIRD, PLANE, run
+from slow_reference import BIRD, run
 from torch import Tensor
 from transformers import CLIPTokenizer
 
@@ -21,34 +20,6 @@ from diffumask.attention.tokens import word_positions
 from diffumask.errors import InputError
 
 pytestmark = pytest.mark.numeric
-
-TWO = [BIRD, PLANE]
-WANTED = [["bird"], ["potted plant", "aeroplane"]]
-BACKGROUND = ("grass", "snow on sand")
-
-
-@contextmanager
-def blocks_seen(transformer: Any) -> Iterator[list[dict[str, Any]]]:
-    """Keep what each block of two streams is given."""
-    seen: list[dict[str, Any]] = []
-
-    def see(block: Any, args: Any, kwargs: Any) -> None:
-        assert not args
-        seen.append({"block": block, **kwargs})
-
-    hooks = [
-        block.register_forward_pre_hook(see, with_kwargs=True)
-        for block in transformer.transformer_blocks
-    ]
-    try:
-        yield seen
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
-def heads(x: Tensor, layer: Any) -> Tensor:
-    return x.unflatten(-1, (layer.heads, -1)).transpose(1, 2)
 
 
 def normed(norm: Any, x: Tensor) -> Tensor:
@@ -85,12 +56,9 @@ def concept_maps(given: dict[str, Any], concepts: Tensor, row: int) -> tuple[Ten
         first = cos[:1].expand(n_concepts, -1), sin[:1].expand(n_concepts, -1)
         qc, kc = (apply_rotary_emb(one, first) for one in (qc, kc))
 
-    def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        return (q @ k.mT * q.shape[-1] ** -0.5).softmax(-1) @ v
-
-    pixels = attention(q, torch.cat([kt, k], 2), torch.cat([vt, v], 2))
-    out = attention(qc, torch.cat([kc, k], 2), torch.cat([vc, v], 2))
-    maps = torch.einsum("bhcd,bhpd->bcp", out, pixels).softmax(1)[0]
+    pixels = attended(q, torch.cat([kt, k], 2), torch.cat([vt, v], 2))
+    out = attended(qc, torch.cat([kc, k], 2), torch.cat([vc, v], 2))
+    maps = shares(out, pixels)
     if is_last:
         return maps, None
     gate, shift_mlp, scale_mlp, gate_mlp = gates
@@ -99,57 +67,17 @@ def concept_maps(given: dict[str, Any], concepts: Tensor, row: int) -> tuple[Ten
     return maps, concepts + gate_mlp[:, None] * block.ff_context(fed)
 
 
-@torch.no_grad()
-def expected_maps(
-    pipe: Any, tokenizer: Any, seen: list[dict[str, Any]], n_blocks: int, read: set[int]
-) -> list[dict[str, Tensor]]:
-    """Return the mean over steps and blocks of the map of each word, for each image."""
-    found = []
-    for image, words in enumerate(WANTED):
-        concepts = [*words, *(one for one in BACKGROUND if one not in words)]
-        maps = []
-        for first in range(0, len(seen), n_blocks):
-            rows = [
-                pipe.encode_prompt(
-                    prompt=one,
-                    prompt_2=None,
-                    **({"prompt_3": None} if hasattr(pipe, "tokenizer_3") else {}),
-                    max_sequence_length=N_T5,
-                    **(
-                        {"do_classifier_free_guidance": False}
-                        if hasattr(pipe, "tokenizer_3")
-                        else {}
-                    ),
-                )[0][0, list(word_positions(tokenizer, one, one))].mean(0)
-                for one in concepts
-            ]
-            hidden: Any = pipe.transformer.context_embedder(torch.stack(rows)[None])
-            for i in range(n_blocks):
-                of_block, hidden = concept_maps(seen[first + i], hidden, image - len(WANTED))
-                if i in read:
-                    maps.append(of_block)
-        mean = torch.stack(maps).mean(0)
-        found.append(dict(zip(words, mean, strict=False)))
-    return found
-
-
 def check(pipe: Any, tokenizer: Any, read: set[int], **options: Any) -> None:
-    n_blocks = len(pipe.transformer.transformer_blocks)
-    options = {"max_sequence_length": N_T5} | options
-    with blocks_seen(pipe.transformer) as seen:
-        plain = run(pipe, TWO, 2, **options)
-    names = {f"transformer_blocks.{i}.attn.processor" for i in read}
-    with capture(
-        pipe, WANTED, space="output", layers=names.__contains__, background=BACKGROUND
-    ) as attention:
-        captured = run(pipe, TWO, 2, **options)
-    assert np.array_equal(plain, captured)
-    for image, words in enumerate(expected_maps(pipe, tokenizer, seen, n_blocks, read)):
-        assert words
-        for word, expected in words.items():
-            got = attention.maps[4, 3][image, list(attention.columns(image, word))].flatten()
-            assert (got - expected).abs().max() < 1e-5
-            assert (got - expected.roll(1)).abs().max() > 1e-5
+    also = {"prompt_3": None, "do_classifier_free_guidance": False}
+    given = {"prompt_2": None, "max_sequence_length": N_T5}
+    given |= also if hasattr(pipe, "tokenizer_3") else {}
+
+    def embed(concept: str) -> Tensor:
+        (row,) = pipe.encode_prompt(prompt=concept, **given)[0]
+        places = list(word_positions(tokenizer, concept, concept))
+        return pipe.transformer.context_embedder(row[places].mean(0))
+
+    concept_reference.check(pipe, read, embed, concept_maps, **options)
 
 
 @pytest.mark.parametrize("read", [{0}, {1}, {0, 1}])

@@ -15,6 +15,7 @@ NETWORKS: Mapping[str, tuple[str, str]] = {
     "UNet2DConditionModel": ("unet", "UNetAttention"),
     "SD3Transformer2DModel": ("sd3", "SD3Attention"),
     "FluxTransformer2DModel": ("flux", "FluxAttention"),
+    "Flux2Transformer2DModel": ("flux2", "Flux2Attention"),
     "ChromaTransformer2DModel": ("chroma", "ChromaAttention"),
     "PixArtTransformer2DModel": ("pixart", "PixArtAttention"),
     "SanaTransformer2DModel": ("sana", "SanaAttention"),

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Num
 from torch import Tensor, nn
 
 from diffumask.errors import InputError
@@ -62,7 +62,7 @@ class FluxAttention(Transformer):
         return text_positions(self.pipe, self.pipe.tokenizer_2, text, word, limit)
 
 
-def one_image_hw(ids: Float[Tensor, "token axis"]) -> SizeHW:
+def one_image_hw(ids: Num[Tensor, "token axis"]) -> SizeHW:
     """Return the rows and columns of the pixels' ids. Raises `InputError` if not of one image.
 
     A transposed second image may give as many pixels as one of the larger sides would have.
