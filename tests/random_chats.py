@@ -7,13 +7,18 @@ from string import printable
 from typing import Any
 
 import torch
-from conftest import WORDS
+from conftest import WORDS, random_vae
 from diffusers import (
     AutoencoderKLFlux2,
+    AutoencoderKLQwenImage,
     FlowMatchEulerDiscreteScheduler,
     Flux2KleinPipeline,
     Flux2Pipeline,
     Flux2Transformer2DModel,
+    QwenImagePipeline,
+    QwenImageTransformer2DModel,
+    ZImagePipeline,
+    ZImageTransformer2DModel,
 )
 from random_transformers import sharpened
 from tokenizers.pre_tokenizers import ByteLevel
@@ -21,6 +26,8 @@ from transformers import (
     Mistral3Config,
     Mistral3ForConditionalGeneration,
     ProcessorMixin,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
     Qwen2Tokenizer,
     Qwen3Config,
     Qwen3ForCausalLM,
@@ -125,3 +132,62 @@ def make_flux2_dev() -> Flux2Pipeline:
         tokenizer=processor,
         **flux2_parts(),
     )
+
+
+def make_z_image() -> ZImagePipeline:
+    torch.manual_seed(0)
+    tokenizer: Any = make_chat_tokenizer(QWEN_CHAT)
+    transformer = ZImageTransformer2DModel(
+        in_channels=4,
+        dim=16,
+        n_layers=3,
+        n_refiner_layers=1,
+        n_heads=2,
+        n_kv_heads=2,
+        cap_feat_dim=WIDTH,
+        axes_dims=[4, 2, 2],
+        axes_lens=[128, 32, 32],
+    )
+    return ZImagePipeline(
+        transformer=sharpened(transformer),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+        vae=random_vae(shift_factor=0.0),
+        text_encoder=Qwen3ForCausalLM(Qwen3Config(**chat_sizes(tokenizer, 2))).eval(),
+        tokenizer=tokenizer,
+    )
+
+
+def make_qwen_vl(tokenizer: Qwen2Tokenizer) -> Qwen2_5_VLForConditionalGeneration:
+    rope = {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 10000.0}
+    text = chat_sizes(tokenizer, 2) | {"rope_parameters": rope}
+    vision = {"depth": 1, "hidden_size": 8, "intermediate_size": 8, "num_heads": 1}
+    vision |= {"out_hidden_size": WIDTH}
+    config = Qwen2_5_VLConfig(text_config=text, vision_config=vision)
+    return Qwen2_5_VLForConditionalGeneration(config).eval()
+
+
+def make_qwen_image() -> QwenImagePipeline:
+    torch.manual_seed(0)
+    tokenizer = make_chat_tokenizer(QWEN_CHAT)
+    transformer = QwenImageTransformer2DModel(
+        in_channels=16,
+        out_channels=4,
+        num_layers=2,
+        attention_head_dim=8,
+        num_attention_heads=2,
+        joint_attention_dim=WIDTH,
+        axes_dims_rope=(4, 2, 2),
+    )
+    vae = AutoencoderKLQwenImage(
+        base_dim=4, z_dim=4, num_res_blocks=1, latents_mean=[0.0] * 4, latents_std=[1.0] * 4
+    )
+    pipe = QwenImagePipeline(
+        transformer=sharpened(transformer),
+        scheduler=FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
+        vae=vae,
+        text_encoder=make_qwen_vl(tokenizer),
+        tokenizer=tokenizer,
+    )
+    before = pipe.prompt_template_encode.partition("{}")[0]
+    pipe.prompt_template_encode_start_idx = len(tokenizer(before)["input_ids"])  # 34 of Qwen's
+    return pipe

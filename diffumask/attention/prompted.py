@@ -43,6 +43,8 @@ class Prompted:
         self.concepts = torch.empty(0)
         self.concept_rows: list[list[int]] = []
         self._embeddings: Embeddings = []
+        self._wanted: Sequence[Mapping[str, Positions]] = []
+        self._knows_n_images = True
 
     def seeing(self, encode_prompt: Callable[..., Any]) -> Callable[..., Any]:
         """Wrap `encode_prompt` so that it also tells the positions of the words."""
@@ -67,6 +69,8 @@ class Prompted:
             if self.background is not None:
                 wanted = self._encode_concepts(encode_prompt, given, wanted)
             self.on_prompts(wanted)
+            self._wanted = wanted
+            self._knows_n_images = "num_images_per_prompt" in signature.parameters
             self._expect_guidance(given.get("do_classifier_free_guidance"))
             return encoded
 
@@ -86,6 +90,15 @@ class Prompted:
             )
         self.has_second_pass = True
         return encode_prompt(*args, **kwargs)
+
+    def repeat(self, batch_size: int) -> None:
+        """Learn how many images each prompt has of a batch, where `encode_prompt` is not told."""
+        n_images = batch_size // (len(self._wanted) * self.n_passes)
+        if self._knows_n_images or n_images < 2:
+            return
+        self._embeddings = [one for one in self._embeddings for _ in range(n_images)]
+        self.concept_rows = [row for row in self.concept_rows for _ in range(n_images)]
+        self.on_prompts([one for one in self._wanted for _ in range(n_images)])
 
     def check_shape(self, text: Embeddings) -> None:
         """Raise `InputError` for text that is not as long as it was encoded."""

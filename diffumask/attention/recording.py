@@ -80,6 +80,8 @@ class Run:
         inputs = self.network.inputs(args, kwargs)
         if not self.prompted.n_passes:
             raise InputError("expected a pipeline call inside the capture, got a bare network call")
+        if self._first is None:
+            self.prompted.repeat(inputs.batch_size)
         self._check(inputs)
         n_images = len(now.positions)
         now.batch_size = inputs.batch_size

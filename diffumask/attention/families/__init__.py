@@ -19,6 +19,8 @@ NETWORKS: Mapping[str, tuple[str, str]] = {
     "ChromaTransformer2DModel": ("chroma", "ChromaAttention"),
     "PixArtTransformer2DModel": ("pixart", "PixArtAttention"),
     "SanaTransformer2DModel": ("sana", "SanaAttention"),
+    "QwenImageTransformer2DModel": ("qwen_image", "QwenImageAttention"),
+    "ZImageTransformer2DModel": ("z_image", "ZImageAttention"),
 }
 
 
