@@ -25,8 +25,9 @@ def word_positions(
     align = _by_offsets if tokenizer.is_fast else _by_prefixes
     positions = align(tokenizer, text, spans)
 
-    end_position = (max_length or tokenizer.model_max_length) - 1
-    check_seen(word, positions, end_position, tokenizer.num_special_tokens_to_add() - 1)
+    n_after = _n_after(tokenizer)
+    end_position = (max_length or tokenizer.model_max_length) - n_after
+    check_seen(word, positions, end_position, tokenizer.num_special_tokens_to_add() - n_after)
     return positions
 
 
@@ -75,17 +76,33 @@ def _by_prefixes(
 ) -> tuple[int, ...]:
     """Do the same for tokenizers without character offsets, by the length of tokenized prefixes."""
 
+    n_after = _n_after(tokenizer)
+
     def tokens(part: str) -> list[int]:
-        return tokenizer(part, verbose=False)["input_ids"][:-1]  # with start, without end token
+        ids = tokenizer(part, verbose=False)["input_ids"]
+        return ids[: len(ids) - n_after]  # with start, without end token
 
     whole = tokens(text)
     positions: list[int] = []
-    for span in spans:
-        before, through = (tokens(text[:index]) for index in span)
-        if whole[: len(through)] != through or through[: len(before)] != before:
+    for start, stop in spans:
+        through, before = tokens(text[:stop]), text[:start]
+        # A space before the word is a token, or a part of the word's first.
+        starts = [
+            len(one) for one in map(tokens, (before, before.rstrip())) if _starts(through, one)
+        ]
+        if not starts or not _starts(whole, through):
             raise InputError(
-                f"expected tokens that end with the word {text[slice(*span)]!r} in {text!r}, got a"
+                f"expected tokens that end with the word {text[start:stop]!r} in {text!r}, got a"
                 " token across its border; put spaces around the word or use a fast tokenizer"
             )
-        positions += range(len(before), len(through))
+        positions += range(starts[0], len(through))
     return tuple(positions)
+
+
+def _starts(ids: Sequence[int], first: Sequence[int]) -> bool:
+    return ids[: len(first)] == first
+
+
+def _n_after(tokenizer: PreTrainedTokenizerBase) -> int:
+    """Return 1 for a tokenizer that ends each text with a token of its own, else 0."""
+    return int(tokenizer("")["input_ids"][-1:] == [tokenizer.eos_token_id])
