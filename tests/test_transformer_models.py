@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from commands import done, refused
+from random_chats import make_flux2_dev, make_klein, make_qwen_image, make_z_image
 from random_transformers import make_chroma, make_gemma_tokenizer, make_pixart, make_sana
 from slow_reference import PLANE
 
@@ -29,7 +30,13 @@ BIRD = Target("bird", "bird", 1)
 PLANT = Target("potted plant", "pottedplant", 2)
 PROMPTS = [Prompt("a bird on grass", (BIRD,)), Prompt(PLANE, (PLANT,))]
 T5_FAMILIES = {"pixart": make_pixart, "chroma": make_chroma}
-FAMILIES = ["sd3", "flux", *T5_FAMILIES, "sana"]
+CHATS = {
+    "klein": make_klein,
+    "flux2": make_flux2_dev,
+    "z_image": make_z_image,
+    "qwen": make_qwen_image,
+}
+FAMILIES = ["sd3", "flux", *T5_FAMILIES, "sana", *CHATS]
 WITHOUT_MATRIX = {"sana"}  # linear attention
 
 
@@ -41,6 +48,8 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         return request.getfixturevalue(f"{name}_folder")
     if name == "sana":
         made: Any = make_sana(make_gemma_tokenizer([prompt.text for prompt in PROMPTS]))
+    elif name in CHATS:
+        made = CHATS[name]()
     else:
         t5, t5_tokenizer = map(request.getfixturevalue, ("t5", "t5_tokenizer"))
         made = T5_FAMILIES[name](t5, t5_tokenizer)
@@ -92,11 +101,11 @@ def test_samples_are_the_pictures_of_the_pipeline_with_heat(
     assert has_matrix == (made[0].affinities["bird"] != made[0].heats["bird"]).any() or is_flat
     has_bins = "use_resolution_binning" in signature(type(pipe).__call__).parameters
     plain = pipe(
-        [prompt.text for prompt in PROMPTS],
+        prompt=[prompt.text for prompt in PROMPTS],
         height=size_hw[0],
         width=size_hw[1],
         num_inference_steps=2,
-        guidance_scale=3.0,
+        **guidance(pipe, 3.0),
         generator=[torch.Generator().manual_seed(seed) for seed in (3, 4)],
         **({"use_resolution_binning": False, "clean_caption": False} if has_bins else {}),
     ).images
@@ -109,6 +118,13 @@ def test_samples_are_the_pictures_of_the_pipeline_with_heat(
     assert (made[0].heats["bird"] != made[1].heats["potted plant"]).any() or is_flat
 
 
+def guidance(pipe: Any, scale: float) -> dict[str, Any]:
+    """Return what asks a pipeline for guidance, as its own documentation does."""
+    if type(pipe).__name__ == "QwenImagePipeline":
+        return {"true_cfg_scale": scale, "negative_prompt": [" "] * len(PROMPTS)}
+    return {"guidance_scale": scale}
+
+
 def test_an_item_does_not_depend_on_its_batch(pipe: Any, size_hw: tuple[int, int]) -> None:
     together = sample(pipe, PROMPTS, [3, 4], settings(size_hw))[1]
     (alone,) = sample(pipe, PROMPTS[1:], [4], settings(size_hw))
@@ -117,26 +133,42 @@ def test_an_item_does_not_depend_on_its_batch(pipe: Any, size_hw: tuple[int, int
         assert np.abs(together.heats[word] - heat).max() < 0.02
 
 
+PACKED = {"FluxPipeline", "ChromaPipeline", "QwenImagePipeline"}
+
+
 def shown(pipe: Any, images: list[np.ndarray], timestep: int) -> tuple[torch.Tensor, float]:
     """Return what a transformer should be shown of pictures, written out family by family."""
     pixels = torch.tensor(np.stack(images) / 127.5 - 1, dtype=torch.float32).permute(0, 3, 1, 2)
     kind = type(pipe).__name__
+    config = pipe.vae.config
     with torch.no_grad():
-        encoded = pipe.vae.encode(pixels)
+        encoded = pipe.vae.encode(pixels[:, :, None] if kind == "QwenImagePipeline" else pixels)
     mode = encoded.latent if kind == "SanaPipeline" else encoded.latent_dist.mode()
-    latents = mode * pipe.vae.config.scaling_factor
+    if kind == "QwenImagePipeline":
+        mean, deviation = (torch.tensor(one) for one in (config.latents_mean, config.latents_std))
+        latents = ((mode[:, :, 0].movedim(1, -1) - mean) / deviation).movedim(-1, 1)
+    elif kind.startswith("Flux2"):
+        patches = pipe._patchify_latents(mode)
+        deviation = (pipe.vae.bn.running_var + config.batch_norm_eps).sqrt()
+        latents = ((patches.movedim(1, -1) - pipe.vae.bn.running_mean) / deviation).movedim(-1, 1)
+    else:
+        latents = mode * config.scaling_factor
     generators = [torch.Generator().manual_seed(seed) for seed in (3, 4)]
-    noise = torch.stack([torch.randn(mode.shape[1:], generator=one) for one in generators])
+    noise = torch.stack([torch.randn(latents.shape[1:], generator=one) for one in generators])
     share = timestep / 1000
     noisy = (1 - share) * latents + share * noise
     if kind == "PixArtSigmaPipeline":
         signal = pipe.scheduler.alphas_cumprod[timestep]
         noisy = signal.sqrt() * latents + (1 - signal).sqrt() * noise
-    if kind in ("FluxPipeline", "ChromaPipeline"):
+    if kind == "ZImagePipeline":
+        return noisy, 1 - share
+    if kind in PACKED:
         n, c, h, w = noisy.shape
-        patches = noisy.reshape(n, c, h // 2, 2, w // 2, 2).permute(0, 2, 4, 1, 3, 5)
-        return patches.reshape(n, h * w // 4, c * 4), share
-    return noisy, timestep
+        parts = noisy.reshape(n, c, h // 2, 2, w // 2, 2).permute(0, 2, 4, 1, 3, 5)
+        return parts.reshape(n, h * w // 4, c * 4), share
+    if kind.startswith("Flux2"):
+        return noisy.flatten(2).mT, share
+    return noisy, float(timestep)
 
 
 def test_a_transformer_is_shown_pictures_with_noise(
@@ -147,15 +179,18 @@ def test_a_transformer_is_shown_pictures_with_noise(
     seen: list[dict[str, Any]] = []
 
     def see(module: Any, args: Any, kwargs: dict[str, Any]) -> None:
-        seen.append({**dict(zip(("hidden_states",), args, strict=False)), **kwargs})
+        assert not args
+        seen.append(kwargs)
 
     with pipe_hook(pipe, see):
         got = observe(pipe, images, PROMPTS, seeds=[3, 4], timesteps=(300,), affinity=True)
     (told,) = seen
     latents, timestep = shown(pipe, images, 300)
-    assert told["hidden_states"].shape == latents.shape
-    assert (told["hidden_states"] - latents).abs().max() < 1e-4
-    assert torch.allclose(told["timestep"].float(), torch.full((2,), float(timestep)))
+    is_z = type(pipe).__name__ == "ZImagePipeline"
+    given = torch.stack(told["x"])[:, :, 0] if is_z else told["hidden_states"]
+    assert given.shape == latents.shape
+    assert (given - latents).abs().max() < 1e-4
+    assert torch.allclose(told["t" if is_z else "timestep"].float(), torch.tensor([timestep] * 2))
     for one, prompt in zip(got, PROMPTS, strict=True):
         word = prompt.targets[0].word
         assert one.heats[word].shape == grid_hw

@@ -52,6 +52,19 @@ FAMILIES: Mapping[str, Family] = {
     "PixArtAlphaPipeline": PIXART,
     "PixArtSigmaPipeline": PIXART,
     "SanaPipeline": Family("SanaTransformer2DModel", "transformer", 20, 4.5, size_step=32),
+    "Flux2Pipeline": Family(
+        "Flux2Transformer2DModel", "transformer", 50, 4.0, takes_negative_prompt=False
+    ),
+    "Flux2KleinPipeline": Family(
+        "Flux2Transformer2DModel",
+        "transformer",
+        50,
+        4.0,
+        takes_negative_prompt=False,
+        distilled=(4, 1.0),
+    ),
+    "QwenImagePipeline": Family("QwenImageTransformer2DModel", "transformer", 50, 4.0, 1328),
+    "ZImagePipeline": Family("ZImageTransformer2DModel", "transformer", 9, 0.0),
 }
 
 
@@ -74,7 +87,7 @@ def refuse_family(folder: Any, pipeline: Any, network: str | None) -> InputError
 
 def pace(family: Family, config: Mapping[str, Any], index: Mapping[str, Any]) -> tuple[int, float]:
     """Return the usual steps and guidance, as the network's configuration and the index say."""
-    is_distilled = config.get("guidance_embeds") is False or index.get("is_distilled") is True
+    is_distilled = index.get("is_distilled", config.get("guidance_embeds") is False)
     if family.distilled is not None and is_distilled:
         return family.distilled
     return family.num_inference_steps, family.guidance_scale

@@ -13,9 +13,9 @@ from .settings import SampleSettings
 class Call:
     """What is special to the pipelines of a family.
 
-    `guidance` is the argument for the guidance scale. `negative` is the negative prompt where the
-    user gives none: None leaves that to the pipeline, and a pipeline that takes none has no such
-    argument. `more` is passed on as it is.
+    `guidance` is the argument for the guidance scale. `negative` is the negative prompt of guidance
+    where the user gives none: None leaves that to the pipeline, and a pipeline that takes none has
+    no such argument. `more` is passed on as it is.
     """
 
     guidance: str = "guidance_scale"
@@ -32,6 +32,7 @@ CALLS: Mapping[str, Call] = {
     "PixArtAlphaPipeline": UNCHANGED,
     "PixArtSigmaPipeline": UNCHANGED,
     "SanaPipeline": UNCHANGED,
+    "QwenImagePipeline": Call(guidance="true_cfg_scale", negative=" "),
 }
 
 
@@ -41,7 +42,7 @@ def call_arguments(
     """Return the arguments of a pipeline for images of some texts, each from a seed of its own."""
     call = CALLS.get(type(pipe).__name__, PLAIN)
     taken = inspect.signature(type(pipe).__call__).parameters
-    negative = settings.negative_prompt or call.negative
+    negative = settings.negative_prompt or (call.negative if settings.guidance_scale > 1 else None)
     # None, not "": SDXL then takes the zeros it was trained with
     negatives = None if negative is None else [negative] * len(texts)
     return {

@@ -146,7 +146,8 @@ def _see_with_transformer(
     if not timesteps or not all(0 <= one < 1000 for one in timesteps):
         raise InputError(f"expected timesteps in 0..999, got {list(timesteps)}")
     latents = seen_of(pipe).encode(pipe, images)
-    see_while_sampling(pipe, latents, texts, generators, timesteps)
+    size_hw = images.shape[1], images.shape[2]
+    see_while_sampling(pipe, latents, size_hw, texts, generators, timesteps)
     return latents
 
 
@@ -166,15 +167,14 @@ def _check_images(images: Sequence[AnyImage], pipe: Any) -> None:
             raise InputError(
                 f"expected a UNet that takes {made} channels, got {taken}; not inpainting"
             )
-    else:
-        seen_of(pipe)
+    patch = 1 if _has_unet(pipe) else seen_of(pipe).patch
     kinds = {(image.shape, image.dtype) for image in images}
     (shape, dtype), *others = kinds
     if others:
         raise InputError(f"expected images of one size, got {sorted(map(str, kinds))}; resize them")
     if len(shape) != 3 or shape[2] != 3 or dtype != np.uint8:
         raise InputError(f"expected RGB images of 8 bits, got {shape} of {dtype}; convert them")
-    factor = pipe.vae_scale_factor
+    factor = pipe.vae_scale_factor * patch
     if not min(shape) or shape[0] % factor or shape[1] % factor:
         raise InputError(
             f"expected images of sides divisible by {factor}, got {shape[0]}x{shape[1]}; crop them"

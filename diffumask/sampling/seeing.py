@@ -8,7 +8,7 @@ the place of what it would have seen.
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,40 @@ from .noising import encode, noise_like
 
 FLOW_TIMESTEPS = (250, 400, 500, 600)  # of 1000; as noisy as 100 to 400 of Stable Diffusion 1
 
+Images = UInt8[np.ndarray, "image height width 3"]
 Latents = Float[Tensor, "image channel h w"]
+
+
+def _pixels(pipe: Any, images: Images) -> Latents:
+    return torch.from_numpy(images).to(pipe.device).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def _encode_sana(pipe: Any, images: Images) -> Latents:
+    """Return what the autoencoder of Sana makes of images; it draws nothing at random."""
+    with in_single_precision(pipe.vae):
+        return pipe.vae.encode(_pixels(pipe, images)).latent * pipe.vae.config.scaling_factor
+
+
+def _encode_flux2(pipe: Any, images: Images) -> Latents:
+    """Return patches of 2x2 latents, each channel as far from its mean as the model was told."""
+    vae = pipe.vae
+    with in_single_precision(vae):
+        patches = pipe._patchify_latents(vae.encode(_pixels(pipe, images)).latent_dist.mode())
+    mean, variance = (
+        one.view(1, -1, 1, 1).to(patches) for one in (vae.bn.running_mean, vae.bn.running_var)
+    )
+    return (patches - mean) / torch.sqrt(variance + vae.config.batch_norm_eps)
+
+
+def _encode_qwen(pipe: Any, images: Images) -> Latents:
+    """Return the latents of videos of one frame, each channel by its mean and deviation."""
+    with in_single_precision(pipe.vae):
+        mode = pipe.vae.encode(_pixels(pipe, images)[:, :, None]).latent_dist.mode()[:, :, 0]
+    mean, deviation = (
+        torch.tensor(values, device=mode.device)[:, None, None]
+        for values in (pipe.vae.config.latents_mean, pipe.vae.config.latents_std)
+    )
+    return (mode - mean) / deviation
 
 
 def _as_it_is(pipe: Any, latents: Latents) -> Tensor:
@@ -34,39 +67,64 @@ def _in_patches(pipe: Any, latents: Latents) -> Float[Tensor, "image token packe
     return pipe._pack_latents(latents, *latents.shape)  # no public way
 
 
-def _of_deep_compression(pipe: Any, images: UInt8[np.ndarray, "image height width 3"]) -> Latents:
-    """Return what the autoencoder of Sana, which draws nothing at random, makes of images."""
-    pixels = torch.from_numpy(images).to(pipe.device).permute(0, 3, 1, 2).float() / 127.5 - 1
-    with in_single_precision(pipe.vae):
-        return pipe.vae.encode(pixels).latent * pipe.vae.config.scaling_factor
+def _in_rows(pipe: Any, latents: Latents) -> Float[Tensor, "image token channel"]:
+    return latents.flatten(2).mT
+
+
+def _one_by_one(pipe: Any, latents: Latents) -> list[Tensor]:
+    return list(latents[:, :, None])  # each a video of one frame
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
     """How the transformer of a pipeline is shown pictures.
 
-    `encode` makes latents of images, `pack` what the transformer takes of them as `argument`;
-    a timestep of 0 to 1000 is divided by `timestep_scale`. `unguided` are the arguments of the
-    pipeline that leave guidance out.
+    `encode` makes latents of images, `pack` what the transformer takes of them as an argument
+    named `latents`; `told` makes of a timestep of 0 to 1000 what it takes as one named `timestep`.
+    `unguided` are the arguments of the pipeline that leave guidance out. Sides of latents are
+    multiples of `patch`.
     """
 
-    encode: Callable[[Any, UInt8[np.ndarray, "image height width 3"]], Latents] = encode
+    encode: Callable[[Any, Images], Latents] = encode
     pack: Callable[[Any, Latents], Any] = _as_it_is
-    argument: str = "hidden_states"
-    timestep_scale: float = 1.0
+    told: Callable[[float], float] = float
+    latents: str = "hidden_states"
+    timestep: str = "timestep"
     unguided: Mapping[str, Any] | None = None
+    patch: int = 2
+
+
+def _share(timestep: float) -> float:
+    return timestep / 1000
+
+
+def _share_of_signal(timestep: float) -> float:
+    return 1 - timestep / 1000
 
 
 UNGUIDED = {"guidance_scale": 1.0}
 PLAIN_SIZES = {"use_resolution_binning": False, "clean_caption": False} | UNGUIDED
+FLUX2 = Seen(encode=_encode_flux2, pack=_in_rows, told=_share)
 
 SEEN: Mapping[str, Seen] = {
     "StableDiffusion3Pipeline": Seen(unguided=UNGUIDED),
-    "FluxPipeline": Seen(pack=_in_patches, timestep_scale=1000.0),
-    "ChromaPipeline": Seen(pack=_in_patches, timestep_scale=1000.0, unguided=UNGUIDED),
+    "FluxPipeline": Seen(pack=_in_patches, told=_share),
+    "ChromaPipeline": Seen(pack=_in_patches, told=_share, unguided=UNGUIDED),
     "PixArtAlphaPipeline": Seen(unguided=PLAIN_SIZES),
     "PixArtSigmaPipeline": Seen(unguided=PLAIN_SIZES),
-    "SanaPipeline": Seen(encode=_of_deep_compression, unguided=PLAIN_SIZES),
+    "SanaPipeline": Seen(encode=_encode_sana, unguided=PLAIN_SIZES, patch=1),
+    "Flux2Pipeline": FLUX2,
+    "Flux2KleinPipeline": replace(FLUX2, unguided=UNGUIDED),
+    "QwenImagePipeline": Seen(
+        encode=_encode_qwen, pack=_in_patches, told=_share, unguided={"true_cfg_scale": 1.0}
+    ),
+    "ZImagePipeline": Seen(
+        pack=_one_by_one,
+        told=_share_of_signal,
+        latents="x",
+        timestep="t",
+        unguided={"guidance_scale": 0.0},
+    ),
 }
 
 
@@ -83,6 +141,7 @@ def seen_of(pipe: Any) -> Seen:
 def see_while_sampling(
     pipe: Any,
     latents: Latents,
+    size_hw: tuple[int, int],
     texts: list[str],
     generators: Sequence[torch.Generator],
     timesteps: Sequence[int],
@@ -92,17 +151,16 @@ def see_while_sampling(
     shown = iter(timesteps)
 
     def show(timestep: int) -> dict[str, Any]:
-        noise = noise_like(latents, generators)
-        noisy = seen.pack(pipe, noised(pipe, latents, noise, timestep))
-        told = torch.full((len(latents),), timestep / seen.timestep_scale, device=latents.device)
-        return {seen.argument: noisy.to(pipe.transformer.dtype), "timestep": told}
+        noisy = noised(pipe, latents, noise_like(latents, generators), timestep)
+        told = torch.full((len(latents),), seen.told(float(timestep)), device=latents.device)
+        of_network = noisy.to(pipe.transformer.dtype)
+        return {seen.latents: seen.pack(pipe, of_network), seen.timestep: told}
 
     with _shown(pipe.transformer, lambda: show(next(shown))):
-        factor = pipe.vae_scale_factor
         pipe(
             prompt=texts,
-            height=latents.shape[-2] * factor,
-            width=latents.shape[-1] * factor,
+            height=size_hw[0],
+            width=size_hw[1],
             num_inference_steps=len(timesteps),
             output_type="latent",
             **(seen.unguided or {}),
