@@ -34,4 +34,7 @@ def network_of(module: Any, pipe: Any) -> Network:
         if kind.__name__ in NETWORKS and kind.__module__.startswith("diffusers."):
             file, name = NETWORKS[kind.__name__]
             return getattr(import_module(f".{file}", __name__), name)(pipe, plain)
-    raise InputError(f"expected one of {', '.join(NETWORKS)}, got {type(plain).__name__}")
+    raise InputError(
+        f"expected one of {', '.join(NETWORKS)}, got {type(plain).__name__}, which cannot be"
+        " captured; use a model with one of these"
+    )
