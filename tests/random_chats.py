@@ -15,6 +15,8 @@ from diffusers import (
     Flux2KleinPipeline,
     Flux2Pipeline,
     Flux2Transformer2DModel,
+    OvisImagePipeline,
+    OvisImageTransformer2DModel,
     QwenImagePipeline,
     QwenImageTransformer2DModel,
     ZImagePipeline,
@@ -31,6 +33,7 @@ from transformers import (
     Qwen2Tokenizer,
     Qwen3Config,
     Qwen3ForCausalLM,
+    Qwen3Model,
 )
 
 WIDTH = 16
@@ -190,4 +193,29 @@ def make_qwen_image() -> QwenImagePipeline:
     )
     before = pipe.prompt_template_encode.partition("{}")[0]
     pipe.prompt_template_encode_start_idx = len(tokenizer(before)["input_ids"])  # 34 of Qwen's
+    return pipe
+
+
+def make_ovis_image() -> OvisImagePipeline:
+    torch.manual_seed(0)
+    tokenizer = make_chat_tokenizer(QWEN_CHAT)
+    transformer = OvisImageTransformer2DModel(
+        in_channels=16,
+        out_channels=16,
+        num_layers=2,
+        num_single_layers=1,
+        attention_head_dim=8,
+        num_attention_heads=2,
+        joint_attention_dim=WIDTH,
+        axes_dims_rope=(4, 2, 2),
+    )
+    pipe = OvisImagePipeline(
+        transformer=sharpened(transformer),
+        scheduler=FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
+        vae=random_vae(shift_factor=0.0),
+        text_encoder=Qwen3Model(Qwen3Config(**chat_sizes(tokenizer, 2))).eval(),
+        tokenizer=tokenizer,
+    )
+    before = "<|im_start|>user\n" + pipe.system_prompt.strip()
+    pipe.user_prompt_begin_id = len(tokenizer(before)["input_ids"])  # 28 of the published one
     return pipe

@@ -22,6 +22,7 @@ NETWORKS: Mapping[str, tuple[str, str]] = {
     "ChromaTransformer2DModel": ("chroma", "ChromaAttention"),
     "PixArtTransformer2DModel": ("pixart", "PixArtAttention"),
     "SanaTransformer2DModel": ("sana", "SanaAttention"),
+    "OvisImageTransformer2DModel": ("ovis_image", "OvisImageAttention"),
     "QwenImageTransformer2DModel": ("qwen_image", "QwenImageAttention"),
     "ZImageTransformer2DModel": ("z_image", "ZImageAttention"),
 }
