@@ -8,7 +8,7 @@ import pytest
 import torch
 from concept_reference import heads, shares
 from diffusers import ChromaPipeline
-from diffusers.models.embeddings import apply_rotary_emb
+from diffusers.models import embeddings
 from joint_reference import N_T5, all_probabilities, check, matrix_of
 from random_transformers import make_chroma
 from slow_reference import BIRD, HALVES, PLANE, run
@@ -89,6 +89,9 @@ def test_guidance_that_a_callback_ends_leaves_no_step_out(chroma: ChromaPipeline
     assert (got - mean[:, places]).abs().max() < 1e-5
 
 
+rotated: Any = embeddings.apply_rotary_emb  # which says that it takes one tensor
+
+
 def concept_maps(given: dict[str, Any], concepts: Tensor, row: int) -> tuple[Tensor, Tensor]:
     """Write ConceptAttention out for one image and block: its maps, and the concepts after it."""
     block, mask = given["block"], given["attention_mask"][row]
@@ -107,10 +110,10 @@ def concept_maps(given: dict[str, Any], concepts: Tensor, row: int) -> tuple[Ten
     kt, kc = layer.norm_added_k(kt), layer.norm_added_k(kc)
     cos, sin = given["image_rotary_emb"]
     n_text = text.shape[1]
-    q, k = (apply_rotary_emb(one, (cos[n_text:], sin[n_text:])) for one in (q, k))
-    kt = apply_rotary_emb(kt, (cos[:n_text], sin[:n_text]))
+    q, k = (rotated(one, (cos[n_text:], sin[n_text:])) for one in (q, k))
+    kt = rotated(kt, (cos[:n_text], sin[:n_text]))
     first = tuple(one[:1].expand(concepts.shape[1], -1) for one in (cos, sin))
-    qc, kc = (apply_rotary_emb(one, first) for one in (qc, kc))
+    qc, kc = (rotated(one, first) for one in (qc, kc))
 
     def attended(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | float) -> Tensor:
         return (q @ k.mT * q.shape[-1] ** -0.5 + mask).softmax(-1) @ v
@@ -126,7 +129,8 @@ def concept_maps(given: dict[str, Any], concepts: Tensor, row: int) -> tuple[Ten
 @pytest.mark.parametrize("read", [{0}, {0, 1}])
 def test_concepts_are_exact(chroma: ChromaPipeline, read: set[int], guidance_scale: float) -> None:
     def embed(concept: str) -> Tensor:
-        (row,) = chroma.encode_prompt(concept, do_classifier_free_guidance=False, **OPTIONS)[0]
+        encode: Any = chroma.encode_prompt
+        (row,) = encode(concept, do_classifier_free_guidance=False, **OPTIONS)[0]
         places = list(word_positions(chroma.tokenizer, concept, concept))
         return chroma.transformer.context_embedder(row[places].mean(0))
 

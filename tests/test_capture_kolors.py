@@ -73,13 +73,14 @@ def kolors(chatglm_tokenizer: ChatGLMTokenizer) -> KolorsPipeline:
             "projection_class_embeddings_input_dim": 6 * 8 + WIDTH,
         }
     )
-    return KolorsPipeline(
-        vae=random_vae(),
-        text_encoder=encoder,
-        tokenizer=chatglm_tokenizer,
-        unet=unet,
-        scheduler=EulerDiscreteScheduler(),
-    )
+    parts: dict[str, Any] = {
+        "vae": random_vae(),
+        "text_encoder": encoder,
+        "tokenizer": chatglm_tokenizer,
+        "unet": unet,
+        "scheduler": EulerDiscreteScheduler(),
+    }
+    return KolorsPipeline(**parts)
 
 
 def places(tokenizer: ChatGLMTokenizer, text: str, word: str) -> list[int]:
