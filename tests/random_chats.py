@@ -97,8 +97,13 @@ def flux2_parts(**config: Any) -> dict[str, Any]:
     vae = AutoencoderKLFlux2(
         block_out_channels=(4, 4, 8, 8), norm_num_groups=4, latent_channels=4, layers_per_block=1
     )
+    transformer = sharpened(Flux2Transformer2DModel(**(sizes | config)))
+    with torch.no_grad():
+        for block in transformer.transformer_blocks:  # or one concept takes all shares
+            for values in (block.attn.to_v, block.attn.add_v_proj):
+                values.weight.mul_(0.2)
     return {
-        "transformer": sharpened(Flux2Transformer2DModel(**(sizes | config))),
+        "transformer": transformer,
         "scheduler": FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
         "vae": vae,
     }

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 from commands import done, refused
-from random_chats import make_flux2_dev, make_klein, make_qwen_image, make_z_image
-from random_transformers import make_chroma, make_gemma_tokenizer, make_pixart, make_sana
+from random_chats import make_flux2_dev, make_klein, make_ovis_image, make_qwen_image, make_z_image
+from random_transformers import make_chroma, make_gemma_tokenizer, make_pixart, make_sana, sd3
 from slow_reference import PLANE
 
 from diffumask.errors import InputError
@@ -35,6 +35,7 @@ CHATS = {
     "flux2": make_flux2_dev,
     "z_image": make_z_image,
     "qwen": make_qwen_image,
+    "ovis": make_ovis_image,
 }
 FAMILIES = ["sd3", "flux", *T5_FAMILIES, "sana", *CHATS]
 WITHOUT_MATRIX = {"sana"}  # linear attention
@@ -90,6 +91,14 @@ def test_a_folder_says_how_it_is_sampled(sd3_folder: Path, flux_folder: Path) ->
     assert of_sd3.family.half == of_flux.family.half == "bfloat16"
 
 
+def test_a_model_without_t5_loads_and_draws(tokenizer: Any, tmp_path: Path) -> None:
+    sd3(tokenizer, (None, None)).save_pretrained(tmp_path / "model", safe_serialization=True)
+    pipe: Any = load(resolve(str(tmp_path / "model")), "cpu")
+    assert pipe.text_encoder_3 is None
+    (made,) = sample(pipe, PROMPTS[:1], [3], settings((64, 48)))
+    assert made.heats["bird"].max() == 1
+
+
 def test_samples_are_the_pictures_of_the_pipeline_with_heat(
     pipe: Any, size_hw: tuple[int, int], grid_hw: tuple[int, int], has_matrix: bool
 ) -> None:
@@ -133,7 +142,7 @@ def test_an_item_does_not_depend_on_its_batch(pipe: Any, size_hw: tuple[int, int
         assert np.abs(together.heats[word] - heat).max() < 0.02
 
 
-PACKED = {"FluxPipeline", "ChromaPipeline", "QwenImagePipeline"}
+PACKED = {"FluxPipeline", "ChromaPipeline", "OvisImagePipeline", "QwenImagePipeline"}
 
 
 def shown(pipe: Any, images: list[np.ndarray], timestep: int) -> tuple[torch.Tensor, float]:

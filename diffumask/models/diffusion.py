@@ -13,7 +13,7 @@ from diffumask.notices import notices_off
 
 from .devices import find_device
 from .families import UNET, Family
-from .files import UNUSED_PARTS, check_whole, family_in, part_class, read_index, reason
+from .files import UNUSED_PARTS, check_whole, empty_parts, family_in, part_class, read_index, reason
 from .loading import Loading
 from .progress_bars import progress_bars_off
 from .registry import model_folder
@@ -39,6 +39,7 @@ def load(
     folder = model_folder(spec)
     index, family = read_index(folder), family_in(folder)
     unused: dict[str, Any] = {part: None for part in UNUSED_PARTS if part in index}
+    unused |= dict.fromkeys(empty_parts(index))  # as T5 of Stable Diffusion 3 may be
     if "safety_checker" in unused:
         unused["requires_safety_checker"] = False
 
@@ -58,7 +59,7 @@ def load(
             pipe = DiffusionPipeline.from_pretrained(folder, **parts, **options, **of_others)
     except InputError:
         raise
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, ImportError) as error:
         raise InputError(f"expected a whole model in {folder}, got: {reason(error)}") from error
     pipe.set_progress_bar_config(disable=True)
     loading.apply(pipe, torch_device)

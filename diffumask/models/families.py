@@ -63,6 +63,7 @@ FAMILIES: Mapping[str, Family] = {
         takes_negative_prompt=False,
         distilled=(4, 1.0),
     ),
+    "OvisImagePipeline": Family("OvisImageTransformer2DModel", "transformer", 50, 5.0),
     "QwenImagePipeline": Family("QwenImageTransformer2DModel", "transformer", 50, 4.0, 1328),
     "ZImagePipeline": Family("ZImageTransformer2DModel", "transformer", 9, 0.0),
 }

@@ -62,6 +62,11 @@ def part_class(index: Mapping[str, Any], name: str) -> str | None:
     return _parts(index).get(name, (None, None))[1]
 
 
+def empty_parts(index: Mapping[str, Any]) -> list[str]:
+    """List the parts that a model could have and leaves out."""
+    return [name for name, (library, _) in _parts(index).items() if library is None]
+
+
 def default_size_hw(folder: Path) -> tuple[int, int]:
     """Return the height and width in pixels that the model was made for.
 

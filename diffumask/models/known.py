@@ -117,6 +117,13 @@ MODELS = {
             licence="Apache-2.0",
         ),
         _transformer(
+            "ovis",
+            "AIDC-AI/Ovis-Image-7B",
+            "OvisImagePipeline",
+            about="Ovis-Image 7B",
+            licence="Apache-2.0",
+        ),
+        _transformer(
             "z-image",
             "Tongyi-MAI/Z-Image-Turbo",
             "ZImagePipeline",

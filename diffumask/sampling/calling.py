@@ -32,6 +32,7 @@ CALLS: Mapping[str, Call] = {
     "PixArtAlphaPipeline": UNCHANGED,
     "PixArtSigmaPipeline": UNCHANGED,
     "SanaPipeline": UNCHANGED,
+    "KolorsPipeline": Call(negative=""),
     "QwenImagePipeline": Call(guidance="true_cfg_scale", negative=" "),
 }
 

@@ -115,6 +115,7 @@ SEEN: Mapping[str, Seen] = {
     "SanaPipeline": Seen(encode=_encode_sana, unguided=PLAIN_SIZES, patch=1),
     "Flux2Pipeline": FLUX2,
     "Flux2KleinPipeline": replace(FLUX2, unguided=UNGUIDED),
+    "OvisImagePipeline": Seen(pack=_in_patches, told=_share, unguided=UNGUIDED),
     "QwenImagePipeline": Seen(
         encode=_encode_qwen, pack=_in_patches, told=_share, unguided={"true_cfg_scale": 1.0}
     ),
