@@ -140,12 +140,9 @@ def make_pixart(t5: T5EncoderModel, t5_tokenizer: PreTrainedTokenizerFast) -> Pi
         cross_attention_dim=16,
         caption_channels=T5_WIDTH,
     )
+    parts: dict[str, Any] = {"scheduler": DPMSolverMultistepScheduler(), "tokenizer": t5_tokenizer}
     return PixArtSigmaPipeline(
-        transformer=sharpened(transformer),
-        scheduler=DPMSolverMultistepScheduler(),
-        vae=random_vae(),
-        text_encoder=t5,
-        tokenizer=t5_tokenizer,
+        transformer=sharpened(transformer), vae=random_vae(), text_encoder=t5, **parts
     )
 
 
@@ -181,7 +178,7 @@ def make_gemma_tokenizer(texts: Sequence[str]) -> GemmaTokenizer:
     trainer = trainers.BpeTrainer(vocab_size=400, special_tokens=special, show_progress=False)
     trained.train_from_iterator([" " + WORDS.replace("\n", " "), "\n", *texts], trainer)
     model = json.loads(trained.to_str())["model"]
-    merges = [tuple(one) for one in model["merges"]]
+    merges: Any = [tuple(one) for one in model["merges"]]
     return GemmaTokenizer(vocab=model["vocab"], merges=merges, add_bos_token=True)
 
 
@@ -209,7 +206,10 @@ def make_sana(tokenizer: GemmaTokenizer, **config: Any) -> SanaPipeline:
         sample_size=16,  # of a model for 512x512, the smallest whose pictures have bins
         **config,
     )
-    channels = {"encoder_block_out_channels": (4,) * 6, "decoder_block_out_channels": (4,) * 6}
+    channels: dict[str, Any] = {
+        "encoder_block_out_channels": (4,) * 6,
+        "decoder_block_out_channels": (4,) * 6,
+    }
     vae = AutoencoderDC(
         latent_channels=4,
         attention_head_dim=2,

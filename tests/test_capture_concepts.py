@@ -1,6 +1,6 @@
 """Concepts that ride the stream of the text, held to their definition written out."""
 
-from typing import Any
+from typing import Any, cast
 
 import concept_reference
 import pytest
@@ -24,6 +24,11 @@ pytestmark = pytest.mark.numeric
 
 def normed(norm: Any, x: Tensor) -> Tensor:
     return x if norm is None else norm(x)
+
+
+def rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    rotary: Any = cos, sin
+    return cast(Tensor, apply_rotary_emb(x, rotary))
 
 
 def concept_maps(given: dict[str, Any], concepts: Tensor, row: int) -> tuple[Tensor, Tensor | None]:
@@ -51,10 +56,10 @@ def concept_maps(given: dict[str, Any], concepts: Tensor, row: int) -> tuple[Ten
     if given.get("image_rotary_emb") is not None:
         cos, sin = given["image_rotary_emb"]
         n_text, n_concepts = text.shape[1], concepts.shape[1]
-        q, k = (apply_rotary_emb(one, (cos[n_text:], sin[n_text:])) for one in (q, k))
-        kt = apply_rotary_emb(kt, (cos[:n_text], sin[:n_text]))
-        first = cos[:1].expand(n_concepts, -1), sin[:1].expand(n_concepts, -1)
-        qc, kc = (apply_rotary_emb(one, first) for one in (qc, kc))
+        first = [0] * n_concepts
+        q, k = (rotated(one, cos[n_text:], sin[n_text:]) for one in (q, k))
+        kt = rotated(kt, cos[:n_text], sin[:n_text])
+        qc, kc = (rotated(one, cos[first], sin[first]) for one in (qc, kc))
 
     pixels = attended(q, torch.cat([kt, k], 2), torch.cat([vt, v], 2))
     out = attended(qc, torch.cat([kc, k], 2), torch.cat([vc, v], 2))

@@ -58,7 +58,8 @@ def test_concepts(ovis: OvisImagePipeline, guidance_scale: float) -> None:
 
     def embed(concept: str) -> Tensor:
         options = {"do_classifier_free_guidance": False, "max_sequence_length": N_T5}
-        (row,) = ovis.encode_prompt(concept, **options)[0]
+        encoded: Any = ovis.encode_prompt(concept, **options)
+        (row,) = encoded[0]
         mean = row[places(ovis, concept, concept)].mean(0)
         return transformer.context_embedder(transformer.context_embedder_norm(mean))
 

@@ -55,22 +55,23 @@ def small_pipeline(blocks: int, width: int) -> Any:
         pooled_projection_dim=2 * TEXT_WIDTH,
         pos_embed_max_size=32,
     )
+    small_vae: dict[str, Any] = {
+        "down_block_types": ("DownEncoderBlock2D",) * 3,
+        "up_block_types": ("UpDecoderBlock2D",) * 3,
+        "block_out_channels": (8, 8, 8),
+        "norm_num_groups": 4,
+        "latent_channels": 4,
+    }
+    empty: dict[str, Any] = {"text_encoder_3": None, "tokenizer_3": None}
     pipe = StableDiffusion3Pipeline(
         transformer=transformer.eval(),
         scheduler=FlowMatchEulerDiscreteScheduler(),
-        vae=AutoencoderKL(
-            down_block_types=("DownEncoderBlock2D",) * 3,
-            up_block_types=("UpDecoderBlock2D",) * 3,
-            block_out_channels=(8, 8, 8),
-            norm_num_groups=4,
-            latent_channels=4,
-        ),
+        vae=AutoencoderKL(**small_vae),
         text_encoder=CLIPTextModelWithProjection(text).eval(),
         text_encoder_2=CLIPTextModelWithProjection(text).eval(),
-        text_encoder_3=None,
         tokenizer=tokenizer,
         tokenizer_2=tokenizer,
-        tokenizer_3=None,
+        **empty,
     )
     pipe.set_progress_bar_config(disable=True)
     return pipe

@@ -80,7 +80,7 @@ class ConceptStream:
         self._has_gaps = len(set(counts.tolist())) > 1
 
     def start(self, text: Tensor) -> None:
-        """Begin an evaluation of the network, which is given this text."""
+        """Begin an evaluation of the network, which is given text like this."""
         self.is_concept = self.is_concept.to(text.device)
         self.hidden = self.network.embed_concepts(self.embeddings.to(text))
 

@@ -38,7 +38,7 @@ class Projecting:
         """Return the projections. Raises `InputError` for a layer that makes none."""
         if self.q is None or self.k is None:
             raise InputError("expected a layer that projects its queries and keys, got none")
-        seen = Seen(*(heads_apart(one, self.heads) for one in (self.q, self.k)), self.scale)
+        seen = Seen(heads_apart(self.q, self.heads), heads_apart(self.k, self.heads), self.scale)
         self.q = self.k = None  # so that nothing large is kept alive
         return seen
 

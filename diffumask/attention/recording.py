@@ -94,7 +94,7 @@ class Run:
         text = inputs.text[now.rows]
         self._strange += self.prompted.differs(text)
         if self.stream is not None:
-            self.stream.start(text)
+            self.stream.start(text[0])
         if self.steps != ALL_STEPS:
             now.weight = self._chosen.take(_nearest(self._timesteps, inputs.timestep))
         self._counted += now.weight

@@ -13,7 +13,7 @@ def uncropped(pipe: Any) -> Iterator[None]:
 
     Some choose the nearest of the sizes that they were trained on. One of the same aspect is fine.
     """
-    processor = getattr(pipe, "image_processor", None)
+    processor: Any = getattr(pipe, "image_processor", None)
     if not hasattr(processor, "classify_height_width_bin"):
         yield
         return

@@ -1,6 +1,7 @@
 """Weights in fewer bits, by the libraries that diffusers and transformers quantize with."""
 
 from collections.abc import Mapping
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
@@ -51,6 +52,5 @@ def _config(library: str, kind: str, dtype: Any) -> Any:
         return configs.BitsAndBytesConfig(
             load_in_4bit=True, bnb_4bit_quant_type=NF4, bnb_4bit_compute_dtype=dtype
         )
-    from torchao.quantization import Int8WeightOnlyConfig
-
-    return configs.TorchAoConfig(Int8WeightOnlyConfig())
+    torchao: Any = import_module("torchao.quantization")  # where the extra is installed
+    return configs.TorchAoConfig(torchao.Int8WeightOnlyConfig())
