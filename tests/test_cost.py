@@ -86,3 +86,22 @@ def test_a_dry_run_starts_nothing(tmp_path):
 )
 def test_a_dry_run_of_what_is_unknown_is_refused(words, message):
     assert message in refused(*DRY, "--n", 1, *words)
+
+
+def test_a_dry_run_tells_time_and_memory_of_transformers_by_name(tmp_path):
+    words = ["generate", "--class", "bird", "-n", 1, "-o", tmp_path / "x", "--dry-run"]
+
+    def told(model, *more):
+        text = done(*words, "--model", model, "--gpu", "H100", *more)
+        assert "not known" not in text
+        return text
+
+    assert "weights of 31.4 GiB" in told("flux")
+    # guidance as an input takes no evaluation of its own
+    assert f"{28 * MODELS['flux'].step_tflop + MODELS['flux'].decode_tflop:.0f} Tflop" in told(
+        "flux"
+    )
+    assert f"{56 * MODELS['sd3'].step_tflop + MODELS['sd3'].decode_tflop:.0f} Tflop" in told("sd3")
+    for model in set(MODELS) - {"sd15", "sd21", "sdxl"}:
+        told(model)
+    assert not (tmp_path / "x").exists()

@@ -71,9 +71,9 @@ def _vae(widths: tuple[int, ...], **more: Any) -> AutoencoderKL:
     return AutoencoderKL(**config)
 
 
-def real_vae() -> AutoencoderKL:
-    """Build the VAE of Stable Diffusion."""
-    return _vae((128, 256, 512, 512), layers_per_block=2)
+def real_vae(latent_channels: int = 4) -> AutoencoderKL:
+    """Build the VAE of Stable Diffusion, with 16 channels that of 3 and of FLUX.1."""
+    return _vae((128, 256, 512, 512), layers_per_block=2, latent_channels=latent_channels)
 
 
 def _small_vae() -> AutoencoderKL:

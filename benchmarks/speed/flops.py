@@ -16,6 +16,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 from benchmarks.report import Report, table
 
 from .architectures import ARCHITECTURES, real_vae
+from .transformers import PATCH_PX, PUBLISHED, TEXTS, decoding, network_of
 
 TOKENS = 77
 TEXT = {  # of the text encoders: width, layers, heads, and whether it is one of OpenCLIP
@@ -87,9 +88,35 @@ def measure(name: str) -> tuple[object, ...]:
     return name, SIZES_PX[name], f"{step:.3f}", f"{decode:.2f}", *told
 
 
+def measure_transformer(name: str) -> tuple[object, ...]:
+    """Count for one model with a transformer, and write a row."""
+    published = PUBLISHED[name]
+    with torch.device("meta"):
+        network = network_of(published).eval()
+        texts = [TEXTS[one]() for one in published.texts]
+        vae, latents = decoding(published)
+        inputs = published.inputs(published.size_px // PATCH_PX)
+        step = counted(lambda: network(**inputs))
+        decode = counted(lambda: vae.decode(latents))
+    large = [one for name, one in zip(published.texts, texts, strict=True) if "clip" not in name]
+    weights = parameters(network) + parameters(vae) + sum(map(parameters, texts))
+    quantized = in_matrices(network) + sum(map(in_matrices, large))
+    return (
+        name,
+        published.size_px,
+        f"{step:.3f}",
+        f"{decode:.2f}",
+        f"{weights:.2f}",
+        f"{quantized:.2f}",
+    )
+
+
 def main() -> Report:
     """Count for all."""
-    facts = ["Of one image; with guidance a step has twice the operations."]
+    facts = [
+        "Of one image; with guidance a step has twice the operations.",
+        "Of text encoders that see pictures too, the part for pictures is left out.",
+    ]
     head = (
         "model",
         "px",
@@ -99,4 +126,6 @@ def main() -> Report:
         "that can be quantized, 10^9",
     )
     title = "Arithmetic and weights of models of photographs"
-    return Report(title, facts, table(head, map(measure, SIZES_PX)))
+    return Report(
+        title, facts, table(head, [*map(measure, SIZES_PX), *map(measure_transformer, PUBLISHED)])
+    )

@@ -63,7 +63,7 @@ def generate(options: GenerateOptions) -> "Result[Dataset]":
     described |= _check_model(request, spec)
     check_folder(request.out, described, classes, later=set(LOADED) - set(described))
     if options.dry_run:
-        return _estimate(request, spec.name, sampling)
+        return _estimate(request, spec, sampling)
 
     from diffumask.generation.backend import open_backend
     from diffumask.generation.job import Job
@@ -199,7 +199,7 @@ def _notes(request: Request, settings: "GenerateSettings", device: str) -> dict[
     }
 
 
-def _estimate(request: Request, model: str, sampling: "SampleSettings") -> "Result[Any]":
+def _estimate(request: Request, spec: "ModelSpec", sampling: "SampleSettings") -> "Result[Any]":
     from diffumask.dataset.listing import read_records
     from diffumask.generation.cost import Work
 
@@ -207,11 +207,11 @@ def _estimate(request: Request, model: str, sampling: "SampleSettings") -> "Resu
     there = {record.name for record in read_records(request.out)}
     names = [item.name for item in request.items(batch_size)]
     work = Work(
-        model,
+        spec.name,
         sampling.height,
         sampling.width,
         sampling.num_inference_steps,
-        sampling.guidance_scale > 1,
+        sampling.guidance_scale > 1 and spec.family.guidance_doubles,
         batch_size,
         options.loading,
     )

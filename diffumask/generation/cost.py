@@ -39,6 +39,17 @@ MODELS: Mapping[str, Model] = {
     "sd15": Model(512, 0.803, 2.51, 1.07, 0.27),
     "sd21": Model(768, 2.149, 5.75, 1.29, 0.30),
     "sdxl": Model(1024, 6.761, 10.47, 3.47, 2.23),
+    "sd3": Model(1024, 8.904, 10.47, 7.69, 6.66),
+    "sd35": Model(1024, 11.250, 10.47, 7.91, 6.87),
+    "sd35-large": Model(1024, 31.121, 10.47, 13.72, 12.68),
+    "flux": Model(1024, 74.385, 10.47, 16.87, 16.53),
+    "schnell": Model(1024, 74.385, 10.47, 16.86, 16.52),
+    "chroma": Model(1024, 74.569, 10.47, 13.75, 13.53),
+    "pixart": Model(1024, 6.634, 10.47, 5.46, 5.24),
+    "sana": Model(1024, 2.967, 8.40, 4.58, 2.87),
+    "flux2": Model(1024, 282.600, 10.47, 55.21, 54.45),
+    "flux2-klein": Model(1024, 34.820, 10.47, 7.98, 7.51),
+    "qwen-image": Model(1328, 131.682, 20.12, 27.63, 26.95),
 }
 
 # Peaks with dense float16 matrices, 10^12 operations a second, from the makers' data sheets.

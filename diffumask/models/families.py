@@ -20,7 +20,8 @@ class Family:
     `network` is the class of the network that denoises, in the folder `part`. `side_px` is the
     size that they were made for where no file tells it, `size_step` what sides are multiples of.
     `half` is the number type for a GPU. `distilled` are the steps and the guidance of those whose
-    configuration says that they are distilled.
+    configuration says that they are distilled. `guidance_doubles` is false where guidance is an
+    input of the network, and takes no evaluation of its own.
     """
 
     network: str
@@ -31,6 +32,7 @@ class Family:
     size_step: int = 16
     half: str = "bfloat16"
     takes_negative_prompt: bool = True
+    guidance_doubles: bool = True
     distilled: tuple[int, float] | None = None
 
 
@@ -46,6 +48,7 @@ FAMILIES: Mapping[str, Family] = {
         28,
         3.5,
         takes_negative_prompt=False,
+        guidance_doubles=False,
         distilled=(4, 0.0),
     ),
     "ChromaPipeline": Family("ChromaTransformer2DModel", "transformer", 40, 3.0),
@@ -53,7 +56,12 @@ FAMILIES: Mapping[str, Family] = {
     "PixArtSigmaPipeline": PIXART,
     "SanaPipeline": Family("SanaTransformer2DModel", "transformer", 20, 4.5, size_step=32),
     "Flux2Pipeline": Family(
-        "Flux2Transformer2DModel", "transformer", 50, 4.0, takes_negative_prompt=False
+        "Flux2Transformer2DModel",
+        "transformer",
+        50,
+        4.0,
+        takes_negative_prompt=False,
+        guidance_doubles=False,
     ),
     "Flux2KleinPipeline": Family(
         "Flux2Transformer2DModel",
