@@ -217,7 +217,7 @@ def test_what_cannot_be_is_refused_in_one_line(
     tiny_random_folder, vocabulary, unreadable, tmp_path
 ):
     model = ("--model", tiny_random_folder, "--vocabulary", vocabulary, *SMALL)
-    assert "whose UNet has cross-attention" in refused("doctor", "--model", unreadable)
+    assert "with SanaTransformer2DModel" in refused("doctor", "--model", unreadable)
     assert "expected a network to compare with, clipseg:FOLDER" in refused(
         "doctor", *model, "--against", "sam4:x"
     )

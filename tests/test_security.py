@@ -91,8 +91,8 @@ VAE = {"block_out_channels": [4, 4]}
     ("index", "unet", "message"),
     [
         ([], {}, "expected a JSON object in"),
-        (INDEX | {"unet": 5}, {}, "with no UNet"),
-        (INDEX | {"unet": ["a"]}, {}, "with no UNet"),
+        (INDEX | {"unet": 5}, {}, "with neither UNet nor transformer"),
+        (INDEX | {"unet": ["a"]}, {}, "with neither UNet nor transformer"),
         (INDEX | {"../../escape": ["a", "b"]}, {}, "expected parts of a model"),
         (INDEX | {"/etc": ["a", "b"]}, {}, "expected parts of a model"),
         (INDEX, {"sample_size": "x"}, "expected sample_size in"),

@@ -115,14 +115,13 @@ def _loaded(options: RemaskOptions, recipe: "Recipe", run: "Run") -> "Loaded":
     """Load what the masks need of a model: the VAE that a Segmentator reads, or nothing."""
     from diffumask.recipe.choice import Loaded
 
+    asked = (options.model,)
+    if options.model is None:
+        asked = run.setting("model"), run.settings.get("revision"), run.settings.get("variant")
     if recipe.source.head is None:
         return Loaded(options.device)
     from diffumask.models import load_autoencoder, resolve
 
-    if options.model is None:
-        asked = run.setting("model"), run.settings.get("revision"), run.settings.get("variant")
-        spec = resolve(*asked)
-    else:
-        spec = resolve(options.model)
+    spec = resolve(*asked)
     recipe.source.check_model(spec)
     return Loaded(options.device, spec, load_autoencoder(spec, options.device))
