@@ -241,6 +241,15 @@ def test_items_are_generated_and_masked_anew(
     done("remask", out, "-o", tmp_path / "anew")
 
 
+def test_a_model_is_examined_with_a_matrix_and_without(
+    folder: Path, size_hw: tuple[int, int]
+) -> None:
+    if folder.name not in ("random_sd3", "random_sana"):
+        pytest.skip("of the others it is the same")
+    sizes = ("--height", size_hw[0], "--width", size_hw[1], "--num-inference-steps", 1)
+    assert "verdict: " in done("doctor", "--model", folder, "--class", "bird", "-n", 1, *sizes)
+
+
 def test_what_a_family_cannot_be_asked_is_refused_before_it_loads(
     flux_folder: Path, sd3_folder: Path, tmp_path: Path
 ) -> None:

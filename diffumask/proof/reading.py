@@ -118,7 +118,7 @@ def _completed(
     prompts = [with_wrong_word(one.prompt, one.wrong) for one in pictures]
     alike = [one for one in readings if one.timesteps == readings[0].timesteps]
     looked = _observed(pipe, pictures, prompts, alike).samples
-    ((size_hw, matrices),) = attention.self_matrices.items()
+    size_hw, matrices = _matrices(attention, len(pictures))
     reads = []
     for i, (picture, samples) in enumerate(zip(pictures, seen, strict=True)):
         powers = {one.power for one in readings}
@@ -149,7 +149,7 @@ def _observed(
     attentions = []
     for timesteps in dict.fromkeys(one.timesteps for one in readings):
         attention, latents = observe_attention(
-            pipe, images, prompts, seeds=seeds, timesteps=timesteps or TIMESTEPS, affinity=True
+            pipe, images, prompts, seeds=seeds, timesteps=timesteps or None, affinity=True
         )
         attentions.append(attention)
         # hardly another at other timesteps, and several evaluations
@@ -171,21 +171,38 @@ def _read(
     for reading in readings:
         weights = None if reading.weights is None else dict(reading.weights)
         maps = heat_maps(attention, weights=weights, power=reading.power)
+        if not attention.self_matrices:
+            maps = [(heats, heats) for heats, _ in maps]  # nothing to propagate along
         for i, (picture, prompt) in enumerate(zip(pictures, prompts, strict=True)):
             found[i][reading] = Sample(
                 prompt, picture.seed, picture.image, *maps[i], presences=present[i]
             )
 
 
+def _matrices(
+    attention: Attention, n_pictures: int
+) -> tuple[SizeHW, Sequence[Float32[torch.Tensor, "n n"] | None]]:
+    """Return the matrix of each picture and its grid, or None and that of the words."""
+    for size_hw, matrices in attention.self_matrices.items():
+        return size_hw, list(matrices)
+    return max(attention.factors), [None] * n_pictures
+
+
 def control_samples(
-    sample: Sample, size_hw: SizeHW, matrix: Float32[torch.Tensor, "n n"], power: int = POWER
+    sample: Sample,
+    size_hw: SizeHW,
+    matrix: Float32[torch.Tensor, "n n"] | None,
+    power: int = POWER,
 ) -> dict[str, Sample]:
     """Give each control heat the way of attention: along the picture's own self-attention.
 
-    `matrix` is that of `Attention.self_matrices`, `size_hw` the size of its grid.
+    `matrix` is that of `Attention.self_matrices`, `size_hw` the size of its grid; None where there
+    is none, and heat stays as it is.
     """
 
     def spread(heat: GridHeat) -> GridHeat:
+        if matrix is None:
+            return heat
         after = propagate(torch.from_numpy(heat)[None], matrix, power)[0].cpu().numpy()
         return rounded({"": after})[""]
 
