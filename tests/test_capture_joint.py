@@ -1,6 +1,7 @@
 """Capture in transformers whose pixels attend to text and pixels in one softmax."""
 
 import copy
+import gc
 from typing import Any
 
 import numpy as np
@@ -286,6 +287,24 @@ def test_the_matrix_is_of_the_layers_of_pixels_alone_where_there_are_any(
         run(pipe, TWO, 2, max_sequence_length=N_T5)
     expected = matrix_of(kept, slice(0, 12), -2)
     assert (attention.self_matrices[4, 3][0] - expected).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("space", ["attention", "output"])
+def test_what_is_held_does_not_grow_with_the_steps(flux: FluxPipeline, space: str) -> None:
+    def alive() -> int:
+        gc.collect()
+        return sum(one.nbytes for one in gc.get_objects() if type(one) is torch.Tensor)
+
+    def held(steps: int) -> int:
+        before = alive()
+        with capture(flux, ["bird"], space=space, self_attention=True) as attention:
+            run(flux, BIRD, steps, max_sequence_length=N_T5)
+            assert attention.sums
+            return alive() - before
+
+    held(1)
+    growth = held(3) - held(1)
+    assert abs(growth) < 4 * 12 * 16 / 2  # bytes of the latents: not even these are kept
 
 
 def test_other_transformers_are_refused_with_the_known_ones(flux: FluxPipeline) -> None:
