@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from commands import done, refused
+from PIL import Image
 from random_chats import make_flux2_dev, make_klein, make_ovis_image, make_qwen_image, make_z_image
 from random_transformers import make_chroma, make_gemma_tokenizer, make_pixart, make_sana, sd3
 from slow_reference import PLANE
@@ -272,3 +273,14 @@ def test_a_model_of_another_kind_is_refused_by_name(sd3_folder: Path, tmp_path: 
     (other / "model_index.json").write_text(json.dumps(index))
     with pytest.raises(InputError, match="got LuminaPipeline with LuminaNextDiT2DModel"):
         resolve(str(other))
+
+
+def test_a_lora_is_not_trained_for_a_transformer(flux_folder: Path, tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    Image.new("RGB", (64, 64)).save(images / "bird.png")
+    captions = tmp_path / "captions.jsonl"
+    captions.write_text(json.dumps({"file_name": "bird.png", "text": "a bird"}) + "\n")
+    words = ("--images", images, "--captions", captions, "-o", tmp_path / "bird.safetensors")
+    line = refused("lora", "train", *words, "--model", flux_folder, "--resolution", 64)
+    assert "expected a model with a UNet to train a LoRA for, got FluxPipeline" in line

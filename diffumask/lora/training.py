@@ -105,6 +105,11 @@ class _Loss:
     """The loss of a step: how far the UNet's prediction on noised latents is from its target."""
 
     def __init__(self, pipe: Any, images: Sequence[Captioned], settings: LoraSettings) -> None:
+        if not hasattr(pipe, "unet"):
+            raise InputError(
+                f"expected a model with a UNet to train a LoRA for, got {type(pipe).__name__}; take"
+                " Stable Diffusion 1, 2 or XL"
+            )
         self.pipe = pipe
         self.settings = settings
         self.captions = [one.caption for one in images]

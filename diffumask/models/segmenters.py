@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from transformers import (
     MODEL_FOR_UNIVERSAL_SEGMENTATION_MAPPING,
     AutoConfig,
@@ -14,10 +15,6 @@ from transformers import (
     CLIPSegForImageSegmentation,
     CLIPTokenizer,
     PreTrainedModel,
-    Sam2Model,
-    Sam3Model,
-    Sam3TrackerModel,
-    SamModel,
 )
 from transformers.utils import cached_file
 
@@ -29,11 +26,13 @@ from .progress_bars import progress_bars_off
 from .whole import check_place, load_tokenizer_of, load_whole
 
 # Published checkpoints of SAM 2 and 3 are of the model for videos, which holds that for images.
+# By the names of their classes, of which not every transformers has all.
 SAM_MODELS = {
-    "sam": (SamModel, ("sam",)),
-    "sam2": (Sam2Model, ("sam2", "sam2_video")),
-    "sam3": (Sam3TrackerModel, ("sam3_tracker", "sam3_video")),
+    "sam": ("SamModel", ("sam",)),
+    "sam2": ("Sam2Model", ("sam2", "sam2_video")),
+    "sam3": ("Sam3TrackerModel", ("sam3_tracker", "sam3_video")),
 }
+SAM3_DETECTOR = "Sam3Model"
 
 
 def load_segmenter(model: str, device: str = "auto") -> tuple[PreTrainedModel, dict[str, Any]]:
@@ -102,8 +101,8 @@ def load_sam_model(folder: Path, device: str = "auto", kind: str = "sam") -> Pre
     """
     _check_sam_folder(folder)
     torch_device = find_device(device)
-    network, types = SAM_MODELS[kind]
-    return load_whole(str(folder), network, types, "SAM").to(torch_device)
+    name, types = SAM_MODELS[kind]
+    return load_whole(str(folder), _sam_class(name), types, "SAM").to(torch_device)
 
 
 def load_sam3(folder: Path, device: str = "auto") -> tuple[PreTrainedModel, CLIPTokenizer]:
@@ -113,9 +112,20 @@ def load_sam3(folder: Path, device: str = "auto") -> tuple[PreTrainedModel, CLIP
     """
     _check_sam_folder(folder)
     torch_device = find_device(device)
-    network = load_whole(str(folder), Sam3Model, ("sam3_video", "sam3"), "SAM 3")
+    detector = _sam_class(SAM3_DETECTOR)
+    network = load_whole(str(folder), detector, ("sam3_video", "sam3"), "SAM 3")
     tokenizer = _clip_tokenizer(str(folder), network.config.text_config.vocab_size, "a SAM 3")
     return network.to(torch_device), tokenizer
+
+
+def _sam_class(name: str) -> Any:
+    try:
+        return getattr(transformers, name)
+    except (AttributeError, ImportError) as error:
+        raise InputError(
+            f"expected transformers with {name}, got {transformers.__version__} ({reason(error)});"
+            " pip install -U transformers"
+        ) from error
 
 
 def _check_sam_folder(folder: Path) -> None:

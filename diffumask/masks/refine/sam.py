@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import torch
 from jaxtyping import Float32
-from transformers import PreTrainedModel, Sam3TrackerModel, SamModel
+from transformers import PreTrainedModel, SamModel
 
 from diffumask.models import load_sam_model
 from diffumask.types import Image, Mask
@@ -36,7 +36,7 @@ class SamRefiner:
         self.model: Any = model
         self.side_px = int(self.model.config.prompt_encoder_config.image_size)
         self.stretches = not isinstance(model, SamModel)  # SAM 2 and 3 were trained on squares
-        is_sam3 = isinstance(model, Sam3TrackerModel)
+        is_sam3 = type(model).__name__ == "Sam3TrackerModel"  # not every transformers has it
         self.mean_rgb, self.std_rgb = SAM3_COLOURS if is_sam3 else (MEAN_RGB, STD_RGB)
 
     def __call__(
