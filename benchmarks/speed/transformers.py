@@ -32,7 +32,7 @@ CHAT_TOKENS = 128  # of a prompt where padding is left out
 
 
 def _clip(width: int, layers: int, heads: int) -> CLIPTextModel:
-    sizes = {"hidden_size": width, "intermediate_size": 4 * width}
+    sizes: dict[str, Any] = {"hidden_size": width, "intermediate_size": 4 * width}
     config = CLIPTextConfig(num_hidden_layers=layers, num_attention_heads=heads, **sizes)
     return CLIPTextModel(config)
 

@@ -115,7 +115,7 @@ def _loaded(options: RemaskOptions, recipe: "Recipe", run: "Run") -> "Loaded":
     """Load what the masks need of a model: the VAE that a Segmentator reads, or nothing."""
     from diffumask.recipe.choice import Loaded
 
-    asked = (options.model,)
+    asked: tuple[Any, ...] = (options.model,)
     if options.model is None:
         asked = run.setting("model"), run.settings.get("revision"), run.settings.get("variant")
     if recipe.source.head is None:
