@@ -11,16 +11,16 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 import numpy as np
-import torch
 
 from benchmarks.judges.oracle import MIN_AREA, load_oracle, predict
 from benchmarks.report import Report, table, tell
-from benchmarks.sampling import names_of, prompts_of
+from benchmarks.sampling import names_of, prompts_of, settings_of
 from diffumask.attention.aggregate import MERGES, PRESETS, aggregate
 from diffumask.attention.capture import capture
 from diffumask.metrics import iou
 from diffumask.models import ModelSpec, load, resolve
 from diffumask.prompts.vocabulary import load_vocabulary
+from diffumask.sampling.calling import call_arguments
 from diffumask.types import Mask, Prompt
 
 THRESHOLDS = np.arange(0.10, 0.91, 0.05).round(2)
@@ -34,7 +34,7 @@ Setting = tuple[str, str, str, str]  # share, resolution, merge, preset
 Scores = dict[Setting, list[np.ndarray]]  # for each image, the IoU at each threshold
 
 
-def settings_of(factors: list[int]) -> dict[tuple[str, str, str], dict[str, Any]]:
+def ways_of(factors: list[int]) -> dict[tuple[str, str, str], dict[str, Any]]:
     """Return the ways to aggregate: each resolution alone, and all with each merge and preset."""
     equal: dict[str, Any] = {"weights": None, "merge": "mean", "preset": "peaks"}
     alone = {(f"1/{f}", "mean", "peaks"): equal | {"weights": {f: 1.0}} for f in factors}
@@ -50,22 +50,16 @@ def score(
     truths: list[Mask] = []
     scores: Scores = defaultdict(list)
     words = [[target.word for target in prompt.targets] for prompt in prompts]
+    texts = [prompt.text for prompt in prompts]
     for share, steps in SHARES.items():
         with capture(pipe, words, steps=steps, resolutions=None, heads=True) as attention:
-            images = pipe(
-                [prompt.text for prompt in prompts],
-                height=spec.height,
-                width=spec.width,
-                num_inference_steps=spec.num_inference_steps,
-                guidance_scale=spec.guidance_scale,
-                generator=[torch.Generator().manual_seed(seed) for seed in seeds],
-            ).images
+            images = pipe(**call_arguments(pipe, texts, list(seeds), settings_of(spec))).images
         if not truths:  # the images are the same for all shares
             class_maps = predict(oracle, [np.array(image) for image in images])
             class_ids = [prompt.targets[0].class_id for prompt in prompts]
             truths = [m == class_id for m, class_id in zip(class_maps, class_ids, strict=True)]
         factors = sorted(set(attention.factors.values()))
-        for setting, options in settings_of(factors).items():
+        for setting, options in ways_of(factors).items():
             heats = aggregate(attention, (spec.height, spec.width), **options)
             for prompt, heat, truth in zip(prompts, heats, truths, strict=True):
                 of_word = heat[prompt.targets[0].word]

@@ -13,11 +13,10 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Annotated, Any
 
 import numpy as np
-import torch
 
 from benchmarks.judges.oracle import MIN_AREA, load_oracle, predict
 from benchmarks.report import Report, table, tell
-from benchmarks.sampling import names_of, prompts_of
+from benchmarks.sampling import names_of, prompts_of, settings_of
 from diffumask.attention.aggregate import aggregate
 from diffumask.attention.capture import capture
 from diffumask.attention.families import network_of
@@ -27,6 +26,7 @@ from diffumask.metrics import iou
 from diffumask.models import ModelSpec, load, resolve
 from diffumask.prompts.vocabulary import load_vocabulary
 from diffumask.proof.controls import HEATS
+from diffumask.sampling.calling import call_arguments
 from diffumask.types import GridHeat, Image, Mask, Prompt
 
 from .attention_choice import SHARES, THRESHOLDS, best
@@ -68,6 +68,7 @@ def score(
     images: list[Image] = []
     scores: Scores = defaultdict(lambda: defaultdict(list))
     words = [[target.word for target in prompt.targets] for prompt in prompts]
+    texts = [prompt.text for prompt in prompts]
     size_hw = spec.height, spec.width
 
     def add(row: Row, is_propagated: bool, heats: Sequence[GridHeat]) -> None:
@@ -78,14 +79,7 @@ def score(
 
     for row, given in readings_of(pipe):
         with capture(pipe, words, self_attention=True, **given) as attention:
-            drawn = pipe(
-                prompt=[prompt.text for prompt in prompts],
-                height=spec.height,
-                width=spec.width,
-                num_inference_steps=spec.num_inference_steps,
-                guidance_scale=spec.guidance_scale,
-                generator=[torch.Generator().manual_seed(seed) for seed in seeds],
-            ).images
+            drawn = pipe(**call_arguments(pipe, texts, list(seeds), settings_of(spec))).images
         if not truths:  # the pictures are the same for all rows
             images = [np.array(image) for image in drawn]
             ids = [prompt.targets[0].class_id for prompt in prompts]

@@ -170,9 +170,7 @@ def _read(
     """Add the samples of each picture by each reading of its attention."""
     for reading in readings:
         weights = None if reading.weights is None else dict(reading.weights)
-        maps = heat_maps(attention, weights=weights, power=reading.power)
-        if not attention.self_matrices:
-            maps = [(heats, heats) for heats, _ in maps]  # nothing to propagate along
+        maps = heat_maps(attention, weights=weights, power=reading.power, affinity=True)
         for i, (picture, prompt) in enumerate(zip(pictures, prompts, strict=True)):
             found[i][reading] = Sample(
                 prompt, picture.seed, picture.image, *maps[i], presences=present[i]

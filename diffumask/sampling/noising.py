@@ -31,15 +31,21 @@ def signal_shares(pipe: Any, timesteps: Sequence[int]) -> Sequence[Float[Tensor,
     return [levels[timestep].to(device, torch.float32) for timestep in timesteps]
 
 
+def pixels_of(
+    pipe: Any, images: UInt8[np.ndarray, "image height width 3"]
+) -> Float[Tensor, "image 3 height width"]:
+    """Return images as an autoencoder takes them, in [-1, 1], where the pipeline computes."""
+    pixels = torch.from_numpy(images).to(computing_device(pipe))
+    return pixels.permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
 def encode(
     pipe: Any, images: UInt8[np.ndarray, "image height width 3"]
 ) -> Float[Tensor, "image channel h w"]:
     """Return the mode of the latents as the UNet takes them, in single precision."""
     config = pipe.vae.config
-    pixels = torch.from_numpy(images).to(computing_device(pipe))
-    pixels = pixels.permute(0, 3, 1, 2).float() / 127.5 - 1
     with in_single_precision(pipe.vae):  # in half precision the VAE of SDXL overflows
-        mode = pipe.vae.encode(pixels).latent_dist.mode()
+        mode = pipe.vae.encode(pixels_of(pipe, images)).latent_dist.mode()
     if config.latents_mean is not None and config.latents_std is not None:
         mean, std = (
             torch.tensor(values, device=mode.device)[:, None, None]
@@ -61,6 +67,15 @@ def noise_like(
     shape = latents.shape[1:]
     drawn = [torch.randn(shape, generator=generator) for generator in generators]
     return torch.stack(drawn).to(latents.device)
+
+
+def with_noise(
+    latents: Float[Tensor, "image channel h w"],
+    noise: Float[Tensor, "image channel h w"],
+    share: Float[Tensor, ""],
+) -> Float[Tensor, "image channel h w"]:
+    """Return latents of which the signal has a share of the variance, and noise the rest."""
+    return share.sqrt() * latents + (1 - share).sqrt() * noise
 
 
 def conditions(pipe: Any, texts: list[str], size_hw: tuple[int, int]) -> dict[str, Any]:

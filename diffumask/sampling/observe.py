@@ -18,7 +18,7 @@ from diffumask.errors import InputError
 from diffumask.types import Prompt, Sample
 
 from .decoding import in_single_precision
-from .noising import conditions, encode, generator_of, noise_like, signal_shares
+from .noising import conditions, encode, generator_of, noise_like, signal_shares, with_noise
 from .phrases import rivals
 from .presence import presences_of
 from .sample import heat_maps
@@ -111,6 +111,7 @@ def observe_attention(
     also = [rivals(prompt) for prompt in prompts]
     texts = [prompt.text for prompt in prompts]
     generators = [generator_of(seed) for seed in seeds]
+    timesteps = _usual_timesteps(pipe) if timesteps is None else timesteps
     see = _see_with_unet if _has_unet(pipe) else _see_with_transformer
     kept = {"steps": ALL_STEPS, "self_attention": affinity and has_self_attention(pipe)}
     with capture(pipe, words, also=also, **kept) as attention:
@@ -123,14 +124,13 @@ def _see_with_unet(
     images: UInt8[np.ndarray, "image height width 3"],
     texts: list[str],
     generators: Sequence[torch.Generator],
-    timesteps: Sequence[int] | None,
+    timesteps: Sequence[int],
 ) -> Float[Tensor, "image channel h w"]:
-    timesteps = TIMESTEPS if timesteps is None else timesteps
     shares = signal_shares(pipe, timesteps)
     latents = encode(pipe, images)
     told = conditions(pipe, texts, (images.shape[1], images.shape[2]))
     for timestep, share in zip(timesteps, shares, strict=True):
-        noisy = share.sqrt() * latents + (1 - share).sqrt() * noise_like(latents, generators)
+        noisy = with_noise(latents, noise_like(latents, generators), share)
         pipe.unet(noisy.to(pipe.unet.dtype), timestep, **told)
     return latents
 
@@ -140,9 +140,8 @@ def _see_with_transformer(
     images: UInt8[np.ndarray, "image height width 3"],
     texts: list[str],
     generators: Sequence[torch.Generator],
-    timesteps: Sequence[int] | None,
+    timesteps: Sequence[int],
 ) -> Float[Tensor, "image channel h w"]:
-    timesteps = usual_timesteps(pipe) if timesteps is None else timesteps
     if not timesteps or not all(0 <= one < 1000 for one in timesteps):
         raise InputError(f"expected timesteps in 0..999, got {list(timesteps)}")
     latents = seen_of(pipe).encode(pipe, images)
@@ -151,7 +150,7 @@ def _see_with_transformer(
     return latents
 
 
-def usual_timesteps(pipe: Any) -> tuple[int, ...]:
+def _usual_timesteps(pipe: Any) -> tuple[int, ...]:
     """Return the timesteps at which pictures are looked at unless the caller says otherwise."""
     return TIMESTEPS if _has_unet(pipe) or not is_flow(pipe) else FLOW_TIMESTEPS
 

@@ -20,7 +20,7 @@ from torch.nn import functional
 from diffumask.seeds import item_seed
 from diffumask.types import GridHeat, Prompt, Target
 
-from .noising import conditions, generator_of, noise_like, signal_shares
+from .noising import conditions, generator_of, noise_like, signal_shares, with_noise
 from .phrases import text_without
 
 TIMESTEPS = (200, 400)  # of 1000: each costs a picture an evaluation, and one for each target
@@ -127,7 +127,7 @@ def _squared_error(
     told: Mapping[str, Any],
 ) -> Float32[Tensor, "image h w"]:
     """Return the mean over channels of the squared error of one prediction."""
-    noisy = share.sqrt() * latents + (1 - share).sqrt() * noise
+    noisy = with_noise(latents, noise, share)
     predicted = pipe.unet(noisy.to(pipe.unet.dtype), timestep, **told).sample.float()
     wanted = PREDICTIONS[pipe.scheduler.config.prediction_type](latents, noise, share)
     return (predicted - wanted).square().mean(dim=1)

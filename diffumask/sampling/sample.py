@@ -116,9 +116,8 @@ def samples_of(
     settings: SampleSettings,
 ) -> list[Sample]:
     """Read what `sample_attention` gave as the merge, weights and power of the settings say."""
-    maps = heat_maps(sampled.attention, settings.merge, settings.weights, settings.power)
-    if settings.affinity and not sampled.attention.self_matrices:
-        maps = [(heats, heats) for heats, _ in maps]  # nothing to propagate along
+    how = settings.merge, settings.weights, settings.power
+    maps = heat_maps(sampled.attention, *how, affinity=settings.affinity)
     found = presences_of(pipe, sampled.latents, prompts, seeds, maps)
     return [
         Sample(prompt, seed, image, *of_image, upcast=i in sampled.upcast, presences=found[i])
@@ -152,10 +151,13 @@ def heat_maps(
     merge: str = MERGE,
     weights: Mapping[int, float] | None = None,
     power: int = POWER,
+    *,
+    affinity: bool = False,
 ) -> list[tuple[dict[str, GridHeat], dict[str, GridHeat]]]:
     """Return the heat map of each word of each image, and their propagation if it was captured.
 
-    They are on the finest grid that counts, and rounded to `HEAT_LEVELS`.
+    They are on the finest grid that counts, and rounded to `HEAT_LEVELS`. With `affinity`, heat
+    that has no matrix to be propagated along stands for its propagation.
     """
     weights = weights or localizing_weights(attention)
     counted = {factor: size for size, factor in attention.factors.items() if weights.get(factor)}
@@ -163,7 +165,7 @@ def heat_maps(
         known = sorted(attention.factors.values())
         raise InputError(f"expected weights of the grids {known} of the model, got {weights}")
     heats = aggregate(attention, counted[min(counted)], weights, merge)
-    affinities: list[dict[str, GridHeat]] = [{} for _ in heats]
+    affinities = heats if affinity else [{} for _ in heats]
     if attention.self_matrices:
         affinities = propagated(attention, weights, merge, power)
     return [(rounded(h), rounded(a)) for h, a in zip(heats, affinities, strict=True)]

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from diffumask.errors import InputError
 
 from .decoding import in_single_precision
-from .noising import encode, noise_like
+from .noising import encode, noise_like, pixels_of, signal_shares, with_noise
 
 FLOW_TIMESTEPS = (250, 400, 500, 600)  # of 1000; as noisy as 100 to 400 of Stable Diffusion 1
 
@@ -27,21 +27,17 @@ Images = UInt8[np.ndarray, "image height width 3"]
 Latents = Float[Tensor, "image channel h w"]
 
 
-def _pixels(pipe: Any, images: Images) -> Latents:
-    return torch.from_numpy(images).to(pipe.device).permute(0, 3, 1, 2).float() / 127.5 - 1
-
-
 def _encode_sana(pipe: Any, images: Images) -> Latents:
     """Return what the autoencoder of Sana makes of images; it draws nothing at random."""
     with in_single_precision(pipe.vae):
-        return pipe.vae.encode(_pixels(pipe, images)).latent * pipe.vae.config.scaling_factor
+        return pipe.vae.encode(pixels_of(pipe, images)).latent * pipe.vae.config.scaling_factor
 
 
 def _encode_flux2(pipe: Any, images: Images) -> Latents:
     """Return patches of 2x2 latents, each channel as far from its mean as the model was told."""
     vae = pipe.vae
     with in_single_precision(vae):
-        patches = pipe._patchify_latents(vae.encode(_pixels(pipe, images)).latent_dist.mode())
+        patches = pipe._patchify_latents(vae.encode(pixels_of(pipe, images)).latent_dist.mode())
     mean, variance = (
         one.view(1, -1, 1, 1).to(patches) for one in (vae.bn.running_mean, vae.bn.running_var)
     )
@@ -51,7 +47,7 @@ def _encode_flux2(pipe: Any, images: Images) -> Latents:
 def _encode_qwen(pipe: Any, images: Images) -> Latents:
     """Return the latents of videos of one frame, each channel by its mean and deviation."""
     with in_single_precision(pipe.vae):
-        mode = pipe.vae.encode(_pixels(pipe, images)[:, :, None]).latent_dist.mode()[:, :, 0]
+        mode = pipe.vae.encode(pixels_of(pipe, images)[:, :, None]).latent_dist.mode()[:, :, 0]
     mean, deviation = (
         torch.tensor(values, device=mode.device)[:, None, None]
         for values in (pipe.vae.config.latents_mean, pipe.vae.config.latents_std)
@@ -173,8 +169,8 @@ def noised(pipe: Any, latents: Latents, noise: Latents, timestep: int) -> Latent
     if is_flow(pipe):  # from the picture straight to the noise
         share = timestep / 1000
         return (1 - share) * latents + share * noise
-    signal = pipe.scheduler.alphas_cumprod[timestep].to(latents.device, torch.float32)
-    return signal.sqrt() * latents + (1 - signal).sqrt() * noise
+    (signal,) = signal_shares(pipe, [timestep])
+    return with_noise(latents, noise, signal)
 
 
 def is_flow(pipe: Any) -> bool:
