@@ -20,19 +20,23 @@ from .network import HeadWeights, ImagePositions, Inputs, attention_layers, plai
 from .probabilities import attend
 from .reading import Reading
 from .running_means import Positions, SizeHW
+from .templates import Template
 
 
 class Transformer:
     """What all transformers have in common; a family says what is its own.
 
     `text_first`: whether the keys of the text stand before those of the pixels. `has_pixel_keys`
-    is false of layers that attend to the text alone.
+    is false of layers that attend to the text alone. `stream_blocks` names the blocks with a stream
+    of the text. `template` is what stands around a prompt, where that is a chat.
     """
 
     readings: tuple[Reading, ...] = (Reading(),)
     second_pass = prompt_first = pads_left = False
     text_first = False
     has_pixel_keys = True
+    stream_blocks: str | None = None
+    template: Template | None = None
     unbatched: tuple[str, ...] = ("image_rotary_emb",)  # arguments of a block, one for all images
 
     def __init__(self, pipe: DiffusionPipeline, transformer: Any) -> None:
@@ -73,7 +77,9 @@ class Transformer:
         raise NotImplementedError
 
     def given_ids(self, tokenizer: Any, text: str, arguments: Mapping[str, Any]) -> Sequence[int]:
-        """Return the ids of the text with nothing around it."""
+        """Return the ids of the text, in its chat if it stands in one."""
+        if self.template is not None:
+            return self.template.ids(text)
         return plain_ids(self.pipe, tokenizer, text)
 
     def word_attention(self, seen: Seen, positions: ImagePositions) -> HeadWeights:
@@ -95,7 +101,10 @@ class Transformer:
 
     def streams(self) -> list[tuple[nn.Module, str]]:
         """Return the blocks with a stream of the text, each with the name of its joint layer."""
-        return []
+        if self.stream_blocks is None:
+            return []
+        every = enumerate(getattr(self.transformer, self.stream_blocks))
+        return [(block, f"{self.stream_blocks}.{i}.attn.processor") for i, block in every]
 
     def embed_concepts(
         self, embeddings: Float[Tensor, "image concept channel"]
@@ -123,9 +132,7 @@ class Transformer:
                 f"expected {n_pixels} pixels in a layer, got {n_queries}: layers that merge"
                 " pixels cannot be captured"
             )
-        if not self.has_pixel_keys:
-            return slice(n_queries - n_pixels, n_queries), 0
-        if self.text_first:
+        if self.text_first or not self.has_pixel_keys:
             return slice(n_queries - n_pixels, n_queries), 0
         return slice(0, n_pixels), n_pixels
 

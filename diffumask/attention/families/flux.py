@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Num
-from torch import Tensor, nn
+from torch import Tensor
 
 from diffumask.errors import InputError
 
@@ -22,6 +22,7 @@ class FluxAttention(Transformer):
     """The text is the tokens of T5; a second prompt as guidance is an evaluation of its own."""
 
     text_first = True
+    stream_blocks = DOUBLE
     second_pass = True
     source = "Helbling et al. 2025 (ConceptAttention)"
 
@@ -33,11 +34,6 @@ class FluxAttention(Transformer):
             Reading(OUTPUT, last, source=self.source),
             Reading(ATTENTION, last, source=self.source),
         )
-
-    def streams(self) -> list[tuple[nn.Module, str]]:
-        """Return the blocks of two streams."""
-        every = enumerate(self.transformer.transformer_blocks)
-        return [(block, f"{DOUBLE}.{i}.attn.processor") for i, block in every]
 
     def concept_arguments(self, given: dict[str, Any], n_concepts: int) -> dict[str, Any]:
         """Give all concepts the place of the first token; all text of FLUX.1 has the same."""

@@ -1,6 +1,6 @@
 """FLUX.2: blocks of two streams, then of one with fused projections; the text stands first."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from diffusers.pipelines.flux2.pipeline_flux2 import format_input
@@ -57,10 +57,6 @@ class Flux2Attention(FluxAttention):
         found = self.template.positions(text, word, limit)
         n_padded = max(0, limit - len(self.template.ids(text))) if self.pads_left else 0
         return tuple(n_padded + position for position in found)
-
-    def given_ids(self, tokenizer: Any, text: str, arguments: Mapping[str, Any]) -> Sequence[int]:
-        """Return the ids of the chat."""
-        return self.template.ids(text)
 
 
 def _template(pipe: Any) -> Template:

@@ -1,6 +1,6 @@
 """Ovis-Image: the blocks of FLUX.1, with what a chat says after its first tokens as the text."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -44,7 +44,3 @@ class OvisImageAttention(FluxAttention):
         found = self.template.positions(text, word, limit)
         n_padded = max(0, limit - len(self.template.ids(text))) if self.pads_left else 0
         return tuple(n_padded + position - n_left_out for position in found)
-
-    def given_ids(self, tokenizer: Any, text: str, arguments: Mapping[str, Any]) -> Sequence[int]:
-        """Return the ids of the chat."""
-        return self.template.ids(text)

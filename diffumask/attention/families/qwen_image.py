@@ -1,10 +1,10 @@
 """Qwen-Image: blocks of two streams alone; the text stands before the pixels."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from diffumask.errors import InputError
 
@@ -25,6 +25,7 @@ class QwenImageAttention(Transformer):
     """
 
     text_first = True
+    stream_blocks = BLOCKS
     second_pass = True
 
     def __init__(self, pipe: Any, transformer: Any) -> None:
@@ -36,11 +37,6 @@ class QwenImageAttention(Transformer):
         )
         self.template = template_of(pipe.tokenizer, pipe.prompt_template_encode.format)
         self.pads_left = pipe.tokenizer.padding_side == "left"
-
-    def streams(self) -> list[tuple[nn.Module, str]]:
-        """Return all blocks."""
-        every = enumerate(self.transformer.transformer_blocks)
-        return [(block, f"{BLOCKS}.{i}.attn.processor") for i, block in every]
 
     def embed_concepts(
         self, embeddings: Float[Tensor, "image concept channel"]
@@ -72,7 +68,3 @@ class QwenImageAttention(Transformer):
         limit = min(arguments["max_sequence_length"], self.pipe.tokenizer_max_length)
         found = self.template.positions(text, word, n_left_out + limit)
         return tuple(position - n_left_out for position in found)
-
-    def given_ids(self, tokenizer: Any, text: str, arguments: Mapping[str, Any]) -> Sequence[int]:
-        """Return the ids of the chat."""
-        return self.template.ids(text)

@@ -23,6 +23,8 @@ class SD3Attention(Transformer):
     other sizes the one at the same share of the depth is taken, which nobody has published.
     """
 
+    stream_blocks = BLOCKS
+
     def __init__(self, pipe: Any, transformer: Any) -> None:
         super().__init__(pipe, transformer)
         n_blocks = len(transformer.transformer_blocks)
@@ -42,11 +44,6 @@ class SD3Attention(Transformer):
         """Return those of pixels alone where there are any, else the joint ones."""
         joint = self.text_layers()
         return {name: one for name, one in self.layers.items() if name not in joint} or joint
-
-    def streams(self) -> list[tuple[nn.Module, str]]:
-        """Return all blocks."""
-        every = enumerate(self.transformer.transformer_blocks)
-        return [(block, f"{BLOCKS}.{i}.attn.processor") for i, block in every]
 
     def inputs(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Inputs:
         """Read the arguments of the transformer."""

@@ -1,6 +1,6 @@
 """Z-Image: blocks of one stream, where the text stands behind the pixels."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
@@ -56,10 +56,6 @@ class ZImageAttention(Transformer):
     def positions(self, text: str, word: str, arguments: Mapping[str, Any]) -> Positions:
         """Return where a word stands in the chat."""
         return self.template.positions(text, word, arguments["max_sequence_length"])
-
-    def given_ids(self, tokenizer: Any, text: str, arguments: Mapping[str, Any]) -> Sequence[int]:
-        """Return the ids of the chat."""
-        return self.template.ids(text)
 
     def _places(self, seen: Seen) -> tuple[slice, int]:
         pixels, n_pixels = super()._places(seen)
