@@ -199,10 +199,18 @@ def phases(setup: Setup) -> dict[str, float]:
     return took
 
 
-def prepare(name: str, device: str, dtype: str, n: int, steps: int, batch_size: int) -> Setup:
+def prepare(
+    name: str,
+    device: str,
+    dtype: str,
+    n: int,
+    steps: int,
+    batch_size: int,
+    real_decoder: bool = True,
+) -> Setup:
     """Build the pipeline, and say what it draws."""
     pipe = build(name, device, DTYPES[dtype])
-    if name != "tiny":
+    if name != "tiny" and real_decoder:
         with notices_off():  # that some VAEs should stay in float32, this one in no part
             pipe.vae = real_vae().to(device, DTYPES[dtype])
     vocabulary, size_px = load_vocabulary("tiny"), ARCHITECTURES[name].size_px
