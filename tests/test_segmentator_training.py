@@ -62,6 +62,22 @@ def test_views_cut_image_and_mask_alike() -> None:
     assert (first.size_hw, first.flipped, first.colour_seed) == ((16, 25), False, None)
 
 
+@pytest.mark.parametrize("size_hw", [(53, 80), (29, 44), (33, 50)])
+def test_labels_of_a_resized_view_are_where_the_image_has_them(size_hw: tuple[int, int]) -> None:
+    rows, columns = np.ogrid[:40, :61]
+    class_map = ((rows - 19.5) ** 2 + (columns - 30) ** 2 < 14**2).astype(np.uint8)
+    view = replace(make_view((40, 61), 91, "a", 0, seed=3), size_hw=size_hw, top=0, left=0)
+    shown = view.image(np.repeat(class_map[..., None], 3, 2) * 255)[..., 0] / 255
+    labelled = view.class_map(class_map) == 1
+    for of_image, of_labels in zip(centre(shown), centre(labelled), strict=True):
+        assert abs(of_image - of_labels) < 0.1  # the corner of a pixel is half a pixel beside it
+
+
+def centre(weights: np.ndarray) -> np.ndarray:
+    """Return the mean row and column."""
+    return np.average(np.indices(weights.shape).reshape(2, -1), axis=1, weights=weights.ravel())
+
+
 def test_views_of_small_versions_are_filled_with_255() -> None:
     view = replace(make_view((20, 31), 16, "a", 0, seed=3), size_hw=(10, 15), top=0, left=0)
     labels = view.class_map(np.ones((20, 31), np.uint8))

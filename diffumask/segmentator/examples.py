@@ -59,7 +59,8 @@ class View:
     def class_map(self, class_map: ClassMap) -> UInt8[np.ndarray, "side side"]:
         """Return the square of the class map, 255 where there is none."""
         height, width = self.size_hw
-        resized = cv2.resize(class_map, (width, height), interpolation=cv2.INTER_NEAREST)
+        # INTER_NEAREST takes the corner of a pixel, half a pixel beside what the image shows
+        resized = cv2.resize(class_map, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
         return self._cut(resized, IGNORE_ID)
 
     def _cut(self, pixels: np.ndarray, fill: int | None) -> np.ndarray:
