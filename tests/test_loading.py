@@ -311,7 +311,11 @@ def test_revision_and_variant_are_those_of_the_download(
         asked.append((hub_id, options["revision"], options["variant"]))
         return str(halves)
 
+    def indexed(hub_id: str, name: str, revision: str) -> None:
+        assert (hub_id, name, revision) == ("someone/model", "model_index.json", "v2")
+
     monkeypatch.setattr(DiffusionPipeline, "download", download)
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", indexed)
     for name in ("someone/model", "sd15"):
         fingerprint(resolve(name, "v2", "fp16"))
         assert {one[1:] for one in asked} == {("v2", "fp16")}

@@ -98,6 +98,7 @@ def test_a_hub_id_is_resolved_from_what_was_downloaded(
         return str(tiny_random_folder)
 
     monkeypatch.setattr(DiffusionPipeline, "download", download)
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *_, **__: "its index")
     spec = resolve("someone/some-model")
     assert spec == ModelSpec("someone/some-model", "someone/some-model", 64, 64)
     assert load(spec, "cpu").unet.config.sample_size == 8

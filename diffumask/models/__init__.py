@@ -20,9 +20,11 @@ if TYPE_CHECKING:
     from .loading import Loading as Loading
     from .progress_bars import progress_bars_off as progress_bars_off
     from .registry import HUB_ID as HUB_ID
+    from .registry import check_place as check_place
     from .registry import fingerprint as fingerprint
     from .registry import model_name as model_name
     from .registry import resolve as resolve
+    from .registry import stamp as stamp
     from .registry import text_width as text_width
     from .registry import vae_fingerprint as vae_fingerprint
     from .segmenters import load_clipseg as load_clipseg
@@ -44,6 +46,7 @@ _MODULES = {
     "cached_spec": "cached",
     "cached_specs": "cached",
     "offline": "cached",
+    "check_place": "registry",
     "find_device": "devices",
     "find_dtype": "devices",
     "fingerprint": "registry",
@@ -60,6 +63,7 @@ _MODULES = {
     "model_name": "registry",
     "progress_bars_off": "progress_bars",
     "resolve": "registry",
+    "stamp": "registry",
     "text_width": "registry",
     "vae_fingerprint": "registry",
 }

@@ -3,11 +3,10 @@
 from dataclasses import replace
 from pathlib import Path
 
-from huggingface_hub import CacheNotFound, scan_cache_dir, try_to_load_from_cache
-
 from diffumask.errors import InputError
 
-from .files import INDEX, has_weights
+from .files import has_weights
+from .index import INDEX
 from .registry import spec_of
 from .spec import ModelSpec
 
@@ -35,6 +34,8 @@ def offline(spec: ModelSpec) -> ModelSpec | None:
 def _cached_folder(
     hub_id: str, revision: str | None = None, variant: str | None = None
 ) -> Path | None:
+    from huggingface_hub import try_to_load_from_cache
+
     index = try_to_load_from_cache(hub_id, INDEX, revision=revision)
     if not isinstance(index, str):
         return None
@@ -46,6 +47,8 @@ def _cached_folder(
 
 def cached_specs() -> list[ModelSpec]:
     """List all such models, in the order of their ids."""
+    from huggingface_hub import CacheNotFound, scan_cache_dir
+
     try:
         repos = scan_cache_dir().repos
     except CacheNotFound:

@@ -2,9 +2,8 @@
 
 import torch
 
-from diffumask.errors import InputError
+from diffumask.errors import InputError, reason
 
-from .files import reason
 from .precision import computes_in
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}

@@ -8,12 +8,13 @@ import diffusers
 import torch
 from diffusers import AutoencoderKL, DiffusionPipeline, PipelineQuantizationConfig
 
-from diffumask.errors import InputError
+from diffumask.errors import InputError, reason
 from diffumask.notices import notices_off
 
 from .devices import find_device
 from .families import UNET, Family
-from .files import UNUSED_PARTS, check_whole, empty_parts, family_in, part_class, read_index, reason
+from .files import check_whole
+from .index import UNUSED_PARTS, read_index
 from .loading import Loading
 from .progress_bars import progress_bars_off
 from .registry import model_folder
@@ -37,14 +38,15 @@ def load(
     torch_dtype = loading.find_dtype(dtype, torch_device, spec.family.half)
     options: dict[str, Any] = {"dtype": torch_dtype, "use_safetensors": True}
     folder = model_folder(spec)
-    index, family = read_index(folder), family_in(folder)
-    unused: dict[str, Any] = {part: None for part in UNUSED_PARTS if part in index}
-    unused |= dict.fromkeys(empty_parts(index))  # as T5 of Stable Diffusion 3 may be
+    index = read_index(folder)
+    family = index.family
+    unused: dict[str, Any] = {part: None for part in UNUSED_PARTS if part in index.entries}
+    unused |= dict.fromkeys(index.empty_parts)  # as T5 of Stable Diffusion 3 may be
     if "safety_checker" in unused:
         unused["requires_safety_checker"] = False
 
     check_whole(folder, spec.variant)
-    quantized = loading.quantizations(index, torch_dtype)
+    quantized = loading.quantizations(index.entries, torch_dtype)
     of_network = {"quantization_config": quantized.pop(family.part, None)}
     of_network["variant"] = variant_in(folder / family.part, spec.variant)
     of_others: dict[str, Any] = {"variant": spec.variant}
@@ -73,7 +75,7 @@ def load_autoencoder(spec: ModelSpec, device: str = "auto") -> AutoencoderKL:
     """
     torch_device = find_device(device)
     folder = model_folder(spec)
-    kind = part_class(read_index(folder), "vae")
+    kind = read_index(folder).part_class("vae")
     if kind != "AutoencoderKL":
         raise InputError(f"expected a model with an AutoencoderKL, got {kind} in {folder}")
     check_variant(folder, [folder / "vae"], spec.variant)

@@ -2,27 +2,18 @@
 
 import difflib
 import re
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from diffumask.errors import InputError
+from diffumask.errors import InputError, reason
 from diffumask.notices import notices_off
 
-from .files import (
-    UNUSED_PARTS,
-    check_whole,
-    default_size_hw,
-    family_in,
-    fingerprint_folder,
-    fingerprint_vae,
-    reason,
-    usual_pace,
-)
-from .files import text_width as width_in
+from .files import check_whole, fingerprint_folder, fingerprint_vae, stamp_folder
+from .index import INDEX, UNUSED_PARTS, read_index
 from .known import MODELS
 from .spec import ModelSpec
 
@@ -60,6 +51,7 @@ def _find(model: str, revision: str | None, variant: str | None) -> ModelSpec:
     if folder.is_dir():
         return spec_of(folder.resolve().name, folder, folder)
     if HUB_ID.fullmatch(model):
+        _check_on_hub(model, revision, variant)
         return spec_of(model, model, _fetch(model, revision, variant))
     near = difflib.get_close_matches(model, MODELS, n=1, cutoff=0.5)
     raise InputError(
@@ -70,8 +62,8 @@ def _find(model: str, revision: str | None, variant: str | None) -> ModelSpec:
 
 def spec_of(name: str, source: Path | str, folder: Path) -> ModelSpec:
     """Return how a model samples by what its folder says. Raises `InputError` as `read_index`."""
-    sizes, pace = default_size_hw(folder), usual_pace(folder)
-    return ModelSpec(name, source, *sizes, *pace, family=family_in(folder))
+    index = read_index(folder)
+    return ModelSpec(name, source, *index.default_size_hw, *index.usual_pace, family=index.family)
 
 
 def model_name(model: str) -> str:
@@ -84,6 +76,14 @@ def fingerprint(spec: ModelSpec) -> str:
     return fingerprint_folder(model_folder(spec), spec.variant)
 
 
+def stamp(spec: ModelSpec) -> str:
+    """Return 16 hex digits that change whenever `fingerprint` does on this machine; reads no file.
+
+    They may change where that does not: with the place, the time or the medium of a file.
+    """
+    return stamp_folder(model_folder(spec), spec.variant)
+
+
 def vae_fingerprint(spec: ModelSpec) -> str:
     """Return 16 hex digits of the weights of a model's VAE, whatever the rest of the model is."""
     return fingerprint_vae(model_folder(spec))
@@ -91,7 +91,7 @@ def vae_fingerprint(spec: ModelSpec) -> str:
 
 def text_width(spec: ModelSpec) -> int:
     """Return the width of the text that a model attends to, which tells 1, 2 and XL apart."""
-    return width_in(model_folder(spec))
+    return read_index(model_folder(spec)).text_width
 
 
 def model_folder(spec: ModelSpec) -> Path:
@@ -99,6 +99,22 @@ def model_folder(spec: ModelSpec) -> Path:
     if isinstance(spec.source, Path):
         return spec.source
     return _fetch(spec.source, spec.revision, spec.variant)
+
+
+def check_place(model: str) -> None:
+    """Raise InputError for what is neither the folder of a transformers model nor a hub id."""
+    if not (Path(model) / "config.json").is_file() and not HUB_ID.fullmatch(model):
+        raise InputError(
+            f"expected a folder with config.json or a hub id like owner/name, got {model!r}"
+        )
+
+
+def _check_on_hub(hub_id: str, revision: str | None, variant: str | None) -> None:
+    """Raise InputError for what is no model on the hub, before the libraries are imported."""
+    import huggingface_hub
+
+    with _reaching(hub_id, revision, variant):
+        huggingface_hub.hf_hub_download(hub_id, INDEX, revision=revision)
 
 
 def _fetch(hub_id: str, revision: str | None, variant: str | None) -> Path:
@@ -114,8 +130,18 @@ def _fetch(hub_id: str, revision: str | None, variant: str | None) -> Path:
             "use_safetensors": True,
         }
         options |= dict.fromkeys(UNUSED_PARTS)
-        with notices_off(), around_download.get()():
+        with notices_off(), _reaching(hub_id, revision, variant):
             return Path(DiffusionPipeline.download(hub_id, **options))
+    finally:
+        diffusers_logging.set_verbosity(verbosity)
+
+
+@contextmanager
+def _reaching(hub_id: str, revision: str | None, variant: str | None) -> Iterator[None]:
+    """Turn what goes wrong in a download into one line."""
+    try:
+        with around_download.get()():
+            yield
     # Any kind: the hub's client lets errors of its HTTP library through, and has changed library.
     except Exception as error:
         raise InputError(
@@ -123,8 +149,6 @@ def _fetch(hub_id: str, revision: str | None, variant: str | None) -> Path:
             f" ({reason(error)});"
             " check the name and the connection, or use the model tiny"
         ) from error
-    finally:
-        diffusers_logging.set_verbosity(verbosity)
 
 
 def _named(hub_id: str, revision: str | None, variant: str | None) -> str:

@@ -18,12 +18,12 @@ from transformers import (
 )
 from transformers.utils import cached_file
 
-from diffumask.errors import InputError
+from diffumask.errors import InputError, reason
 
 from .devices import find_device
-from .files import reason
 from .progress_bars import progress_bars_off
-from .whole import check_place, load_tokenizer_of, load_whole
+from .registry import check_place
+from .whole import load_tokenizer_of, load_whole
 
 # Published checkpoints of SAM 2 and 3 are of the model for videos, which holds that for images.
 # By the names of their classes, of which not every transformers has all.

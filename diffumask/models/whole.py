@@ -8,12 +8,11 @@ from transformers import (
     AutoConfig,
 )
 
-from diffumask.errors import InputError
+from diffumask.errors import InputError, reason
 from diffumask.notices import notices_off
 
-from .files import reason
 from .progress_bars import progress_bars_off
-from .registry import HUB_ID
+from .registry import check_place
 
 
 def load_tokenizer_of(kind: Any, model: str, name: str, **options: Any) -> Any:
@@ -24,14 +23,6 @@ def load_tokenizer_of(kind: Any, model: str, name: str, **options: Any) -> Any:
         raise InputError(
             f"expected the tokenizer of {name} in {model!r}, got: {reason(error)}"
         ) from error
-
-
-def check_place(model: str) -> None:
-    """Raise InputError for what is neither a model folder nor a hub id."""
-    if not (Path(model) / "config.json").is_file() and not HUB_ID.fullmatch(model):
-        raise InputError(
-            f"expected a folder with config.json or a hub id like owner/name, got {model!r}"
-        )
 
 
 def load_whole(model: str, network: Any, types: Sequence[str], name: str) -> Any:
