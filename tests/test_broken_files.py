@@ -56,7 +56,7 @@ from diffumask.prompts.captions import read_captions
 from diffumask.prompts.classes import Classes
 from diffumask.prompts.file import read_prompts
 from diffumask.prompts.vocabulary import load_vocabulary
-from diffumask.segmentator.file import read_facts
+from diffumask.segmentator.facts import read_facts
 
 CORPUS = Path(__file__).parent / "corpus"
 BIRD = "Bird_000001"

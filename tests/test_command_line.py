@@ -30,6 +30,7 @@ from diffumask.noise.quality import METHODS
 from diffumask.recipe.heat import THRESHOLDS
 from diffumask.recipe.preset import NONE, shipped_presets
 from diffumask.segmentation import NETWORKS
+from diffumask.segmentator.facts import DESIGNS
 from diffumask.segmentator.heads import HEADS
 
 HEAVY = {"torch", "numpy", "cv2", "scipy", "PIL", "transformers", "diffusers", "rich.console"}
@@ -234,7 +235,7 @@ def test_values_are_those_of_what_they_name():
     assert ("auto", *REFINERS, *(f"{one}:" for one in MODEL_REFINERS)) == values.REFINERS
     assert ("auto", *LAYOUTS) == values.LAYOUTS
     assert ("auto", *DTYPES) == values.DTYPES
-    assert set(values.HEADS) == set(HEADS)
+    assert set(values.HEADS) == set(HEADS) == set(DESIGNS)
     assert set(values.NETWORKS) == set(NETWORKS)
     assert tuple(METHODS) == values.METHODS
     assert ("auto", *THRESHOLDS) == values.THRESHOLDS

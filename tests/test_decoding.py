@@ -17,7 +17,8 @@ from diffumask.labelled.labels import Labels
 from diffumask.models import load, resolve
 from diffumask.sampling.decoding import finite_decoding
 from diffumask.sampling.sample import SampleSettings, sample
-from diffumask.segmentator.file import Facts, Segmentator
+from diffumask.segmentator.facts import Facts
+from diffumask.segmentator.file import Segmentator
 from diffumask.segmentator.heads import new_head
 from diffumask.segmentator.source import SegmentatorSource
 from diffumask.types import Prompt, Target

@@ -10,7 +10,7 @@ from diffumask.api.model_options import DeviceOptions
 from diffumask.models import precision
 from diffumask.models.devices import find_dtype
 from diffumask.models.precision import autocast_bfloat16, computes_in
-from diffumask.segmentation.fit import _dtype
+from diffumask.segmentation.fitting import _dtype
 
 pytestmark = pytest.mark.numeric
 

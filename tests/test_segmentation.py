@@ -20,18 +20,17 @@ from transformers import (
 
 from diffumask.dataset.pair import Pair
 from diffumask.errors import InputError
+from diffumask.labelled.labels import Labels
 from diffumask.segmentation import (
     NETWORKS,
     FitSettings,
-    Labels,
     Network,
     class_maps,
     class_probabilities,
-    fit,
     new_network,
     save_network,
 )
-from diffumask.segmentation.fit import make_batch
+from diffumask.segmentation.fitting import fit, make_batch
 from diffumask.segmentation.predict import label_maps
 from diffumask.segmentation.segmenter import pretrained
 

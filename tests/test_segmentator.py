@@ -16,6 +16,7 @@ from diffumask.labelled.labels import Labels
 from diffumask.models import load_autoencoder, resolve, vae_fingerprint
 from diffumask.models.files import fingerprint_vae
 from diffumask.segmentator import HEADS, Predictor, Segmentator, load, new_head, read_facts, save
+from diffumask.segmentator.facts import Facts
 from diffumask.segmentator.features import (
     decoded_states,
     decoder_shape,
@@ -23,7 +24,6 @@ from diffumask.segmentator.features import (
     hidden_states,
     padded,
 )
-from diffumask.segmentator.file import Facts
 from diffumask.segmentator.head import Projection, enlarged
 from diffumask.segmentator.heads import disagreement, probabilities, reduced
 

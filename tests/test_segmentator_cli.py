@@ -146,7 +146,7 @@ def test_training_refuses_what_it_cannot_use(data: Path, tmp_path: Path) -> None
     words = ["segmentator", "train", "--data", data]
     out = ["-o", tmp_path / "head.safetensors"]
     assert "expected the head named *.safetensors" in refused(*words, "-o", tmp_path / "head.pt")
-    assert "expected one of the heads linear, pyramid" in refused(*words, *out, "--head", "big")
+    assert "expected one of the heads pyramid, linear" in refused(*words, *out, "--head", "big")
     assert "none of 'cat'" in refused(*words, *out, "--class", "cat", "--class", "bird")
     assert "num_steps of 1 or more" in refused(*words, *out, "--steps", 0)
     assert "values to ignore in 0..255" in refused(*words, *out, "--ignore-value", 300)

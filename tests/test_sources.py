@@ -15,7 +15,8 @@ from diffumask.masks.settings import MaskSettings
 from diffumask.masks.sources import CERTAIN, MaskSource, alone, fused, watching
 from diffumask.masks.thresholds import Fixed
 from diffumask.masks.unary import SHARPNESS, label_probabilities
-from diffumask.segmentator.source import check_classes, objects_of
+from diffumask.segmentator.labels import check_classes
+from diffumask.segmentator.source import objects_of
 from diffumask.types import Objects, Prompt, Sample, Target
 
 BIRD, CAT = Target("duck", "bird", 3), Target("cat", "cat", 8)

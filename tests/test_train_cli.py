@@ -113,7 +113,7 @@ def test_exports_with_all_masks_in_one_file_are_learned_from(tmp_path, format_na
 
 def test_an_interrupted_run_ends_as_an_uninterrupted_one(data, tmp_path, monkeypatch):
     run(data, tmp_path / "whole", checkpoint_every=2, val_split="val")
-    module = importlib.import_module("diffumask.segmentation.fit")  # `fit` is a function too
+    module = importlib.import_module("diffumask.segmentation.fitting")
     made, make = [], module.make_batch
 
     def cut_power(*arguments):

@@ -18,7 +18,7 @@ from diffumask.labelled.folder import Labelled, open_labelled
 from diffumask.labelled.mapping import ClassSelection
 from diffumask.models import load_autoencoder, resolve, vae_fingerprint
 from diffumask.prompts.vocabulary import load_vocabulary
-from diffumask.segmentation.fit import FitSettings, fit
+from diffumask.segmentation.fitting import FitSettings, fit
 from diffumask.segmentation.networks import new_network
 from diffumask.segmentation.predict import class_maps
 from diffumask.segmentation.training_pairs import InMemory, make_labels

@@ -16,7 +16,7 @@ from diffumask.dataset.pair import Pair
 from diffumask.dataset.record import Record
 from diffumask.labelled.labels import Labels
 from diffumask.metrics import class_ious, confusion_matrix
-from diffumask.segmentation.fit import FitSettings, fit
+from diffumask.segmentation.fitting import FitSettings, fit
 from diffumask.segmentation.networks import Network, new_network
 from diffumask.segmentation.predict import class_maps
 

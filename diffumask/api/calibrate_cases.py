@@ -12,7 +12,7 @@ from . import values
 from .loading_options import LoadingOptions
 from .model_options import SamplingOptions, introduce
 from .option import Option, StrPath
-from .progress import Advance, phase, progress
+from .progress import Advance, phase, progress, starting_torch
 from .prompt_options import vocabulary_for
 
 if TYPE_CHECKING:  # torch takes seconds to import, and a mistyped class should not
@@ -147,11 +147,15 @@ def measure_new(options: CalibrateOptions) -> Measured:
     entries = Classes(words).find_all(options.classes)
 
     from diffumask.calibration.cases import gather
-    from diffumask.calibration.references import Known, find_reference
-    from diffumask.calibration.sampled import sampled_cases
-    from diffumask.models import fingerprint, load
+    from diffumask.calibration.references import Known, check_reference, find_reference
+    from diffumask.models import fingerprint
 
+    check_reference(options.reference)
     spec = options.find_model(model)
+    with starting_torch():
+        from diffumask.calibration.sampled import sampled_cases
+        from diffumask.models import load
+
     class_ids = {name: entry.class_id for name, entry in entries.items()}
     aliases = {name: entry.known_as for name, entry in entries.items()}
     known = Known(class_ids, aliases, frozenset(), options.device)

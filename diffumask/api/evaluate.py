@@ -10,7 +10,7 @@ from diffumask.errors import InputError
 from . import values
 from .labelled_options import LabelledFolderOptions, read_mapping
 from .option import Option, StrPath
-from .progress import progress
+from .progress import progress, starting_torch
 from .reports import ReportOptions, check_suffix
 from .result import Result
 from .use_case import use_case
@@ -117,7 +117,11 @@ def _by_files(options: EvaluateOptions, labelled: "Labelled") -> "tuple[Counts, 
 
 def _by_network(options: EvaluateOptions, labelled: "Labelled") -> "tuple[Counts, list[str]]":
     from diffumask.evaluation.compare import compare_network
-    from diffumask.segmentation.predictor import load_predictor
+    from diffumask.models import check_place
+
+    check_place(str(options.checkpoint))
+    with starting_torch():
+        from diffumask.segmentation.predictor import load_predictor
 
     predict = load_predictor(str(options.checkpoint), labelled.mapping, options.device)
     unknown = ", ".join(predict.unknown[:LISTED]) + ", ..." * (len(predict.unknown) > LISTED)

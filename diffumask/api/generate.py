@@ -11,9 +11,10 @@ from diffumask.errors import InputError
 
 from . import dry_run
 from .generate_request import GenerateOptions, Request, open_request
+from .generate_result import STAMP, finished, result_of
 from .model_options import introduce
-from .progress import opening, phase, progress
-from .result import Result, look_at
+from .progress import opening, phase, progress, starting_torch
+from .result import Result
 from .use_case import use_case
 
 if TYPE_CHECKING:  # torch takes seconds to import, and a mistyped class should not
@@ -27,11 +28,6 @@ if TYPE_CHECKING:  # torch takes seconds to import, and a mistyped class should 
     from diffumask.types import Prompt
 
 LOADED = ("checkpoint", "dtype")  # settings that only files of the model and a device tell
-REMARKS = {
-    "without_mask": "without a mask of each object",
-    "drawn_again": "drawn again",
-    "decoded_in_float32": "decoded in float32 as the VAE overflowed",
-}
 PACKAGES = ("diffumask", "torch", "diffusers", "transformers", "numpy")
 
 
@@ -60,14 +56,23 @@ def generate(options: GenerateOptions) -> "Result[Dataset]":
     introduce(spec, sampling)
     described, classes = request.describe(spec.name, sampling.describe()), request.source.class_ids
     check_folder(request.out, described, classes, later=LOADED)
+    ended = None if options.dry_run else finished(request, spec, sampling, described)
+    if ended is not None:
+        return ended
+    if options.ray is not None and not options.dry_run:
+        from diffumask.generation.ray_address import check_ray
+
+        with phase("looking for Ray"):
+            check_ray(options.ray)
     described |= _check_model(request, spec)
     check_folder(request.out, described, classes, later=set(LOADED) - set(described))
     if options.dry_run:
         return _estimate(request, spec, sampling)
 
-    from diffumask.generation.backend import open_backend
-    from diffumask.generation.job import Job
-    from diffumask.generation.pipeline import GenerateSettings
+    with starting_torch():
+        from diffumask.generation.backend import open_backend
+        from diffumask.generation.job import Job
+        from diffumask.generation.pipeline import GenerateSettings
 
     settings = GenerateSettings(
         spec.name,
@@ -90,7 +95,8 @@ def generate(options: GenerateOptions) -> "Result[Dataset]":
     opened = open_backend(job, options.ray, options.workers)
     with opening(f"loading {spec.name}", opened) as backend:
         options.log_dtype(backend.dtype)
-        return _make(request, settings, backend, described | {"dtype": backend.dtype})
+        described |= {"dtype": backend.dtype}
+        return _make(request, spec, settings, backend, described)
 
 
 def _sampling(request: Request, spec: "ModelSpec") -> "SampleSettings":
@@ -128,35 +134,25 @@ def _check_model(request: Request, spec: "ModelSpec") -> dict[str, str]:
 
 
 def _make(
-    request: Request, settings: "GenerateSettings", backend: "Backend", described: dict[str, Any]
+    request: Request,
+    spec: "ModelSpec",
+    settings: "GenerateSettings",
+    backend: "Backend",
+    described: dict[str, Any],
 ) -> "Result[Dataset]":
     """Make the items that the folder lacks."""
     from diffumask.dataset.store import open_store
-    from diffumask.generation.pipeline import VAE_DTYPE
-
-    from .dataset import open_dataset
 
     out, items = request.out, list(request.items(settings.batch_size))
-    asked = len(items)
-    notes = _notes(request, settings, backend.device)
+    notes = _notes(request, spec, settings, backend.device)
     with open_store(out, described, request.source.class_ids, notes) as store:
         before = len(store.records)
         stopped = _make_missing(items, request.prompt_of, backend, store)
         done = _count_done(items, store)
-        total, records = len(store.records), store.records.values()
-        counts = {
-            "without_mask": sum(not record.is_usable for record in records),
-            "drawn_again": sum(record.attempt is not None for record in records),
-            "decoded_in_float32": sum(VAE_DTYPE in record.fields for record in records),
-        }
     if stopped:
-        raise KeyboardInterrupt(f"{out} has {done} of {counted(asked, 'item')}; run again to go on")
-    remarks = [f"{n} of them {REMARKS[what]}" for what, n in counts.items() if n]
-    if total > asked:
-        remarks.insert(0, f"the {asked} asked for among them")
-    text = ", ".join([f"{counted(total, 'item')} in {out}", *remarks]) + look_at(out)
-    facts = {"folder": out, "items": total, "asked": asked, **counts}
-    return Result(open_dataset(out), text, facts, out, is_new=total > before)
+        of = counted(len(items), "item")
+        raise KeyboardInterrupt(f"{out} has {done} of {of}; run again to go on")
+    return result_of(request, store.records, len(items), is_new=len(store.records) > before)
 
 
 def _make_missing(
@@ -185,8 +181,13 @@ def _count_done(items: "list[Item]", store: "Store") -> int:
     return sum(item.name in store.records for item in items)
 
 
-def _notes(request: Request, settings: "GenerateSettings", device: str) -> dict[str, Any]:
+def _notes(
+    request: Request, spec: "ModelSpec", settings: "GenerateSettings", device: str
+) -> dict[str, Any]:
     """What is worth knowing about a run, but leaves its items the same."""
+    from diffumask.models import offline, stamp
+
+    there = offline(spec)
     part = request.options.part
     shard = {} if part == WHOLE else {"shard": str(part)}
     return {
@@ -195,6 +196,7 @@ def _notes(request: Request, settings: "GenerateSettings", device: str) -> dict[
         "n": request.options.n,
         "batch_size": settings.batch_size,
         "device": device,
+        **({} if there is None else {STAMP: stamp(there)}),
         "versions": {"python": platform.python_version()} | {p: version(p) for p in PACKAGES},
     }
 

@@ -12,7 +12,7 @@ from . import values
 from .loading_options import CheckpointOptions
 from .model_options import ModelName
 from .option import Option, StrPath
-from .progress import phase, step_progress
+from .progress import phase, starting_torch, step_progress
 from .result import Result
 from .trained_file import check_trained_file, check_unfinished, training_beside
 from .use_case import use_case
@@ -71,14 +71,17 @@ def lora_train(options: LoraTrainOptions) -> Result[Path]:
     captions = None if options.captions is None else Path(options.captions)
     images = read_captioned(Path(options.images), captions)
 
-    from diffumask.lora.layers import require_peft
-    from diffumask.lora.training import train_lora
-    from diffumask.models import fingerprint, load
+    from diffumask.lora.file import require_peft
+    from diffumask.models import fingerprint
 
     require_peft()
-    check_unfinished(WHAT, [out], options.steps)
     spec = options.find_model(options.model)
     settings = _settings(options, spec)
+    with starting_torch():
+        from diffumask.lora.training import train_lora
+        from diffumask.models import load
+
+    check_unfinished(WHAT, [out], options.steps)
     identity = {"model": spec.name, "checkpoint": fingerprint(spec)}
     with phase(f"loading {spec.name}"):
         pipe = load(spec, options.device, "float32")
@@ -93,7 +96,7 @@ def lora_train(options: LoraTrainOptions) -> Result[Path]:
 
 
 def _settings(options: LoraTrainOptions, spec: "ModelSpec") -> "LoraSettings":
-    from diffumask.lora.training import LoraSettings
+    from diffumask.lora import LoraSettings
 
     found = SIZE.fullmatch(options.resolution or f"{spec.height}x{spec.width}")
     assert found  # as the options have checked

@@ -40,6 +40,12 @@ class DeviceOptions(Options):
         "auto"
     )
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.dtype not in values.DTYPES:
+            names = ", ".join(values.DTYPES[1:])
+            raise InputError(f"expected auto or one of {names} as dtype, got {self.dtype!r}")
+
     def log_dtype(self, used: str) -> None:
         """Say that a device lacks the kernels for what was asked for, if it does."""
         if self.dtype not in ("auto", used):

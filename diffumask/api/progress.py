@@ -49,6 +49,15 @@ def opening(name: str, context: AbstractContextManager[T]) -> Iterator[T]:
 
 
 @contextmanager
+def starting_torch() -> Iterator[None]:
+    """Import torch and name that, which takes seconds; in the block, what imports more."""
+    with phase("starting torch"):
+        import torch  # noqa: F401
+
+        yield
+
+
+@contextmanager
 def progress(name: str, total: int, done: int = 0, each: str = "item") -> Iterator[Progress]:
     """Show how many of `total` there are, the pace of this run and the time left.
 

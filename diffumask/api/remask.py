@@ -10,7 +10,7 @@ from diffumask.errors import InputError
 from . import values
 from .mask_options import MaskOptions
 from .option import Option, StrPath
-from .progress import progress
+from .progress import progress, starting_torch
 from .result import Result, look_at
 from .use_case import use_case
 
@@ -58,7 +58,6 @@ def remask(options: RemaskOptions) -> "Result[Dataset]":
     from diffumask.dataset.preview import write_preview
     from diffumask.dataset.run import read_run
     from diffumask.dataset.store import check_folder, open_store
-    from diffumask.generation.pipeline import remask as remask_items
 
     from .dataset import open_dataset
 
@@ -70,6 +69,9 @@ def remask(options: RemaskOptions) -> "Result[Dataset]":
     kept = {name: value for name, value in run.settings.items() if name != "preset"}
     described = {**kept, **recipe.describe()}
     check_folder(out, described, run.classes)
+    with starting_torch():
+        from diffumask.generation.pipeline import remask as remask_items
+
     loaded = _loaded(options, recipe, run)
     notes = {"masks_of": str(folder)}
     with recipe.bind(loaded) as masks, open_store(out, described, run.classes, notes) as store:

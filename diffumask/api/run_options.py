@@ -52,6 +52,10 @@ class RunOptions(Options):
             raise InputError("expected a GPU and a pace with a dry run, got them without")
         if self.workers is not None and (self.ray is None or self.workers < 1):
             raise InputError(f"expected workers of 1 or more, on Ray, got {self.workers}")
+        if self.ray is not None:
+            from diffumask.generation.ray_address import parse_address
+
+            parse_address(self.ray)
         if self.resume not in RESUME:
             raise InputError(f"expected resume {' or '.join(RESUME)}, got {self.resume!r}")
         parse_shard(self.shard)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from . import values
 from .loading_options import CheckpointOptions
 from .option import Option, StrPath
+from .progress import starting_torch
 
 if TYPE_CHECKING:  # it loads torch
     from diffumask.segmentator import Predictor
@@ -26,12 +27,15 @@ class SegmentatorOptions(CheckpointOptions):
     def load_predictor(self) -> "Predictor":
         """Load the VAE and the head. Raises InputError for those that do not fit each other."""
         from diffumask.masks.source_name import SEGMENTATOR
-        from diffumask.models import load_autoencoder
         from diffumask.recipe.choice import Loaded
         from diffumask.recipe.source import Source
         from diffumask.segmentator import read_facts
 
         source = Source(SEGMENTATOR, Path(self.segmentator))
-        spec = self.find_model(self.model or read_facts(Path(self.segmentator)).model)
+        facts = read_facts(Path(self.segmentator))
+        spec = self.find_model(self.model or facts.model)
+        with starting_torch():
+            from diffumask.models import load_autoencoder
+
         source.check_model(spec)
         return source.predictor(Loaded(self.device, spec, load_autoencoder(spec, self.device)))

@@ -37,7 +37,6 @@ def segmentator_predict(options: SegmentatorPredictOptions) -> Result[list[Path]
     from diffumask.files.atomic import take_over, writing
     from diffumask.files.partial import partial_folder
     from diffumask.labelled.pixels import read_image, size_hw
-    from diffumask.segmentator.features import check_size, factor_of
 
     out = Path(options.out)
     paths = _image_files([Path(image) for image in options.images])
@@ -46,6 +45,8 @@ def segmentator_predict(options: SegmentatorPredictOptions) -> Result[list[Path]
     if taken:
         raise InputError(f"expected a folder without {taken[0].name}, got {out}; choose another")
     predictor = options.load_predictor()
+    from diffumask.segmentator.features import check_size, factor_of  # it loads torch
+
     for path in paths:
         check_size(size_hw(path), factor_of(predictor.vae), f"{path} to be")
     with writing(out):

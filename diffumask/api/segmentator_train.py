@@ -12,7 +12,7 @@ from .labelled_options import LabelledOptions
 from .loading_options import CheckpointOptions
 from .model_options import ModelName
 from .option import DATA, MACHINES, OUTPUT, TRAINING, Option, StrPath
-from .progress import phase, progress, step_progress
+from .progress import phase, progress, starting_torch, step_progress
 from .result import Result
 from .trained_file import check_trained_file, check_unfinished, training_beside
 from .use_case import use_case
@@ -52,6 +52,9 @@ class SegmentatorTrainOptions(LabelledOptions, CheckpointOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_trained_file(WHAT, self.files)
+        if self.head not in values.HEADS:
+            names = ", ".join(values.HEADS)
+            raise InputError(f"expected one of the heads {names}, got {self.head!r}")
 
     @property
     def files(self) -> list[Path]:
@@ -75,13 +78,14 @@ def segmentator_train(options: SegmentatorTrainOptions) -> "Result[Segmentator]"
     data, out = Path(options.data), Path(options.out)
     labelled = open_labelled(data, options.layout, options.split, options.class_selection())
 
-    from diffumask.models import load_autoencoder, vae_fingerprint
-    from diffumask.segmentator import train_segmentator
-    from diffumask.segmentator.file import save_new
-    from diffumask.segmentator.training import split, training_folder
+    spec = options.find_model(options.model)
+    with starting_torch():
+        from diffumask.models import load_autoencoder, vae_fingerprint
+        from diffumask.segmentator import train_segmentator
+        from diffumask.segmentator.file import save_new
+        from diffumask.segmentator.training import split, training_folder
 
     check_unfinished(WHAT, options.files, options.steps)
-    spec = options.find_model(options.model)
     settings = _settings(options, spec)
     with phase(f"loading {spec.name}"):
         vae = load_autoencoder(spec, options.device)
@@ -108,10 +112,7 @@ def segmentator_train(options: SegmentatorTrainOptions) -> "Result[Segmentator]"
 
 def _settings(options: SegmentatorTrainOptions, spec: "ModelSpec") -> "TrainSettings":
     from diffumask.segmentator import TrainSettings
-    from diffumask.segmentator.heads import HEADS
 
-    if options.head not in HEADS:
-        raise InputError(f"expected one of the heads {', '.join(HEADS)}, got {options.head!r}")
     return TrainSettings(
         side=options.size or min(spec.height, spec.width),
         design=options.head,

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from diffumask.articles import counted
 
+from . import values
 from .labelled_options import AUTO, read_mapping
-from .progress import phase, step_progress
+from .progress import phase, starting_torch, step_progress
 from .result import Result
 from .train_options import TrainOptions
 from .use_case import use_case
@@ -36,12 +37,11 @@ def train(options: TrainOptions) -> Result[Path]:
     Returns the folder. Raises InputError for what the user can mend; every image and mask is read
     and checked before anything is written.
     """
-    from diffumask.segmentation import new_network
-    from diffumask.segmentation.training import train_in_folder
+    from diffumask.segmentation.known import check_network
     from diffumask.segmentation.training_pairs import InMemory, make_labels
-    from diffumask.training.distributed import is_first_process
     from diffumask.types import unseen_step
 
+    check_network(options.model)
     out = Path(options.out)
     with phase("reading images"):
         opened = _open(options)
@@ -49,6 +49,11 @@ def train(options: TrainOptions) -> Result[Path]:
         settings = options.settings(_default_rate(options.model), len(images))
         labels = make_labels(opened, images.values())
         validation = _validation(options, opened, labels)
+    with starting_torch():
+        from diffumask.segmentation import new_network
+        from diffumask.segmentation.training import train_in_folder
+        from diffumask.training.distributed import is_first_process
+
     network = new_network(options.model, labels, options.seed, options.device)
     pairs = _augmented(options, images, settings) if options.augment else images
     facts = _identity(options, images, labels, validation)
@@ -94,9 +99,9 @@ def _left_out(
 
 
 def _default_rate(model: str) -> float:
-    from diffumask.segmentation import NETWORKS
-
-    return (SMALL_RATE if model in SMALL else LARGE_RATE) if model in NETWORKS else LOADED_RATE
+    return (
+        (SMALL_RATE if model in SMALL else LARGE_RATE) if model in values.NETWORKS else LOADED_RATE
+    )
 
 
 def _open(options: TrainOptions) -> "list[Labelled]":

@@ -11,6 +11,7 @@ from typing import Any
 
 from diffumask.masks.source_name import ATTENTION, BOTH, FUSED, PROMPTED, SEGMENTATOR
 from diffumask.prompts.shipped import class_names, vocabulary_names
+from diffumask.segmentation.known import KNOWN as NETWORKS  # noqa: F401
 
 PRESETS = ("none", "sd15", "sd21")
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -39,7 +40,6 @@ LAYOUTS = (
     *("auto", "native", "voc", "cityscapes", "oxford-pets", "ade20k", "camvid", "plain"),
     *("coco", "hf"),
 )
-NETWORKS = ("upernet-tiny", "segformer-tiny", "segformer-b0", "mask2former-tiny", "mask2former")
 HEADS = ("pyramid", "linear", "decoder-copy", "mlp")
 METHODS = ("iou", "confident-learning")
 VOCABULARIES = {"tiny": "tiny"}  # by model name; all others get "voc"

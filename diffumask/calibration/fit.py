@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float, Float64
-from scipy.special import stdtrit
 
 from diffumask.errors import InputError
 
@@ -180,6 +179,8 @@ def _is_sure(gains: Values) -> bool:
     n_items = len(gains)
     if n_items < 2:
         return False
+    from scipy.special import stdtrit  # it takes a while to import
+
     error = gains.std(ddof=1) / np.sqrt(n_items)
     return bool(gains.mean() > stdtrit(n_items - 1, (1 + CONFIDENCE) / 2) * error)
 

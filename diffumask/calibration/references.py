@@ -14,6 +14,7 @@ from diffumask.types import BACKGROUND_ID, IGNORE_ID
 from .cases import Case, Reference, Truth
 
 SHOWN, HIDDEN = 1, 0
+NETWORK = "transformers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +31,24 @@ class Known:
     device: str = "auto"
 
 
+def check_reference(reference: str) -> None:
+    """Raise InputError for an unknown reference, and for what can be no network; load none."""
+    kind, _, source = reference.partition(":")
+    if kind not in REFERENCES or not source:
+        raise InputError(f"expected a reference masks:DIR or transformers:MODEL, got {reference!r}")
+    if kind == NETWORK:
+        from diffumask.models import check_place
+
+        check_place(source)
+
+
 def find_reference(reference: str, known: Known) -> Reference:
     """Find a reference by its name and what follows the colon: "masks:my_masks".
 
     Raises InputError for an unknown one, and for what it refuses.
     """
+    check_reference(reference)
     kind, _, source = reference.partition(":")
-    if kind not in REFERENCES or not source:
-        raise InputError(f"expected a reference masks:DIR or transformers:MODEL, got {reference!r}")
     return REFERENCES[kind](source, known)
 
 
@@ -87,7 +98,7 @@ def by_network(model: str, known: Known) -> Reference:
 
 REFERENCES: dict[str, Callable[[str, Known], Reference]] = {
     "masks": lambda source, known: by_masks(Path(source), known),
-    "transformers": by_network,
+    NETWORK: by_network,
 }
 
 

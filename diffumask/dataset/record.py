@@ -23,6 +23,7 @@ from .names import named_item
 
 VERDICT, KEPT, DROPPED = "verdict", "kept", "dropped"  # of `diffumask filter`
 ABSENT, PRESENCES = "absent", "presences"
+VAE_DTYPE = "vae_dtype"  # of an image that overflowed in the dtype of the run
 CLASS_IDS = range(BACKGROUND_ID + 1, IGNORE_ID)
 BYTES = range(2**63)
 # Fields that some makers of items leave out, and what reads each.

@@ -27,8 +27,9 @@ from diffumask.files.lock import locked, refuse_locked
 
 from .listing import scan_records
 from .names import IMAGES_FOLDER, MASKS_FOLDER
-from .parts import METADATA_FILE, PARTIAL_FOLDER, RUN_FILE, check_parts
+from .parts import METADATA_FILE, PARTIAL_FOLDER, PREVIEW_FILE, RUN_FILE, check_parts
 from .quarantine import quarantine
+from .record import Record
 from .run import Run, continued_run, new_run, read_run
 from .writer import Store
 
@@ -81,6 +82,23 @@ def prepared(
         yield
     finally:
         shutil.rmtree(store.folder / PARTIAL_FOLDER, ignore_errors=True)
+
+
+def settled_records(folder: Path) -> dict[str, Record]:
+    """Return the items of a folder that a run left in order, by name, whose preview is made.
+
+    Of a folder with anything left to mend, of another kind, or of none: nothing.
+    """
+    preview = folder / PREVIEW_FILE
+    if not (folder / RUN_FILE).is_file() or not preview.is_file():
+        return {}
+    since = preview.stat().st_mtime_ns
+    parts = (folder / IMAGES_FOLDER, folder / MASKS_FOLDER)  # as they are since the last new item
+    if not all(part.is_dir() and part.stat().st_mtime_ns <= since for part in parts):
+        return {}
+    records, torn = scan_records(folder)
+    is_left = torn or (folder / PARTIAL_FOLDER).exists()
+    return records if not is_left and Store(folder, records).is_in_order() else {}
 
 
 def check_settings(folder: Path, settings: Mapping[str, Any]) -> None:

@@ -26,10 +26,10 @@ from .draft import Draft, drafts
 from .job import Job
 from .pipeline import GenerateSettings, make_item, sample_batch
 from .plan import Item
+from .ray_address import LOCAL, check_ray
 
 AHEAD = 2  # batches that a worker has at a time: masks of one are made while the next is sampled
 DEATHS = 5  # of a worker, after which its batch is given up
-LOCAL = "local"
 
 
 class Worker:
@@ -152,18 +152,15 @@ def open_workers(job: Job, address: str, count: int | None = None) -> Iterator[W
 
 
 def _connected(address: str) -> Any:
-    try:
-        import ray
-    except ImportError:
-        raise InputError(
-            "expected Ray, got none; install it with: pip install 'diffumask[ray]'"
-        ) from None
+    check_ray(address)
+    import ray
+
     # Without, Ray warns of a change in how it hides GPUs from workers that asked for none.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     local: dict[str, Any] = {"include_dashboard": False} if address == LOCAL else {}
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **local)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (ConnectionError, ValueError, RuntimeError, ImportError) as error:
         reason = in_one_line(error)
         raise InputError(f"expected a Ray cluster at {address!r}, got: {reason}") from None
     return ray

@@ -11,7 +11,7 @@ from diffusers import DiffusionPipeline
 from diffumask.dataset.encode import EncodedItem, encode_item
 from diffumask.dataset.listing import read_records
 from diffumask.dataset.maps import encode_maps, read_sample
-from diffumask.dataset.record import ABSENT, PRESENCES, Record
+from diffumask.dataset.record import ABSENT, PRESENCES, VAE_DTYPE, Record
 from diffumask.dataset.writer import Store
 from diffumask.errors import InputError
 from diffumask.masks.class_map import make_class_map
@@ -23,7 +23,6 @@ from diffumask.types import Example, OnPhase, Prompt, Sample, unseen_phase
 from .draft import Draft, drafts
 from .plan import Item
 
-VAE_DTYPE = "vae_dtype"  # of an image that overflowed in the dtype of the run
 ATTEMPT = "attempt"  # of an item that was drawn again
 SAMPLING_FACTS = ("index", "model", "num_inference_steps", "guidance_scale")
 

@@ -7,12 +7,11 @@ from typing import Any
 from diffusers import DiffusionPipeline
 from transformers.utils import logging
 
-from diffumask.errors import InputError
+from diffumask.errors import InputError, reason
 from diffumask.models import progress_bars_off
-from diffumask.models.files import reason
 
-from .file import LoraFile
-from .layers import ADAPTER, adapted_weights, require_peft
+from .file import LoraFile, require_peft
+from .layers import ADAPTER, adapted_weights
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """LoRA files: one safetensors of named matrices, in the format of diffusers or of kohya."""
 
 import hashlib
+import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,12 @@ class LoraFile:
     path: Path
     fingerprint: str
     n_matrices: int
+
+
+def require_peft() -> None:
+    """Raise InputError where peft is not installed."""
+    if importlib.util.find_spec("peft") is None:
+        raise InputError("expected peft for LoRA, got none; pip install 'diffumask[lora]'")
 
 
 def read_lora(path: Path) -> LoraFile:

@@ -1,6 +1,5 @@
 """The layers that a LoRA is added to, and its file in the format of diffusers."""
 
-import importlib.util
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,8 +11,9 @@ from diffusers import DiffusionPipeline
 from diffusers.utils import convert_state_dict_to_diffusers
 from torch import Tensor, nn
 
-from diffumask.errors import InputError
 from diffumask.files.atomic import writing
+
+from .file import require_peft
 
 ADAPTER = "diffumask"
 FILE_NAME = "lora.safetensors"
@@ -24,12 +24,6 @@ PROJECTIONS = {
     **dict.fromkeys(TEXT_ENCODERS, ("q_proj", "k_proj", "v_proj", "out_proj")),
 }
 PUBLISHED_PREFIX = "text_model."  # of text encoders in LoRA files, whatever transformers has now
-
-
-def require_peft() -> None:
-    """Raise InputError where peft is not installed."""
-    if importlib.util.find_spec("peft") is None:
-        raise InputError("expected peft for LoRA, got none; pip install 'diffumask[lora]'")
 
 
 @contextmanager

@@ -6,7 +6,6 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float64
-from skimage.filters import threshold_otsu
 
 from diffumask.errors import InputError
 from diffumask.types import Heat, Image, Mask
@@ -63,6 +62,12 @@ class Fixed:
         return f"{self.threshold:g}"
 
 
+def _otsu(heat: Heat) -> float:
+    from skimage.filters import threshold_otsu  # it takes a while to import
+
+    return float(threshold_otsu(heat))
+
+
 @dataclass(frozen=True, slots=True)
 class Otsu:
     """The threshold that parts the heat into two groups with the least variance (Otsu 1979).
@@ -75,7 +80,7 @@ class Otsu:
 
     def __call__(self, evidence: Evidence) -> float:
         """Return the threshold; 0 for a map of zeros."""
-        return max(0.0, float(threshold_otsu(evidence.heat)) - self.less)
+        return max(0.0, _otsu(evidence.heat) - self.less)
 
     def describe(self) -> str:
         """Return the name, with what it is lowered by."""
@@ -120,7 +125,7 @@ class Adaptive:
         """Return the best of the thresholds."""
         if evidence.affinity is None:
             raise InputError("expected an affinity for the threshold 'adaptive', got none")
-        reference = evidence.affinity > threshold_otsu(evidence.affinity)
+        reference = evidence.affinity > _otsu(evidence.affinity)
         agreement = ious(self.candidates(evidence), reference)
         if not agreement.any():
             return Otsu()(evidence)

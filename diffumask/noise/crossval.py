@@ -19,16 +19,16 @@ from diffumask.files.atomic import take_over, write_file, writing
 from diffumask.files.inside import refuse_links
 from diffumask.files.lock import locked
 from diffumask.files.partial import partial_folder
+from diffumask.labelled.labels import Labels
 from diffumask.seeds import item_seed
 from diffumask.segmentation import (
     FitSettings,
-    Labels,
     Network,
     class_probabilities,
-    fit,
     new_network,
     save_network,
 )
+from diffumask.segmentation.fitting import fit
 from diffumask.types import OnStep, unseen_step
 
 from .items import MaskSummary

@@ -46,9 +46,11 @@ class Threshold(Choice):
     @cached_property
     def calibration(self) -> "Thresholds | None":
         """What the file holds."""
+        if self.file is None:
+            return None
         from diffumask.calibration.file import read_thresholds
 
-        return None if self.file is None else read_thresholds(self.file)
+        return read_thresholds(self.file)
 
     @property
     def method(self) -> ThresholdMethod | None:

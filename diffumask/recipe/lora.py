@@ -34,7 +34,7 @@ class Lora(Choice):
         """The file, read."""
         if self.file is None:
             return None
-        from diffumask.lora.file import read_lora  # it loads torch
+        from diffumask.lora.file import read_lora
 
         return read_lora(self.file)
 
@@ -43,7 +43,7 @@ class Lora(Choice):
 
     def check_model(self, spec: "ModelSpec", checkpoint: str) -> None:
         if self.weights is not None:
-            from diffumask.lora.layers import require_peft
+            from diffumask.lora.file import require_peft
 
             require_peft()
 

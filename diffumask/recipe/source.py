@@ -41,15 +41,15 @@ class Source(Choice):
         if self.parsed.is_prompted:
             check_model_folder(self.name, self.parsed.model)
         if self.head is not None:
-            from diffumask.segmentator.file import read_facts
-            from diffumask.segmentator.source import check_classes
+            from diffumask.segmentator.facts import read_facts
+            from diffumask.segmentator.labels import check_classes
 
             check_classes(read_facts(self.head).labels, class_names, self.parsed.fused)
 
     def check_model(self, spec: "ModelSpec", checkpoint: str = "") -> None:
         if self.head is not None:
             from diffumask.models import vae_fingerprint
-            from diffumask.segmentator.file import check_fingerprint, read_facts
+            from diffumask.segmentator.facts import check_fingerprint, read_facts
 
             check_fingerprint(self.head, read_facts(self.head), vae_fingerprint(spec))
 
@@ -86,6 +86,6 @@ class Source(Choice):
     def describe(self) -> dict[str, Any]:
         if self.head is None:
             return {"mask_source": self.name, "segmentator": None}
-        from diffumask.segmentator.file import fingerprint_file
+        from diffumask.segmentator.facts import fingerprint_file
 
         return {"mask_source": self.name, "segmentator": fingerprint_file(self.head)}

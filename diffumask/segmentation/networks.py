@@ -19,12 +19,12 @@ from transformers import (
     UperNetForSemanticSegmentation,
 )
 
-from diffumask.errors import InputError
 from diffumask.files.atomic import sync_folder, take_over, writing
 from diffumask.files.partial import partial_folder
 from diffumask.labelled.labels import Labels
-from diffumask.models import HUB_ID, find_device, load_trainable, progress_bars_off
+from diffumask.models import find_device, load_trainable, progress_bars_off
 
+from .known import check_network
 from .network import Network
 from .preprocessing import Preprocessing
 
@@ -113,6 +113,7 @@ def new_network(model: str, labels: Labels, seed: int, device: str = "auto") -> 
     what has another number of labels gets a new head. Random weights depend on the seed only.
     Raises InputError for a model that is unknown or cannot be loaded.
     """
+    check_network(model)
     names = dict(enumerate(labels.names))
     shorter_side_px = None
     torch_device = find_device(device)
@@ -120,14 +121,9 @@ def new_network(model: str, labels: Labels, seed: int, device: str = "auto") -> 
         torch.manual_seed(seed % 2**63)
         if model in NETWORKS:
             loaded = NETWORKS[model](names)
-        elif (Path(model) / "config.json").is_file() or HUB_ID.fullmatch(model):
+        else:
             loaded, config = load_trainable(model, names)
             shorter_side_px = Preprocessing.from_json(config).shorter_side_px
-        else:
-            raise InputError(
-                f"expected one of {', '.join(NETWORKS)}, a folder with config.json or a hub id "
-                f"like owner/name, got {model!r}"
-            )
     return Network(loaded, labels, shorter_side_px).to(torch_device).eval()
 
 

@@ -19,8 +19,8 @@ from diffumask.training.log import LOG_FILE, log_line
 from diffumask.types import OnStep, unseen_step
 
 from .batches import Pairs
-from .fit import fit
 from .fit_settings import FitSettings
+from .fitting import fit
 from .network import Network
 from .networks import WEIGHTS_FILE, save_network
 from .predict import class_maps

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,10 +18,10 @@ from diffumask.labelled.folder import AUTO, Labelled, open_labelled
 from diffumask.labelled.labels import Labels
 from diffumask.labelled.layouts import NATIVE
 from diffumask.labelled.mapping import ClassSelection
-from diffumask.training.folder import digest
 from diffumask.types import BACKGROUND_ID, IGNORE_ID
 
-from .batches import Pairs
+if TYPE_CHECKING:  # torch takes seconds to import
+    from .batches import Pairs
 
 KEPT_BYTES = 2**30
 
@@ -128,6 +129,8 @@ class InMemory:
 
     def digest(self) -> str:
         """Hash the names of the images, on whose order every batch depends."""
+        from diffumask.training.folder import digest  # it loads torch
+
         return digest(pair.name for one in self._opened for pair in one.pairs)
 
 
@@ -135,7 +138,7 @@ class InMemory:
 class AugmentedPairs:
     """An augmented dataset of `length` items that `augment_item` makes from pairs."""
 
-    pairs: Pairs
+    pairs: "Pairs"
     settings: AugmentSettings
     seed: int
     length: int

@@ -3,28 +3,19 @@
 The metadata of the file has one key, "diffumask", whose JSON holds the `Facts`.
 """
 
-import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import safetensors.torch
 from diffusers import AutoencoderKL
-from safetensors import SafetensorError, safe_open
 
 from diffumask.errors import InputError
 from diffumask.files.atomic import write_file, write_new
-from diffumask.labelled.labels import Labels
 
+from .facts import FORMAT, KEY, Facts, check_fingerprint, read_facts
 from .head import Head
-from .heads import HEADS, n_parameters, new_head
-from .labels import labels_of
-
-FORMAT = "diffumask-segmentator-1"
-KEY = "diffumask"
-SUFFIX = ".safetensors"
+from .heads import n_parameters, new_head
 
 CARD = """# Segmentator
 
@@ -40,18 +31,6 @@ Made by `diffumask segmentator train`; for `segmentator predict`, `segmentator e
 
 The licence of the images and masks it was trained on may bind its use.
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What a head is for and how it was made; `training` holds figures and settings as JSON."""
-
-    design: str
-    labels: Labels
-    model: str
-    vae_fingerprint: str
-    side: int
-    training: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,28 +71,6 @@ def card_path(path: Path) -> Path:
     return path.with_suffix(".md")
 
 
-def read_facts(path: Path) -> Facts:
-    """Read the facts alone. Raises InputError for anything that is not a head of this format."""
-    try:
-        with safe_open(path, "pt") as file:
-            raw = json.loads((file.metadata() or {})[KEY])
-        if raw.pop("format") != FORMAT or raw["design"] not in HEADS:
-            raise ValueError("another format or design")
-        labels = raw.pop("labels")
-        return Facts(
-            labels=labels_of(dict(zip(labels["ids"], labels["names"], strict=True))), **raw
-        )
-    except (
-        *(OSError, ValueError, KeyError, TypeError, AttributeError),
-        *(RecursionError, SafetensorError),
-    ) as error:
-        reason = (str(error).splitlines() or [""])[0] or type(error).__name__
-        raise InputError(
-            f"expected a Segmentator of diffumask at {path}, got {reason}; make one with "
-            "`diffumask segmentator train`"
-        ) from error
-
-
 def load(path: Path, vae: AutoencoderKL, vae_fingerprint: str) -> Segmentator:
     """Read a head for an autoencoder, on the autoencoder's device.
 
@@ -129,20 +86,6 @@ def load(path: Path, vae: AutoencoderKL, vae_fingerprint: str) -> Segmentator:
             f"expected the weights of a {facts.design} head in {path}, got others; train it again"
         ) from error
     return Segmentator(head.eval(), facts)
-
-
-def check_fingerprint(path: Path, facts: Facts, vae_fingerprint: str) -> None:
-    """Raise InputError for a head that was trained for another VAE."""
-    if facts.vae_fingerprint != vae_fingerprint:
-        raise InputError(
-            f"expected a head for the VAE {vae_fingerprint} of this model, got {path} for the VAE "
-            f"{facts.vae_fingerprint} of {facts.model!r}; train one for this model"
-        )
-
-
-def fingerprint_file(path: Path) -> str:
-    """Return 16 hex digits that change with any byte of a head."""
-    return hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest()
 
 
 def _card(segmentator: Segmentator, vae: AutoencoderKL) -> str:

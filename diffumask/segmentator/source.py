@@ -10,7 +10,6 @@ import torch
 from diffusers import AutoencoderKL
 from jaxtyping import Float32
 
-from diffumask.errors import InputError
 from diffumask.labelled.labels import Labels
 from diffumask.types import Objects, Prompt, Sample, Target
 
@@ -71,17 +70,3 @@ def objects_of(
     if not labels.has_background:
         background, other = other, nothing
     return np.stack([background, *named, other])
-
-
-def check_classes(labels: Labels, class_names: Sequence[str], fused: bool) -> None:
-    """Raise InputError for classes whose masks the head cannot make.
-
-    Alone it must know every class; fused with attention it needs a background to tell objects from.
-    """
-    unknown = [name for name in class_names if labels.find(name) is None]
-    if unknown and not (fused and labels.has_background):
-        source = "attention" if fused else "both"
-        raise InputError(
-            f"expected classes that the Segmentator knows ({', '.join(labels.names)}), got "
-            f"{unknown[0]!r}; take masks from {source} or train one for it"
-        )

@@ -6,6 +6,7 @@ background, and returns probabilities of the same shape that sum to 1 over the l
 
 from collections.abc import Callable
 from functools import lru_cache, partial
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +14,15 @@ from jaxtyping import Float32
 
 from diffumask.types import Image
 
-from .crf import crf, crf_wide
-from .guided import guided
-from .pamr import pamr
 from .planes import from_labels as from_labels
 
 Probabilities = Float32[np.ndarray, "candidate label h w"]
 Refiner = Callable[[Image, Probabilities], Probabilities]
+
+
+def _imported(module: str, name: str, image: Image, probabilities: Probabilities) -> Probabilities:
+    """Refine by a function of a module here, imported now: scipy takes a while."""
+    return getattr(import_module(f"{__name__}.{module}"), name)(image, probabilities)
 
 
 def _none(image: Image, probabilities: Probabilities) -> Probabilities:
@@ -28,10 +31,10 @@ def _none(image: Image, probabilities: Probabilities) -> Probabilities:
 
 REFINERS: dict[str, Refiner] = {
     "none": _none,
-    "crf": crf,
-    "crf-wide": crf_wide,
-    "guided": guided,
-    "pamr": pamr,
+    "crf": partial(_imported, "crf", "crf"),
+    "crf-wide": partial(_imported, "crf", "crf_wide"),
+    "guided": partial(_imported, "guided", "guided"),
+    "pamr": partial(_imported, "pamr", "pamr"),
 }
 
 
