@@ -25,12 +25,13 @@ def done(*words: object) -> str:
 def refused(*words: object) -> str:
     """The one line of a command that refuses its input.
 
-    The model may be introduced before it, and what goes on be named.
+    Model and batch may be told before it, and what goes on be named.
     """
     result = call(*words)
     assert (result.exit_code, result.stdout) == (2, ""), result.output
     *before, line = result.stderr.splitlines()
-    assert all(re.match(r"model |.* \.\.\.|[\w ]+ \d+/\d+", earlier) for earlier in before)
+    known = re.compile(r"model |\d+ images? at a time|.* \.\.\.|[\w ]+ \d+/\d+")
+    assert all(known.match(earlier) for earlier in before)
     assert line.startswith("diffumask: ")
     assert ": expected " in line
     return line

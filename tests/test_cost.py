@@ -67,8 +67,12 @@ DRY = ("generate", "--class", "bird", "--dry-run")
 def test_a_dry_run_starts_nothing(tmp_path):
     out = tmp_path / "out"
     words = ("--n", 1000, "--model", "sd15", "--gpu", "L4", "--out", out, "--shard", "1/3")
-    items, time, memory, disk, last = done(*DRY, *words).splitlines()
+    items, batch, time, memory, disk, last = done(*DRY, *words).splitlines()
     assert items == f"items   336 planned, 0 in {out}, 336 to make"
+    assert (
+        batch
+        == "batch   4 images at a time (by the image size of 512x512, the same for all shards)"
+    )
     assert "Tflop/s of the data sheet of L4" in time
     assert "GiB" in memory
     assert "free" in disk

@@ -240,6 +240,7 @@ def test_too_little_memory_is_one_line(tmp_path, monkeypatch, error):
     monkeypatch.setattr(pipeline, "sample", fail)
     with pytest.raises(InputError, match="2 images of 16x24 at a time, got too little") as caught:
         make(tmp_path)
+    assert str(caught.value).endswith("use a batch size of 1 or smaller images")
     assert "\n" not in str(caught.value)
 
 

@@ -9,6 +9,7 @@ from diffumask.errors import InputError
 from diffumask.plot import check_plot
 
 from . import values
+from .batch_size import batch_size
 from .loading_options import LoadingOptions
 from .model_options import SamplingOptions, introduce
 from .option import Option, StrPath
@@ -53,7 +54,7 @@ class CalibrateOptions(LoadingOptions):
         str | None, Option("As for generate.", default="by model", values=values.vocabularies)
     ] = None
     batch_size: Annotated[
-        int | None, Option("Images at a time.", default="by image size", least=1)
+        int | None, Option("Images at a time.", default="by model and free memory", least=1)
     ] = None
     seed: Annotated[int, Option("Seed of the images and of resampling.", least=0)] = 0
     plot: Annotated[
@@ -160,16 +161,15 @@ def measure_new(options: CalibrateOptions) -> Measured:
     aliases = {name: entry.known_as for name, entry in entries.items()}
     known = Known(class_ids, aliases, frozenset(), options.device)
     reference = find_reference(options.reference, known)
-    as_generate = SamplingOptions(batch_size=options.batch_size)
-    sampling = as_generate.sampling(spec, negative_prompt=words.negative_prompt)
+    sampling = SamplingOptions().sampling(spec, negative_prompt=words.negative_prompt)
     introduce(spec, sampling)
+    size = batch_size(options, options.batch_size, spec, sampling)
     with phase(f"loading {spec.name}"):
         pipe = load(spec, options.device, options.dtype, options.loading)
     options.log_dtype(str(pipe.dtype).removeprefix("torch."))
     jobs = _jobs(options, words, entries)
-    batch_size = as_generate.batch_of(sampling)
     with progress("images", options.n * len(entries), each="image") as advance:
-        cases = sampled_cases(pipe, jobs, sampling, batch_size, advance.on_phase)
+        cases = sampled_cases(pipe, jobs, sampling, size, advance.on_phase)
         gathered = gather(_counted(cases, advance), reference, list(entries))
     return Measured(spec.name, fingerprint(spec), gathered)
 

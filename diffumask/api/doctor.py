@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from diffumask.errors import InputError
 
+from .batch_size import batch_size
 from .doctor_options import DoctorOptions
 from .model_options import introduce
 from .progress import Advance, phase, progress
@@ -133,10 +134,11 @@ def _eye(options: DoctorOptions, sampling: "SampleSettings") -> _Eye:
     from diffumask.proof.reading import grids
 
     spec = options.find_model(options.model)
+    size = batch_size(options, options.batch_size, spec, sampling)
     pipe = load(spec, options.device, options.dtype, options.loading)
     options.log_dtype(str(getattr(pipe, "dtype", "")).removeprefix("torch."))
     factors = grids(pipe, (sampling.height, sampling.width))
-    return _Eye(pipe, sampling, options.batch_of(sampling), factors, options.chooses)
+    return _Eye(pipe, sampling, size, factors, options.chooses)
 
 
 def _networks(options: DoctorOptions) -> "dict[str, MaskSource]":

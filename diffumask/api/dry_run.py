@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from diffumask.articles import counted
 from diffumask.errors import InputError
 
 if TYPE_CHECKING:
@@ -49,9 +50,12 @@ def check_model(model: str) -> None:
 
 
 def estimate(
-    plan: Plan, work: "Work", gpu: str | None, pace_s: float | None, workers: int
+    plan: Plan, work: "Work", why: str, gpu: str | None, pace_s: float | None, workers: int
 ) -> tuple[str, dict[str, Any]]:
-    """Tell items, time, memory and disk, and where each figure is from; as text and as facts."""
+    """Tell items, time, memory and disk, and where each figure is from; as text and as facts.
+
+    `why` says where the batch size comes from.
+    """
     from diffumask.generation.cost import gpu_bytes, item_bytes, seconds_per_image
 
     out, left = plan.out, plan.planned - plan.done
@@ -60,6 +64,7 @@ def estimate(
     uncounted = "; what is drawn again is not counted" if plan.redraw else ""
     lines = [
         f"items   {plan.planned} planned, {plan.done} in {out}, {left} to make{uncounted}",
+        f"batch   {counted(work.batch_size, 'image')} at a time ({why})",
         f"time    {_time(each, left, workers)} ({each.source})",
         f"VRAM    {_size(memory, 1)} ({memory.source})",
         f"disk    {_size(disk, left)} of {_free(out)} free ({disk.source})",
@@ -71,6 +76,7 @@ def estimate(
         "planned": plan.planned,
         "done": plan.done,
         "to_make": left,
+        "batch_size": work.batch_size,
         "seconds": seconds,
         "gpu_bytes": memory.value,
         "disk_bytes": None if disk.value is None else disk.value * left,

@@ -1,7 +1,9 @@
 """Images of classes, each with the mask of its object: checked, opened, bound, made."""
 
+import os
 import platform
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +12,7 @@ from diffumask.dataset.shards import WHOLE
 from diffumask.errors import InputError
 
 from . import dry_run
+from .batch_size import batch_here, tell, work_of
 from .generate_request import GenerateOptions, Request, open_request
 from .generate_result import STAMP, finished, result_of
 from .model_options import introduce
@@ -21,12 +24,14 @@ if TYPE_CHECKING:  # torch takes seconds to import, and a mistyped class should 
     from diffumask.api.dataset import Dataset
     from diffumask.dataset.writer import Store
     from diffumask.generation.backend import Backend
+    from diffumask.generation.batch import Batch
     from diffumask.generation.pipeline import GenerateSettings
     from diffumask.generation.plan import Item
     from diffumask.models import ModelSpec
     from diffumask.sampling.settings import SampleSettings
     from diffumask.types import Prompt
 
+LOCAL = "local"  # Ray on this machine
 LOADED = ("checkpoint", "dtype")  # settings that only files of the model and a device tell
 PACKAGES = ("diffumask", "torch", "diffusers", "transformers", "numpy")
 
@@ -66,8 +71,10 @@ def generate(options: GenerateOptions) -> "Result[Dataset]":
             check_ray(options.ray)
     described |= _check_model(request, spec)
     check_folder(request.out, described, classes, later=set(LOADED) - set(described))
+    batch = _batch(request, spec, sampling)
+    tell(batch)
     if options.dry_run:
-        return _estimate(request, spec, sampling)
+        return _estimate(request, spec, sampling, batch)
 
     with starting_torch():
         from diffumask.generation.backend import open_backend
@@ -78,7 +85,7 @@ def generate(options: GenerateOptions) -> "Result[Dataset]":
         spec.name,
         sampling,
         request.recipe.settings,
-        options.batch_of(sampling),
+        batch.size,
         options.keep_maps,
         options.redraw,
     )
@@ -201,23 +208,41 @@ def _notes(
     }
 
 
-def _estimate(request: Request, spec: "ModelSpec", sampling: "SampleSettings") -> "Result[Any]":
-    from diffumask.dataset.listing import read_records
-    from diffumask.generation.cost import Work
+def _batch(request: Request, spec: "ModelSpec", sampling: "SampleSettings") -> "Batch":
+    """Choose how many images are sampled at a time; a folder goes on as it went last."""
+    from diffumask.dataset.parts import RUN_FILE
+    from diffumask.dataset.run import read_run
+    from diffumask.generation.batch import GIB, Batch, by_memory, by_size
+    from diffumask.generation.cost import GPU_GIB
 
-    options, batch_size = request.options, request.options.batch_of(sampling)
+    options, work = request.options, work_of(spec, sampling, request.options.loading)
+    if options.batch_size is not None:
+        return Batch(options.batch_size, "as asked for")
+    last = read_run(request.out).batch_size if (request.out / RUN_FILE).is_file() else None
+    if last is not None:
+        return Batch(last, "as in the folder so far")
+    if options.part != WHOLE:
+        plain = by_size(work)
+        return replace(plain, why=f"{plain.why}, the same for all shards")
+    if options.gpu:
+        return by_memory(work, spec.family.half, GPU_GIB[options.gpu] * GIB, is_gpu=True)
+    if options.pace_s or options.ray not in (None, LOCAL):  # another machine
+        return by_size(work)
+    workers = 1 if options.ray is None else options.workers or os.cpu_count() or 1
+    return batch_here(options, spec, sampling, workers)
+
+
+def _estimate(
+    request: Request, spec: "ModelSpec", sampling: "SampleSettings", batch: "Batch"
+) -> "Result[Any]":
+    from diffumask.dataset.listing import read_records
+
+    options = request.options
     there = {record.name for record in read_records(request.out)}
-    names = [item.name for item in request.items(batch_size)]
-    work = Work(
-        spec.name,
-        sampling.height,
-        sampling.width,
-        sampling.num_inference_steps,
-        sampling.guidance_scale > 1 and spec.family.guidance_doubles,
-        batch_size,
-        options.loading,
-    )
+    names = [item.name for item in request.items(batch.size)]
+    work = work_of(spec, sampling, options.loading, batch.size)
     done = len(there.intersection(names))
     plan = dry_run.Plan(request.out, len(names), done, options.keep_maps, options.redraw)
-    text, facts = dry_run.estimate(plan, work, options.gpu, options.pace_s, options.workers or 1)
+    counted_with = options.gpu, options.pace_s, options.workers or 1
+    text, facts = dry_run.estimate(plan, work, batch.why, *counted_with)
     return Result(None, text, facts)

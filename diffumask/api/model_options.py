@@ -15,8 +15,6 @@ if TYPE_CHECKING:  # torch takes seconds to import
     from diffumask.sampling.settings import SampleSettings
 
 REMARKS = {"tiny": "built in, draws emoji scenes: for photographs use sd15"}
-BATCH_PIXELS = 4 * 512 * 512  # of a default batch: 4 images of Stable Diffusion 1.5
-MAX_DEFAULT_BATCH = 8
 ModelName = Annotated[
     str,
     Option(
@@ -68,7 +66,7 @@ class SamplingOptions(Options):
     width: Annotated[int | None, Option("Pixels, divisible by 8.", default="the model's")] = None
     batch_size: Annotated[
         int | None,
-        Option("Images at a time.", default="by image size", least=1, panel=MACHINES),
+        Option("Images at a time.", default="by model and free memory", least=1, panel=MACHINES),
     ] = None
 
     def __post_init__(self) -> None:
@@ -92,12 +90,6 @@ class SamplingOptions(Options):
         settings = SampleSettings(**of_model | more | given)
         settings.check_sides(spec.family.size_step)
         return settings
-
-    def batch_of(self, settings: "SampleSettings") -> int:
-        """Return how many images are sampled at a time."""
-        if self.batch_size is not None:
-            return self.batch_size
-        return max(1, min(MAX_DEFAULT_BATCH, BATCH_PIXELS // (settings.height * settings.width)))
 
 
 def introduce(spec: "ModelSpec", sampling: "SampleSettings") -> None:

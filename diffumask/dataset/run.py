@@ -76,6 +76,12 @@ class Run:
         """Whether the heat maps of items are kept."""
         return self.settings.get("keep_maps") is True
 
+    @property
+    def batch_size(self) -> int | None:
+        """How many images at a time the last run had; None where none tells."""
+        told = (notes.get("batch_size") for notes in reversed(self.runs))
+        return next((one for one in told if type(one) is int and one > 0), None)
+
     def setting(self, name: str) -> Any:
         """Return a setting. Raises InputError for a dataset without it."""
         if name not in self.settings:

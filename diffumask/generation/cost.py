@@ -66,6 +66,20 @@ GPUS: Mapping[str, float] = {
     "H200": 989,
 }
 
+# Memory by the same data sheets, in GiB; the smaller where a name has two.
+GPU_GIB: Mapping[str, int] = {
+    "T4": 16,
+    "V100": 16,
+    "A10": 24,
+    "L4": 24,
+    "RTX 3090": 24,
+    "RTX 4090": 24,
+    "L40S": 48,
+    "A100": 40,
+    "H100": 80,
+    "H200": 141,
+}
+
 TINY_S = 0.38  # a 128x128 image of 20 steps in batches of 10, benchmarks/results/tiny_quality.md
 TINY_STEPS, TINY_PIXELS = 20, 128 * 128
 
@@ -120,21 +134,32 @@ def seconds_per_image(work: Work, gpu: str | None = None, pace_s: float | None =
     )
 
 
-def gpu_bytes(work: Work, dtype: str = "float16") -> Figure:
-    """Estimate the memory of a batch: weights, and what the VAE's decoder holds for its images."""
+def weight_bytes(work: Work, dtype: str) -> float | None:
+    """Return what the weights of a model take; None of an unknown one."""
     model = MODELS.get(work.model)
     if model is None:
-        return Figure(None, "not known for this model")
+        return None
     each, quantize = BYTES_PER_WEIGHT[dtype], work.loading.quantize
     weights = model.weights_billion * 1e9 * each
-    kinds = dtype
     if quantize:
         weights -= model.quantized_billion * 1e9 * (each - QUANTIZED_BYTES[quantize])
-        kinds = f"{quantize} and {dtype}"
-    one_by_one = work.loading.vae_tiling
-    maps = DECODER_MAPS * DECODER_CHANNELS * each * work.pixels
+    return weights
+
+
+def decoder_bytes(work: Work, dtype: str) -> int:
+    """Return what the VAE's decoder holds for one image."""
+    return DECODER_MAPS * DECODER_CHANNELS * BYTES_PER_WEIGHT[dtype] * work.pixels
+
+
+def gpu_bytes(work: Work, dtype: str = "float16") -> Figure:
+    """Estimate the memory of a batch: weights, and what the VAE's decoder holds for its images."""
+    weights = weight_bytes(work, dtype)
+    if weights is None:
+        return Figure(None, "not known for this model")
+    quantize, one_by_one = work.loading.quantize, work.loading.vae_tiling
+    kinds = f"{quantize} and {dtype}" if quantize else dtype
     return Figure(
-        weights + maps * (1 if one_by_one else work.batch_size),
+        weights + decoder_bytes(work, dtype) * (1 if one_by_one else work.batch_size),
         f"arithmetic, not measured: weights of {weights / 2**30:.1f} GiB in {kinds}, "
         f"{DECODER_MAPS} maps of {DECODER_CHANNELS} channels of the VAE for "
         + ("one image at a time" if one_by_one else "each image of a batch")

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .devices import DTYPES as DTYPES
     from .devices import find_device as find_device
     from .devices import find_dtype as find_dtype
+    from .devices import free_bytes as free_bytes
     from .diffusion import load as load
     from .diffusion import load_autoencoder as load_autoencoder
     from .known import MODELS as MODELS
@@ -49,6 +50,7 @@ _MODULES = {
     "check_place": "registry",
     "find_device": "devices",
     "find_dtype": "devices",
+    "free_bytes": "devices",
     "fingerprint": "registry",
     "load": "diffusion",
     "load_autoencoder": "diffusion",

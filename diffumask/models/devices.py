@@ -1,5 +1,6 @@
 """Devices and number types by name."""
 
+import psutil
 import torch
 
 from diffumask.errors import InputError, reason
@@ -37,3 +38,10 @@ def find_dtype(dtype: str, device: torch.device, half: str = "float16") -> torch
         raise InputError(f"expected auto or one of {', '.join(DTYPES)} as dtype, got {dtype!r}")
     found = DTYPES[dtype]
     return found if computes_in(found, device.type) else torch.float32
+
+
+def free_bytes(device: torch.device) -> int | None:
+    """Return how much memory a device has left; None for one that does not tell."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return psutil.virtual_memory().available if device.type == "cpu" else None

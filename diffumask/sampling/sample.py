@@ -135,9 +135,10 @@ def enough_memory(n_images: int, settings: SampleSettings) -> Iterator[None]:
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and not _out_of_memory(error):
             raise
+        fewer = f"a batch size of {n_images // 2} or " if n_images > 1 else ""
         raise InputError(
             f"expected memory for {n_images} images of {settings.height}x{settings.width} at a "
-            "time, got too little; use a smaller batch size or smaller images"
+            f"time, got too little; use {fewer}smaller images"
         ) from error
 
 
