@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from commands import call, done
@@ -90,11 +91,15 @@ def test_a_run_says_its_batch_and_a_folder_goes_on_with_it(
     out = tmp_path / "out"
     small = ("--num-inference-steps", 1, "--height", 16, "--width", 24)
     words = ("generate", "--model", tiny_random_folder, *small, "--out", out, "--class", "bird")
-    free = "diffumask.models.devices.free_bytes"
-    monkeypatch.setattr(free, lambda _: 10**7)
+    words = (*words, "--device", "cpu")
+
+    def leave(free_bytes):
+        monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=free_bytes))
+
+    leave(10**7)
     said = re.search(r"(\d) images at a time, by 0.0 GiB free", call(*words, "-n", 1).stderr)
     assert said is not None
-    monkeypatch.setattr(free, lambda _: 10**12)
+    leave(10**12)
     assert f"{said[1]} images at a time, as in the folder so far" in call(*words, "-n", 2).stderr
     assert read_run(out).batch_size == int(said[1]) < 8
     done(*words, "-n", 3, "--batch-size", 5)
