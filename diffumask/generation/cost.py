@@ -34,11 +34,15 @@ class Model:
     quantized_billion: float
 
 
-# benchmarks/results/flops.md
+SD15 = Model(512, 0.803, 2.51, 1.07, 0.27)
+SDXL = Model(1024, 6.761, 10.47, 3.47, 2.23)
+# benchmarks/results/flops.md; those that are distilled are of the same arithmetic
 MODELS: Mapping[str, Model] = {
-    "sd15": Model(512, 0.803, 2.51, 1.07, 0.27),
+    "sd15": SD15,
+    "lcm": SD15,
     "sd21": Model(768, 2.149, 5.75, 1.29, 0.30),
-    "sdxl": Model(1024, 6.761, 10.47, 3.47, 2.23),
+    "sdxl": SDXL,
+    "sdxl-turbo": SDXL,
     "sd3": Model(1024, 8.904, 10.47, 7.69, 6.66),
     "sd35": Model(1024, 11.250, 10.47, 7.91, 6.87),
     "sd35-large": Model(1024, 31.121, 10.47, 13.72, 12.68),

@@ -12,7 +12,7 @@ from diffumask.errors import InputError, reason
 from diffumask.notices import notices_off
 
 from .devices import find_device
-from .families import UNET, Family
+from .families import UNET_CLASS, Family
 from .files import check_whole
 from .index import UNUSED_PARTS, read_index
 from .loading import Loading
@@ -105,10 +105,11 @@ def _load_network(folder: Path, family: Family, options: dict[str, Any]) -> Any:
         folder, subfolder=family.part, output_loading_info=True, **options
     )
     modules = network.modules()
-    if family is UNET and not any(getattr(one, "is_cross_attention", False) for one in modules):
+    is_unet = family.network == UNET_CLASS
+    if is_unet and not any(getattr(one, "is_cross_attention", False) for one in modules):
         raise InputError(f"expected a UNet with cross-attention in {folder}, got one without")
     if info["missing_keys"]:  # diffusers fills them with noise
-        name = "UNet" if family is UNET else family.part
+        name = "UNet" if is_unet else family.part
         raise InputError(
             f"expected all weights of the {name} in {folder}, got none for"
             f" {info['missing_keys'][0]}"

@@ -5,7 +5,7 @@ themselves, sizes above all, their files say.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from diffumask.errors import InputError
@@ -37,6 +37,14 @@ class Family:
 
 
 UNET = Family(UNET_CLASS, "unet", 30, 7.5, size_step=8, half="float16")
+# A latent consistency model: guidance was distilled into an input of the network (Luo et al. 2023).
+LCM = replace(
+    UNET,
+    num_inference_steps=4,
+    guidance_scale=8.0,
+    takes_negative_prompt=False,
+    guidance_doubles=False,
+)
 
 PIXART = Family("PixArtTransformer2DModel", "transformer", 20, 4.5, half="float16")
 
@@ -92,6 +100,12 @@ def refuse_family(folder: Any, pipeline: Any, network: str | None) -> InputError
         f"expected a model of Stable Diffusion 1, 2 or XL, or one for {known}, got {pipeline} with"
         f" {network or 'neither UNet nor transformer'} in {folder}; use another model"
     )
+
+
+def with_guidance(family: Family, config: Mapping[str, Any]) -> Family:
+    """Return the family of a UNet by its configuration: one that takes guidance is another."""
+    is_lcm = family is UNET and config.get("time_cond_proj_dim") is not None
+    return LCM if is_lcm else family
 
 
 def pace(family: Family, config: Mapping[str, Any], index: Mapping[str, Any]) -> tuple[int, float]:

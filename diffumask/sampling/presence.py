@@ -40,13 +40,14 @@ PREDICTIONS: Mapping[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
 
 
 def tells_presence(pipe: Any) -> bool:
-    """Whether a pipeline can be asked: one of Stable Diffusion 1, 2 or XL, not inpainting."""
+    """Whether a pipeline can be asked: of Stable Diffusion 1, 2 or XL, not inpainting, no LCM."""
     unet = getattr(pipe, "unet", None)
     unet = getattr(unet, "_orig_mod", unet)  # inside what torch.compile returned
     return (
         isinstance(unet, UNet2DConditionModel)
         and unet.config["in_channels"] == pipe.vae.config.latent_channels
         and unet.config["addition_embed_type"] in (None, "text_time")
+        and unet.config["time_cond_proj_dim"] is None  # those jump to the end of the way instead
         and len(getattr(pipe.scheduler, "alphas_cumprod", ())) > max(TIMESTEPS)
         and pipe.scheduler.config.get("prediction_type") in PREDICTIONS
     )
