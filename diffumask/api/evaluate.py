@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+from diffumask.cores import n_cores
 from diffumask.errors import InputError
 
 from . import values
@@ -108,7 +109,7 @@ def _open(options: EvaluateOptions) -> "Labelled":
 
 
 def _by_files(options: EvaluateOptions, labelled: "Labelled") -> "tuple[Counts, list[str]]":
-    from diffumask.evaluation.compare import compare_files, find_predictions, n_cores
+    from diffumask.evaluation.compare import compare_files, find_predictions
 
     paths = find_predictions(Path(str(options.predictions)), labelled)
     with progress("comparing", len(labelled), each="image") as advance:

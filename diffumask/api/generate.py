@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # torch takes seconds to import, and a mistyped class should 
     from diffumask.dataset.writer import Store
     from diffumask.generation.backend import Backend
     from diffumask.generation.batch import Batch
-    from diffumask.generation.pipeline import GenerateSettings
+    from diffumask.generation.masking import GenerateSettings
     from diffumask.generation.plan import Item
     from diffumask.models import ModelSpec
     from diffumask.sampling.settings import SampleSettings
@@ -79,7 +79,7 @@ def generate(options: GenerateOptions) -> "Result[Dataset]":
     with starting_torch():
         from diffumask.generation.backend import open_backend
         from diffumask.generation.job import Job
-        from diffumask.generation.pipeline import GenerateSettings
+        from diffumask.generation.masking import GenerateSettings
 
     settings = GenerateSettings(
         spec.name,
@@ -88,6 +88,7 @@ def generate(options: GenerateOptions) -> "Result[Dataset]":
         batch.size,
         options.keep_maps,
         options.redraw,
+        options.mask_workers,
     )
     checkpoint = described["checkpoint"]
     job = Job(

@@ -35,6 +35,15 @@ class RunOptions(Options):
         ),
     ] = None
     workers: Annotated[int | None, Option("Workers on Ray.", default="one per GPU, or CPU")] = None
+    mask_workers: Annotated[
+        int | None,
+        Option(
+            "Processes that make masks and files beside sampling; 0 is a thread, as for masks that "
+            "need a network.",
+            default="by cores, from the 17th item on",
+            least=0,
+        ),
+    ] = None
     dry_run: Annotated[bool, Option("Tell items, time, memory and disk; start nothing.")] = False
     gpu: Annotated[
         str | None,
@@ -56,6 +65,11 @@ class RunOptions(Options):
             from diffumask.generation.ray_address import parse_address
 
             parse_address(self.ray)
+        if self.mask_workers is not None and self.ray is not None:
+            raise InputError(
+                f"expected no number of mask workers on Ray, whose workers make their masks "
+                f"themselves, got {self.mask_workers}; leave one of the two out"
+            )
         if self.resume not in RESUME:
             raise InputError(f"expected resume {' or '.join(RESUME)}, got {self.resume!r}")
         parse_shard(self.shard)

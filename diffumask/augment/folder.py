@@ -1,6 +1,5 @@
 """Write augmented items as a dataset folder of their own."""
 
-import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -8,6 +7,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any
 
+from diffumask.cores import n_cores
 from diffumask.dataset.dataset import Dataset
 from diffumask.dataset.names import item_name
 from diffumask.dataset.pair import class_ids
@@ -46,7 +46,7 @@ def write_scenes(
 
     Items are made in threads, some ahead of the one that is written.
     """
-    workers = os.cpu_count() or 1
+    workers = n_cores()
     missing = (i for i in range(n) if item_name(ITEMS_OF, i) not in store.records)
     with ThreadPoolExecutor(workers) as pool:
 

@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from diffumask.cores import n_cores
 from diffumask.errors import InputError
 from diffumask.files.atomic import writing
 from diffumask.files.inside import read_text
@@ -94,7 +95,7 @@ def _in_threads(
     check: Callable[[Record], CheckedItem], records: Iterable[Record]
 ) -> Iterator[CheckedItem]:
     rest = iter(records)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(n_cores()) as pool:
         while ahead := list(islice(rest, CHECKED_AHEAD)):
             yield from pool.map(check, ahead)
 

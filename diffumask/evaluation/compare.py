@@ -1,7 +1,6 @@
 """Go through a labelled dataset and count how predictions agree with it."""
 
 import multiprocessing
-import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -92,13 +91,6 @@ def outlined(labelled: Labelled) -> list[int]:
     """Return the ids whose boundary F is counted: all but background, which is the rest."""
     ids = list(labelled.mapping.names)
     return ids[1:] if labelled.mapping.has_background else ids
-
-
-def n_cores() -> int:
-    """Return how many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _start_worker() -> None:

@@ -24,7 +24,8 @@ from diffumask.types import OnPhase, Prompt, unseen_phase
 
 from .draft import Draft, drafts
 from .job import Job
-from .pipeline import GenerateSettings, make_item, sample_batch
+from .masking import GenerateSettings, make_item
+from .pipeline import sample_batch
 from .plan import Item
 from .ray_address import LOCAL, check_ray
 

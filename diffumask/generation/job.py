@@ -11,7 +11,7 @@ from diffumask.models import Loading, ModelSpec, load
 from diffumask.recipe.choice import Loaded
 from diffumask.recipe.recipe import Recipe
 
-from .pipeline import GenerateSettings
+from .masking import GenerateSettings
 
 
 @dataclass(frozen=True, slots=True)

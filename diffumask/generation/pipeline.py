@@ -1,47 +1,33 @@
 """The composition: prompts in, examples with masks written to a dataset folder."""
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from diffusers import DiffusionPipeline
 
-from diffumask.dataset.encode import EncodedItem, encode_item
+from diffumask.dataset.encode import EncodedItem
 from diffumask.dataset.listing import read_records
 from diffumask.dataset.maps import encode_maps, read_sample
-from diffumask.dataset.record import ABSENT, PRESENCES, VAE_DTYPE, Record
+from diffumask.dataset.record import VAE_DTYPE, Record
 from diffumask.dataset.writer import Store
 from diffumask.errors import InputError
-from diffumask.masks.class_map import make_class_map
 from diffumask.masks.settings import MaskSettings
 from diffumask.masks.sources import watching
-from diffumask.sampling.sample import SampleSettings, enough_memory, sample
+from diffumask.sampling.sample import enough_memory, sample
 from diffumask.types import Example, OnPhase, Prompt, Sample, unseen_phase
 
 from .draft import Draft, drafts
+from .masking import ATTEMPT, GenerateSettings, annotate, make_item
 from .plan import Item
+from .pool import open_pool
 
-ATTEMPT = "attempt"  # of an item that was drawn again
 SAMPLING_FACTS = ("index", "model", "num_inference_steps", "guidance_scale")
 
-_Draft = Draft[tuple[Example, EncodedItem]]
-
-
-@dataclass(frozen=True, slots=True)
-class GenerateSettings:
-    """How items are made; `keep_maps` keeps their heat maps, so that `remask` can follow.
-
-    An item whose mask lacks a class of its prompt is drawn again, at most `redraw` times.
-    """
-
-    model: str
-    sampling: SampleSettings
-    masks: MaskSettings = field(default_factory=MaskSettings)
-    batch_size: int = 1
-    keep_maps: bool = False
-    redraw: int = 0
+_Made = tuple[Example, EncodedItem]
 
 
 def generate(
@@ -55,26 +41,32 @@ def generate(
     """Make and write the items that the folder lacks, and yield each batch once it is on disk.
 
     An item is the same whatever batch it is made in, up to float rounding. The masks of a batch
-    are made while the next one is sampled, and then what it lacks is drawn again, with the prompts
-    of the next seeds. `on_phase` is told what goes on, from two threads.
+    are made while the next ones are sampled, by a pool of workers (see `open_pool`), and then what
+    it lacks is drawn again, with the prompts of the next seeds. Sampling waits where masks are
+    behind by as many items as the pool makes at once. `on_phase` is told what goes on, from two
+    threads.
     Raises InputError when memory does not suffice, the folder cannot be written, or attention,
     latents or an image are not finite; what was finished before stays.
     """
-    batches: Iterator[_Draft] = drafts(items, store, settings.batch_size, settings.redraw)
-    with ThreadPoolExecutor(1) as writer:
-        masked: Future[_Draft] | None = None
+    batches: Iterator[Draft[_Made]] = drafts(items, store, settings.batch_size, settings.redraw)
+    workers = settings.mask_workers if settings.masks.is_of_arrays else 0  # they have no network
+    with open_pool(workers) as (submit, at_once), ThreadPoolExecutor(1) as writer:
+        behind: deque[Future[Draft[_Made]]] = deque()
         batch = next(batches, None)
-        while batch or masked:
-            before, masked = masked, None
+        while batch or behind:
             if batch:
                 prompts = [prompt_of(item) for item in batch.wanted]
                 samples = sample_batch(pipe, batch.wanted, prompts, settings, on_phase)
-                masked = writer.submit(_make, batch, samples, store, settings, on_phase)
-            batch = before.result() if before else None
-            if batch and not batch.wanted:
+                pairs = zip(batch.wanted, samples, strict=True)
+                made = [submit(make_item, *pair, settings) for pair in pairs]
+                behind.append(writer.submit(_finish, batch, made, store, on_phase))
+                if (len(behind) - 1) * settings.batch_size < at_once:
+                    batch = next(batches, None)
+                    continue
+            batch = behind.popleft().result()
+            if not batch.wanted:
                 yield [example for example, _ in batch.made]
-                batch = None
-            batch = batch or next(batches, None)
+                batch = next(batches, None)
 
 
 def remask(source: Path, store: Store, masks: MaskSettings) -> Iterator[Example]:
@@ -104,51 +96,21 @@ def _sampling_facts(record: Record) -> dict[str, Any]:
     return {key: value for key, value in record.fields.items() if key in kept}
 
 
-def annotate(one: Sample, settings: MaskSettings) -> tuple[Example, dict[str, Any]]:
-    """Make the class map of a sample; return the example, and what its record says of the mask."""
-    masked = make_class_map(one, settings)
-    example = Example(one.prompt, one.seed, one.image, masked.class_map, masked.scores)
-    thresholds = [round(threshold, 4) for threshold in masked.thresholds]
-    facts = {"thresholds": thresholds, "foreground": round(masked.foreground, 6)}
-    found = {PRESENCES: dict(one.presences), ABSENT: dict(masked.absent)}
-    return example, facts | {key: value for key, value in found.items() if value}
-
-
-def _make(
-    batch: _Draft,
-    samples: Sequence[Sample],
-    store: Store,
-    settings: GenerateSettings,
-    on_phase: OnPhase,
-) -> _Draft:
-    """Make the masks of the items that were wanted; write the batch if none is any longer."""
+def _finish(
+    batch: Draft[_Made], making: Sequence[Future[_Made]], store: Store, on_phase: OnPhase
+) -> Draft[_Made]:
+    """Wait for the items that were wanted; write the batch if none is wanted any longer."""
     made = []
-    for pair in zip(batch.wanted, samples, strict=True):
-        on_phase("masks", len(made), len(samples))
-        made.append(make_item(*pair, settings))
-    on_phase("masks", len(made), len(samples))
+    for one in making:
+        on_phase("masks", len(made), len(making))
+        made.append(one.result())
+    on_phase("masks", len(made), len(making))
     batch.add([encoded.record for _, encoded in made], made)
     if not batch.wanted:
         on_phase("writing", 0, len(batch.made))
         store.write_batch([encoded for _, encoded in batch.made])
         on_phase("writing", len(batch.made), len(batch.made))
     return batch
-
-
-def make_item(item: Item, one: Sample, settings: GenerateSettings) -> tuple[Example, EncodedItem]:
-    """Make the mask of a sample; return the example, and the item as it is written."""
-    example, facts = annotate(one, settings.masks)
-    made: dict[str, Any] = {
-        "index": item.index,
-        **({ATTEMPT: item.attempt} if item.attempt else {}),
-        "model": settings.model,
-        "num_inference_steps": settings.sampling.num_inference_steps,
-        "guidance_scale": settings.sampling.guidance_scale,
-    }
-    if one.upcast:
-        made[VAE_DTYPE] = "float32"
-    maps = encode_maps(one) if settings.keep_maps else None
-    return example, encode_item(item.name, example, made | facts, maps)
 
 
 def sample_batch(

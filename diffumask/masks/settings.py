@@ -7,6 +7,7 @@ from typing import Literal
 from diffumask.errors import InputError
 from diffumask.types import Heat, Image
 
+from .refine import REFINERS
 from .sources import MaskSource
 from .thresholds import DEFAULT, ThresholdMethod
 
@@ -52,3 +53,8 @@ class MaskSettings:
             raise InputError(f"expected a least_warmth in [0, 1], got {self.least_warmth}")
         if not 0 <= self.least_presence <= 1:
             raise InputError(f"expected a least_presence in [0, 1], got {self.least_presence}")
+
+    @property
+    def is_of_arrays(self) -> bool:
+        """Whether masks follow from a sample's arrays alone, without a network."""
+        return self.affinity_of is None and self.source is None and self.refiner in REFINERS

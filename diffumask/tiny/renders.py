@@ -1,7 +1,6 @@
 """Rendered scenes on disk: the image-caption pairs that `tiny` is trained on."""
 
 import json
-import os
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
+from diffumask.cores import n_cores
 from diffumask.scenes import render_scene
 
 IMAGE_SIZE = 128
@@ -45,7 +45,7 @@ def _write_renders(images_path: Path, texts_path: Path, count: int) -> None:
     images = np.lib.format.open_memmap(images_path, "w+", np.uint8, shape)
     texts: list[Text] = []
     chunks = [range(start, min(start + CHUNK, count)) for start in range(0, count, CHUNK)]
-    with ProcessPoolExecutor(os.cpu_count()) as pool:
+    with ProcessPoolExecutor(n_cores()) as pool:
         for chunk, (pixels, of_chunk) in zip(chunks, pool.map(_render_chunk, chunks), strict=True):
             images[chunk.start : chunk.stop] = pixels
             texts += of_chunk
