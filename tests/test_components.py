@@ -3,8 +3,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy import ndimage
 
-from diffumask.masks.components import drop_small
+from diffumask.masks.components import LARGE, drop_cool, drop_small
+from diffumask.masks.unary import likeliest
 
 
 def test_pixels_that_touch_at_a_corner_are_two_components() -> None:
@@ -25,3 +27,28 @@ def test_the_rest_is_left_as_it_was(mask: np.ndarray, min_area_px: int) -> None:
     assert not (kept & ~mask).any()
     assert np.array_equal(drop_small(kept, float(min_area_px)), kept)
     assert min_area_px > 1 or np.array_equal(kept, mask)
+
+
+MASKS = arrays(bool, st.tuples(st.integers(1, 7), st.integers(1, 9)))
+
+
+@settings(deadline=None)
+@given(MASKS, st.integers(0, 9), st.sampled_from([0.0, 0.5, 1.0]), st.integers(0, 9))
+def test_components_are_those_of_scipy(mask, min_area_px, least_warmth, seed):
+    heat = np.random.default_rng(seed).random(mask.shape, np.float32)
+    labels, count = ndimage.label(mask)
+    parts = [labels == index for index in range(1, count + 1)]
+    large = [part for part in parts if part.mean() >= LARGE]
+    warmest = max((heat[part].mean(dtype=float) for part in large), default=0.0)
+    big = sum((part for part in parts if part.sum() >= min_area_px), np.zeros_like(mask))
+    warm = [part for part in parts if heat[part].mean(dtype=float) >= least_warmth * warmest - 1e-9]
+    np.testing.assert_array_equal(drop_small(mask, float(min_area_px)), big)
+    np.testing.assert_array_equal(
+        drop_cool(mask, heat, least_warmth), sum(warm, np.zeros_like(mask))
+    )
+
+
+@given(arrays(np.float32, (4, 3, 5), elements=st.sampled_from([0.0, 0.25, 0.5])), st.integers(1, 4))
+def test_the_likeliest_label_is_the_first_of_the_highest(planes, n_labels):
+    planes = planes[:n_labels]
+    np.testing.assert_array_equal(likeliest(planes), planes.argmax(0))

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from jaxtyping import Float32, Integer, UInt8
+from jaxtyping import Float32, UInt8
 
 from diffumask.types import BACKGROUND_ID, IGNORE_ID, ClassMap, Sample
 
@@ -14,6 +14,7 @@ from .refine import refine
 from .scores import score
 from .settings import MaskSettings
 from .thresholds import ThresholdMethod
+from .unary import likeliest
 
 NO_PIXEL = "no pixel above the threshold"
 UNSEEN = "the picture is explained as well without the word (presence {:.3f})"
@@ -60,7 +61,7 @@ def make_class_maps(
     absent = _unseen(sample, settings.least_presence)
     seen, rough = see(sample, settings, methods, frozenset(absent))
     refined = refine(settings.refiner, sample.image, rough, settings.device)
-    labels = np.stack([_cleaned(one, seen, settings) for one in refined.argmax(1)])
+    labels = np.stack([_cleaned(likeliest(one), seen, settings) for one in refined])
     n_shifts = len(labels) // len(methods)
     return [
         _masked(sample, seen.heats, of_method, rough[at], labels[at : at + n_shifts], absent)
@@ -89,7 +90,7 @@ def _masked(
         class_map,
         thresholds,
         {
-            **score(of_targets, thresholds, rough.argmax(0).astype(np.uint8), labels[0]),
+            **score(of_targets, thresholds, likeliest(rough), labels[0]),
             **_presence_score(sample),
         },
         {one.class_name: absent.get(one.word, NO_PIXEL) for one in lacking},
@@ -110,11 +111,11 @@ def _presence_score(sample: Sample) -> dict[str, float]:
 
 
 def _cleaned(
-    labels: Integer[np.ndarray, "h w"], seen: Seen, settings: MaskSettings
+    labels: UInt8[np.ndarray, "h w"], seen: Seen, settings: MaskSettings
 ) -> UInt8[np.ndarray, "h w"]:
     """Drop components that are too small or too cool to be the object."""
-    kept = labels.astype(np.uint8)
-    for label in np.unique(kept[kept > 0]):
+    kept = labels.copy()
+    for label in range(1, int(labels.max(initial=0)) + 1):
         mask = labels == label
         whole = drop_small(mask, settings.min_area * labels.size)
         if seen.attention is not None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, UInt8
 
 # Odds per unit of heat; 10 makes a pixel 0.1 above its threshold 2.7 times as likely the object's.
 # Against hard labels of odds 20 : 1, as in the code of Wu et al. 2023: benchmarks/results/masks.md.
@@ -28,13 +28,34 @@ def label_probabilities(
     `shares` of the pixel (see `word_shares`), which None holds equal.
     """
     t = np.array(thresholds, np.float32).reshape(-1, len(heats), 1, 1)
-    odds = np.exp(SHARPNESS * (heats - t))
-    background = (1 / (1 + odds)).prod(axis=1, keepdims=True)
-    parts = odds / (1 + odds)
-    if shares is not None:
-        parts *= shares
-    parts *= (1 - background) / parts.sum(axis=1, keepdims=True)
-    return np.concatenate([background, parts], axis=1)
+    result = np.empty((len(t), len(heats) + 1, *heats.shape[1:]), np.float32)
+    for planes, of_words in zip(
+        result, t, strict=True
+    ):  # one by one, in place: each fits the cache
+        background, parts = planes[0], planes[1:]
+        np.subtract(heats, of_words, out=parts)
+        parts *= SHARPNESS
+        np.exp(parts, out=parts)
+        unlike = 1 / (1 + parts)
+        parts *= unlike
+        unlike.prod(axis=0, out=background)
+        if shares is not None:
+            parts *= shares
+        parts *= (1 - background) / parts.sum(axis=0)
+    return result
+
+
+def likeliest(planes: Float32[np.ndarray, "label h w"]) -> UInt8[np.ndarray, "h w"]:
+    """Return the label of each pixel whose plane is highest, the first of several.
+
+    `argmax` over an axis that is not the last takes ten times as long.
+    """
+    labels = np.zeros(planes.shape[1:], np.uint8)
+    highest = planes[0]
+    for label, plane in enumerate(planes[1:], start=1):
+        np.copyto(labels, label, where=plane > highest)
+        highest = np.maximum(highest, plane)
+    return labels
 
 
 def word_shares(heats: Float32[np.ndarray, "word h w"]) -> Float32[np.ndarray, "word h w"]:

@@ -16,8 +16,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float32
-from scipy import sparse
-from scipy.linalg import toeplitz
 
 from diffumask.types import Image
 
@@ -133,35 +131,40 @@ def _kernels(
     lattice = build_lattice(features.reshape(h * w, 5))
     weight = np.float32(np.sqrt(settings.bilateral_weight))
     far = lattice.scaled(weight / np.sqrt(lattice.filter(ones)[:, 0]))
-    down, across = _gaussian_matrices(h, w, settings.gaussian_px * scale)
+    half = _half_gaussian(settings.gaussian_px * scale)
     weight = np.float32(np.sqrt(settings.gaussian_weight))
-    root = sparse.diags_array(weight / np.sqrt((down @ (across @ ones))[:, 0]))
-    across, down = sparse.csr_array(across @ root), sparse.csr_array(root @ down)
+    root = weight / np.sqrt(_blurred(ones.reshape(h, w, 1), half))
 
     def send(values: Values) -> Values:
         message = far.filter(values)
-        message += down @ (across @ values)
+        near = _blurred(values.reshape(h, w, -1) * root, half)
+        near *= root
+        message += near.reshape(values.shape)
         return message
 
     return send
 
 
-def _gaussian_matrices(h: int, w: int, sigma: float) -> tuple[sparse.csr_array, sparse.csr_array]:
-    """Return the Gaussian along the columns and along the rows of an image of h x w pixels."""
-    return (
-        sparse.csr_array(sparse.kron(_gaussian(h, sigma), _identity(w))),
-        sparse.csr_array(sparse.kron(_identity(h), _gaussian(w, sigma))),
+def _half_gaussian(sigma: float) -> Float32[np.ndarray, " distance"]:
+    """Return the Gaussian of each distance in pixels that counts."""
+    return np.exp(
+        -0.5 * (np.arange(int(GAUSSIAN_REACH * sigma) + 1) / sigma) ** 2, dtype=np.float32
     )
 
 
-def _gaussian(size: int, sigma: float) -> sparse.csr_array:
-    distance = np.arange(size) / sigma
-    values = np.exp(-0.5 * distance**2) * (distance <= GAUSSIAN_REACH)
-    return sparse.csr_array(toeplitz(values.astype(np.float32)))
-
-
-def _identity(size: int) -> sparse.dia_array:
-    return sparse.diags_array(np.ones(size, np.float32))
+def _blurred(
+    values: Float32[np.ndarray, "h w column"], half: Float32[np.ndarray, " distance"]
+) -> Float32[np.ndarray, "h w column"]:
+    """Sum over the pixels around, weighted by a Gaussian; beyond the border is nothing."""
+    for axis in (0, 1):
+        before = values.swapaxes(0, axis)
+        values = values * half[0]
+        after = values.swapaxes(0, axis)
+        for distance in range(1, min(len(half), len(before))):
+            weighted = before * half[distance]
+            after[distance:] += weighted[:-distance]
+            after[:-distance] += weighted[distance:]
+    return values
 
 
 def _softmax(logits: np.ndarray, label_axis: int) -> np.ndarray:

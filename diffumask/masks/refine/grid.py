@@ -5,13 +5,12 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 from jaxtyping import Float32, Int32
-from scipy import sparse
 
 from diffumask.types import Image
 
 RGB_SIGMA = 13.0  # of 255: how far colours may differ to be the same surface
 FLOOR = 1e-12  # share of plain bilinear weights, for pixels whose colour no neighbour has
-BAND_ROWS = 16
+BAND_ROWS = 32
 
 
 def grid_size(
@@ -79,44 +78,38 @@ def joint_upsample(
         return planes
     rows, row_weights = _around(h, small_h)
     cells, cell_weights = _around(w, small_w)
-    across = np.ascontiguousarray(small.transpose(2, 0, 1))[:, :, cells]  # 3 small_h w side
-    bilinear = row_weights[:, None, :, None] * cell_weights[:, None, :]
-    sources = rows[:, None, :, None] * small_w + cells[:, None, :]
+    colours = np.ascontiguousarray(small.transpose(2, 0, 1))
+    values = np.ascontiguousarray(columns.T).reshape(-1, small_h, small_w)
+    sides = [(colours.take(side, 2), values.take(side, 2)) for side in cells.T]
+    taps = [(row, side) for row in range(2) for side in range(2)]
     for start in range(0, h, BAND_ROWS):  # small enough for the cache
         band = slice(start, start + BAND_ROWS)
-        weights = _likeness(image[band], across, rows[band])
-        weights *= bilinear[band]
-        matrix = _rows_to_csr(weights.reshape(-1, 4), sources[band].reshape(-1, 4), len(columns))
-        planes[:, band] = (matrix @ columns).T.reshape(len(planes), -1, w)
+        pixels = np.ascontiguousarray(image[band].transpose(2, 0, 1), np.float32)
+        weights = np.empty((len(taps), *pixels.shape[1:]), np.float32)
+        for weight, (row, side) in zip(weights, taps, strict=True):
+            _distance(pixels, sides[side][0].take(rows[band, row], 1), weight)
+        weights *= -0.5 / RGB_SIGMA**2
+        np.exp(weights, out=weights)
+        weights += FLOOR
+        for weight, (row, side) in zip(weights, taps, strict=True):
+            weight *= row_weights[band, row, None] * cell_weights[:, side]
+        weights /= weights.sum(0)
+        planes[:, band] = 0
+        for weight, (row, side) in zip(weights, taps, strict=True):
+            planes[:, band] += weight * sides[side][1].take(rows[band, row], 1)
     return planes
 
 
-def _likeness(
-    image: Image,
-    across: Float32[np.ndarray, "3 grid_h w 2"],
-    rows: Int32[np.ndarray, "h 2"],
-) -> Float32[np.ndarray, "h w 2 2"]:
-    """Return the likeness of each pixel and the cells above and below, left and right of it."""
-    distance = np.zeros((*image.shape[:2], 2, 2), np.float32)
-    for channel, cells in enumerate(across):
-        colours = image[..., channel, None, None].astype(np.float32)
-        difference = cells[rows].transpose(0, 2, 1, 3) - colours
-        difference *= difference
-        distance += difference
-    distance *= -0.5 / RGB_SIGMA**2
-    np.exp(distance, out=distance)
-    distance += FLOOR
-    return distance
-
-
-def _rows_to_csr(
-    weights: Float32[np.ndarray, "row tap"], sources: Int32[np.ndarray, "row tap"], width: int
-) -> sparse.csr_array:
-    """Return the matrix of these rows, each divided by its sum."""
-    total = weights @ np.ones((weights.shape[1], 1), np.float32)
-    weights /= total
-    starts = np.arange(0, weights.size + 1, weights.shape[1], dtype=np.int32)
-    return sparse.csr_array((weights.ravel(), sources.ravel(), starts), (len(weights), width))
+def _distance(
+    pixels: Float32[np.ndarray, "3 h w"],
+    colours: Float32[np.ndarray, "3 h w"],
+    out: Float32[np.ndarray, "h w"],
+) -> None:
+    """Write the squared distance of colours; those of `colours` are overwritten."""
+    colours -= pixels
+    colours *= colours
+    np.add(colours[0], colours[1], out=out)
+    out += colours[2]
 
 
 def _around(

@@ -36,9 +36,10 @@ class Lattice:
 
     def scaled(self, factors: Float32[np.ndarray, " n"]) -> "Lattice":
         """Return the lattice whose filter multiplies by `factors` before and after."""
-        slicer = self.slice.copy()
+        slicer, splat = self.slice.copy(), self.splat.copy()
         slicer.data *= np.repeat(factors, slicer.indptr[1])
-        return Lattice(slicer.T.tocsr(), self.blurs, slicer)
+        splat.data *= factors[splat.indices]
+        return Lattice(splat, self.blurs, slicer)
 
 
 def build_lattice(features: Float32[np.ndarray, "n d"]) -> Lattice:
