@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import MethodType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from torch import Tensor
 from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from diffumask.attention.capture import capture
 from diffumask.attention.running_means import Attention
@@ -207,3 +209,27 @@ def check(
     n_images = options.get("num_images_per_prompt", 1)
     of_images = [text for text in texts for _ in range(n_images)]
     assert largest_error(pipe, attention, slow, of_images) < 1e-5
+
+
+def every_other(module: Any) -> None:
+    """Take a module's output of the call before at each second call, as caches do."""
+    forward, kept = module.forward, []
+
+    def cached(self: Any, *args: Any, **kwargs: Any) -> Any:
+        kept.append(kept[-1] if len(kept) % 2 else forward(*args, **kwargs))
+        return kept[-1]
+
+    module.forward = MethodType(cached, module)
+
+
+class LargestTensor(TorchDispatchMode):
+    """Notes the largest tensor that any operation makes."""
+
+    numel = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for one in out if isinstance(out, tuple | list) else [out]:
+            if isinstance(one, Tensor):
+                self.numel = max(self.numel, one.numel())
+        return out

@@ -2,7 +2,6 @@
 
 import copy
 from functools import partial
-from types import MethodType
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,15 @@ import torch
 from diffusers import StableDiffusionPipeline
 from diffusers.hooks import PyramidAttentionBroadcastConfig, apply_pyramid_attention_broadcast
 from refusals import refused, with_parts
-from slow_reference import BIRD, Kept, SlowReference, largest_error, needs_bfloat16, run
+from slow_reference import (
+    BIRD,
+    Kept,
+    SlowReference,
+    every_other,
+    largest_error,
+    needs_bfloat16,
+    run,
+)
 
 from diffumask.attention.aggregate import aggregate
 from diffumask.attention.capture import capture
@@ -26,17 +33,6 @@ pytestmark = pytest.mark.numeric
 def own(pipe: StableDiffusionPipeline) -> StableDiffusionPipeline:
     """A pipeline with a UNet of its own."""
     return with_parts(pipe, unet=copy.deepcopy(pipe.unet))
-
-
-def every_other(module: Any) -> None:
-    """Take a module's output of the call before at each second call, as caches do."""
-    forward, kept = module.forward, []
-
-    def cached(self: Any, *args: Any, **kwargs: Any) -> Any:
-        kept.append(kept[-1] if len(kept) % 2 else forward(*args, **kwargs))
-        return kept[-1]
-
-    module.forward = MethodType(cached, module)
 
 
 def broadcast(unet: Any) -> None:

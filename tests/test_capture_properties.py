@@ -8,9 +8,16 @@ from conftest import TEXT_WIDTH, random_unet
 from diffusers import StableDiffusionPipeline
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from slow_reference import BIRD, HALVES, PLANE, SlowReference, daam, largest_error, run
-from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
+from slow_reference import (
+    BIRD,
+    HALVES,
+    PLANE,
+    LargestTensor,
+    SlowReference,
+    daam,
+    largest_error,
+    run,
+)
 
 from diffumask.attention.aggregate import aggregate
 from diffumask.attention.capture import capture
@@ -135,19 +142,6 @@ def test_heads_are_kept_by_layer_and_their_mean_is_the_map(pipe: StableDiffusion
     for size, layers in attention.head_maps.items():
         mean = torch.cat(list(layers.values()), dim=2).mean(dim=2)
         assert (mean - without.maps[size]).abs().max() < 1e-6
-
-
-class LargestTensor(TorchDispatchMode):
-    """Notes the largest tensor that any operation makes."""
-
-    numel = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        for one in out if isinstance(out, tuple | list) else [out]:
-            if isinstance(one, Tensor):
-                self.numel = max(self.numel, one.numel())
-        return out
 
 
 @pytest.mark.parametrize("n_columns", [0, 1, 3, 8, 11])

@@ -2,6 +2,7 @@
 
 import math
 from contextlib import AbstractContextManager, nullcontext
+from functools import reduce
 
 import torch
 from jaxtyping import Float, Float32, Int64
@@ -22,14 +23,9 @@ def word_attention(
     positions: Int64[Tensor, "image column"],
     scale: float,
 ) -> Float32[Tensor, "image head pixel column"]:
-    """Return the softmax attention to the keys at some positions.
-
-    The same as exp(scale q.k_s - logsumexp_j(scale q.k_j)) of the wanted columns s alone, but the
-    fused softmax of all columns takes two thirds of the time.
-    """
-    with autocast_off(q.device):
-        among_keys = (q.float() @ (scale * k.float()).mT).softmax(dim=-1)
-    return among_keys.gather(-1, positions[:, None, None].expand(-1, *among_keys.shape[1:3], -1))
+    """Return the softmax attention to the keys at some positions."""
+    among_keys = _attention(q, k, scale)
+    return among_keys.gather(-1, positions[:, None, None].expand(*among_keys.shape[:3], -1))
 
 
 def pixel_attention(
@@ -39,14 +35,54 @@ def pixel_attention(
 ) -> Float32[Tensor, "image pixel pixel"]:
     """Return the softmax attention of all pixels to all, averaged over heads.
 
-    Head after head, so that no more than one N x N attention stands beside the mean.
+    All heads of as many images as fit into `chunk_bytes`, or as many heads of one, at a time.
     """
-    mean = torch.zeros((), device=q.device)
+    _, n_heads, n_pixels, _ = q.shape
+    n_at_once = max(1, chunk_bytes(q.device) // (4 * n_pixels * n_pixels))
+    images, heads = max(1, n_at_once // n_heads), min(n_at_once, n_heads)
+    sums = []
+    for of_images in zip(q.split(images), k.split(images), strict=True):
+        chunks = zip(*(one.split(heads, dim=1) for one in of_images), strict=True)
+        sums.append(reduce(Tensor.add_, (_attention(*one, scale).sum(dim=1) for one in chunks)))
+    return torch.cat(sums).div_(n_heads)
+
+
+def chunk_bytes(device: torch.device) -> int:
+    """Return how much attention of all pixels to all may stand at a time.
+
+    What is larger the CPU's allocator gives back and maps anew, page by page; elsewhere each chunk
+    costs launches of kernels.
+    """
+    return 2**24 if device.type == "cpu" else 2**27
+
+
+def _attention(
+    q: Float[Tensor, "image head query channel"],
+    k: Float[Tensor, "image head key channel"],
+    scale: float,
+) -> Float32[Tensor, "image head query key"]:
+    """Return the softmax attention of all queries to all keys, which alone is held."""
     with autocast_off(q.device):
-        for q_head, k_head in zip(q.unbind(1), k.unbind(1), strict=True):
-            logits = q_head.float() @ (scale * k_head.float()).mT
-            mean = mean + logits.softmax(dim=-1) / q.shape[1]
-    return mean
+        logits = _logits(q.flatten(0, 1), k.flatten(0, 1), scale)
+        return torch.softmax(logits, dim=-1, out=logits).unflatten(0, q.shape[:2])
+
+
+def _logits(
+    q: Float[Tensor, "head query channel"], k: Float[Tensor, "head key channel"], scale: float
+) -> Float32[Tensor, "head query key"]:
+    """Return scale q.k; halves are multiplied as they are where their products stay exact."""
+    if widens(q):
+        if math.frexp(scale)[0] == 0.5:  # a power of two, by which halves are scaled exactly
+            return torch.bmm(scale * q, k.mT, out_dtype=torch.float32)
+        return torch.bmm(q, k.mT, out_dtype=torch.float32).mul_(scale)
+    return torch.bmm(q.float(), (scale * k.float()).mT)
+
+
+def widens(q: Tensor) -> bool:
+    """Tell whether products of a tensor's halves can be had in single precision."""
+    halves = q.dtype in (torch.float16, torch.bfloat16)
+    has_kernel = q.is_cuda and torch.version.cuda is not None
+    return halves and has_kernel and "dtype" in torch.ops.aten.bmm.overloads()
 
 
 def attend(
