@@ -38,13 +38,6 @@ def test_nothing_reads_a_format_that_can_run_code(folder):
 
 
 @pytest.mark.parametrize("folder", ["diffumask", "cli", "prompts"])
-def test_pickles_go_through_the_pipes_of_workers_alone(folder):
-    for path in sorted((ROOT / folder).rglob("*.py")):
-        found = re.search(r"\bpickle\b", PROSE.sub("", path.read_text("utf-8")))
-        assert (found is None) == (path.name != "pool.py"), f"{path.name}: {found}"
-
-
-@pytest.mark.parametrize("folder", ["diffumask", "cli", "prompts"])
 def test_image_files_are_opened_in_one_place(folder):
     opens = re.compile(r"\bImage\.open\(|imread|imdecode|ImageFile\.Parser|PillowImage\.open\(")
     for path in sorted((ROOT / folder).rglob("*.py")):

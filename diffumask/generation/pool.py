@@ -1,38 +1,35 @@
 """Masks and files made in processes of their own, so that sampling need not share Python with them.
 
-A worker is a fresh interpreter at the end of two pipes. It never sees the script that called, which
-so needs no guard of its start, and it ends when its pipe is closed: also where this process was
-killed. One that is killed itself is started again and its call made again.
+The workers are those of loky: fresh interpreters that never see the script that called, which so
+needs no guard of its start.
 """
 
 import os
-import pickle
 import signal
-import struct
-import subprocess
-import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from queue import LifoQueue
-from typing import IO, Any, TypeVar
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from loky.process_executor import BrokenProcessPool, ProcessPoolExecutor
 
 from diffumask.cores import n_cores
-from diffumask.errors import InputError, in_one_line
+from diffumask.errors import InputError
 
 T = TypeVar("T")
 Submit = Callable[..., Future[Any]]
 
 MOST = 8  # that are started unasked; they make more items a second than a GPU does
 LATE = 16  # items made in this process before that: a worker takes as long to start
+PARENT_CHECK_S = 0.5
 DEATHS = 3  # of workers, in a row, after which a call is given up
-START = "from diffumask.generation.pool import serve; serve()"
 # Each worker has one core; the libraries would take them all.
 ONE_THREAD = (
     *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"),
     "OPENCV_FOR_THREADS_NUM",
 )
-LENGTH = struct.Struct("<Q")  # before what is sent
 
 
 @contextmanager
@@ -40,126 +37,80 @@ def open_pool(asked: int | None) -> Iterator[tuple[Submit, int]]:
     """Open workers: give a function like `Executor.submit`, and how many calls it makes at once.
 
     `asked` is their number: 0 is a thread of this process, None as many as there are cores for,
-    from the call on that they pay for. Functions are those of a module, and what goes in and out
-    is pickled. All calls are done when the context ends. They raise what the function does, and
-    InputError where workers die of one again and again.
+    from the call on that they pay for. All calls are done when the context ends. They raise what
+    the function does, and InputError where workers die of one again and again.
     """
     workers = min(MOST, n_cores() - 1) if asked is None else asked
-    if workers < 1:
-        with ThreadPoolExecutor(1) as here:
+    with ThreadPoolExecutor(1) as here:
+        if workers < 1:
             yield here.submit, 1
-        return
-    idle: LifoQueue[Worker] = LifoQueue()
-    for worker in (every := [Worker() for _ in range(workers)]):
-        idle.put(worker)
+            return
+        left_here = LATE if asked is None else 0
 
-    def call(function: Callable[..., T], *args: Any) -> T:
-        worker = idle.get()
-        try:
-            return worker.call(function, *args)
-        finally:
-            idle.put(worker)
+        def submit(function: Callable[..., T], *args: Any) -> Future[T]:
+            nonlocal left_here
+            left_here -= 1
+            if left_here >= 0:
+                return here.submit(function, *args)
+            return there.submit(crew.call, function, *args)
 
-    left_here = LATE if asked is None else 0
-
-    def submit(function: Callable[..., T], *args: Any) -> Future[T]:
-        nonlocal left_here
-        left_here -= 1
-        return (
-            here.submit(function, *args) if left_here >= 0 else there.submit(call, function, *args)
-        )
-
-    try:
-        with ThreadPoolExecutor(1) as here, ThreadPoolExecutor(workers) as there:
+        with Crew(workers) as crew, ThreadPoolExecutor(workers) as there:
             yield submit, workers
-    finally:
-        for worker in every:
-            worker.close()
 
 
-class Worker:
-    """A process that makes one call at a time; started by the first."""
+class Crew:
+    """Workers that are started by the first call, and again where one was killed."""
 
-    def __init__(self) -> None:
-        self._process: subprocess.Popen[bytes] | None = None
+    def __init__(self, workers: int) -> None:
+        self._workers = workers
+        self._changing = threading.Lock()
+        self._executor: ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> "Crew":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._drop(self._executor)
 
     def call(self, function: Callable[..., T], *args: Any) -> T:
-        """Call a function of a module in the worker; return or raise as it does there."""
-        request = pickle.dumps((function, args), pickle.HIGHEST_PROTOCOL)
+        """Call a function in a worker; return or raise as it does there."""
         for _ in range(DEATHS):
+            executor = self._running()
             try:
-                is_value, told = pickle.loads(self._ask(request))
-            except (EOFError, OSError):  # pipes end where a worker died
-                self.close()
-            else:
-                if is_value:
-                    return told
-                raise told
+                return executor.submit(function, *args).result()
+            except BrokenProcessPool:  # whichever call it was that a worker died of
+                self._drop(executor)
         raise InputError(
-            f"expected workers that live, got one that died {DEATHS} times while it made masks; "
+            f"expected workers that live, got some that died {DEATHS} times while they made masks; "
             "finished items are kept: make masks with fewer workers, or none"
         )
 
-    def _ask(self, request: bytes) -> bytes:
-        process = self._process = self._process or _started()
-        assert process.stdin is not None
-        assert process.stdout is not None
-        _send(process.stdin, request)
-        return _received(process.stdout)
+    def _running(self) -> ProcessPoolExecutor:
+        with self._changing:
+            if self._executor is None:
+                self._executor = ProcessPoolExecutor(
+                    self._workers,
+                    initializer=_begin,
+                    initargs=(os.getpid(),),
+                    env=dict.fromkeys(ONE_THREAD, "1"),
+                )
+            return self._executor
 
-    def close(self) -> None:
-        """End the process, if there is one."""
-        if self._process is not None:
-            process, self._process = self._process, None
-            process.kill()
-            process.communicate()
-
-
-def _started() -> subprocess.Popen[bytes]:
-    path = {"PYTHONPATH": os.pathsep.join(sys.path)}  # finds the package as this process did
-    try:
-        return subprocess.Popen(
-            [sys.executable, "-P", "-c", START],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=os.environ | path | dict.fromkeys(ONE_THREAD, "1"),
-            process_group=0,  # Ctrl-C is for the process that waits
-        )
-    except OSError as error:
-        raise InputError(
-            f"expected to start a worker for masks, got: {in_one_line(error)}; make masks without"
-        ) from None
+    def _drop(self, executor: ProcessPoolExecutor | None) -> None:
+        with self._changing:
+            if executor is None or executor is not self._executor:
+                return  # another call has
+            self._executor = None
+        executor.shutdown(wait=True, kill_workers=True)
 
 
-def serve() -> None:
-    """Answer calls until the pipe is closed: with whether each went well, and what came of it."""
+def _begin(parent_pid: int) -> None:
+    """Leave Ctrl-C to the process that started this worker, and end with it, however it ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what is printed must not be an answer
-    with suppress(EOFError, BrokenPipeError):
-        while True:
-            _send(answers, _answer(_received(sys.stdin.buffer)))
 
+    def wait() -> None:
+        while os.getppid() == parent_pid:
+            time.sleep(PARENT_CHECK_S)
+        os._exit(1)
 
-def _answer(request: bytes) -> bytes:
-    try:
-        function, args = pickle.loads(request)
-        answer = True, function(*args)
-    except Exception as error:
-        answer = False, error
-    return pickle.dumps(answer, pickle.HIGHEST_PROTOCOL)
-
-
-def _send(pipe: IO[bytes], content: bytes) -> None:
-    pipe.write(LENGTH.pack(len(content)))
-    pipe.write(content)
-    pipe.flush()
-
-
-def _received(pipe: IO[bytes]) -> bytes:
-    """Read what `_send` wrote. Raises EOFError for less."""
-    head = pipe.read(LENGTH.size)
-    content = pipe.read(LENGTH.unpack(head)[0]) if len(head) == LENGTH.size else b""
-    if not content:
-        raise EOFError
-    return content
+    threading.Thread(target=wait, daemon=True).start()
