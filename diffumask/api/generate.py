@@ -1,9 +1,7 @@
 """Images of classes, each with the mask of its object: checked, opened, bound, made."""
 
-import os
 import platform
 from collections.abc import Callable
-from dataclasses import replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +10,8 @@ from diffumask.dataset.shards import WHOLE
 from diffumask.errors import InputError
 
 from . import dry_run
-from .batch_size import batch_here, tell, work_of
+from .batch_size import tell, work_of
+from .generate_batch import choose_batch
 from .generate_request import GenerateOptions, Request, open_request
 from .generate_result import STAMP, finished, result_of
 from .model_options import introduce
@@ -31,7 +30,6 @@ if TYPE_CHECKING:  # torch takes seconds to import, and a mistyped class should 
     from diffumask.sampling.settings import SampleSettings
     from diffumask.types import Prompt
 
-LOCAL = "local"  # Ray on this machine
 LOADED = ("checkpoint", "dtype")  # settings that only files of the model and a device tell
 PACKAGES = ("diffumask", "torch", "diffusers", "transformers", "numpy")
 
@@ -71,7 +69,7 @@ def generate(options: GenerateOptions) -> "Result[Dataset]":
             check_ray(options.ray)
     described |= _check_model(request, spec)
     check_folder(request.out, described, classes, later=set(LOADED) - set(described))
-    batch = _batch(request, spec, sampling)
+    batch = choose_batch(request, spec, sampling)
     tell(batch)
     if options.dry_run:
         return _estimate(request, spec, sampling, batch)
@@ -207,30 +205,6 @@ def _notes(
         **({} if there is None else {STAMP: stamp(there)}),
         "versions": {"python": platform.python_version()} | {p: version(p) for p in PACKAGES},
     }
-
-
-def _batch(request: Request, spec: "ModelSpec", sampling: "SampleSettings") -> "Batch":
-    """Choose how many images are sampled at a time; a folder goes on as it went last."""
-    from diffumask.dataset.parts import RUN_FILE
-    from diffumask.dataset.run import read_run
-    from diffumask.generation.batch import GIB, Batch, by_memory, by_size
-    from diffumask.generation.cost import GPU_GIB
-
-    options, work = request.options, work_of(spec, sampling, request.options.loading)
-    if options.batch_size is not None:
-        return Batch(options.batch_size, "as asked for")
-    last = read_run(request.out).batch_size if (request.out / RUN_FILE).is_file() else None
-    if last is not None:
-        return Batch(last, "as in the folder so far")
-    if options.part != WHOLE:
-        plain = by_size(work)
-        return replace(plain, why=f"{plain.why}, the same for all shards")
-    if options.gpu:
-        return by_memory(work, spec.family.half, GPU_GIB[options.gpu] * GIB, is_gpu=True)
-    if options.pace_s or options.ray not in (None, LOCAL):  # another machine
-        return by_size(work)
-    workers = 1 if options.ray is None else options.workers or os.cpu_count() or 1
-    return batch_here(options, spec, sampling, workers)
 
 
 def _estimate(

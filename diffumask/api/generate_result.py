@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from diffumask.articles import counted
 
+from .generate_batch import settled_batch
 from .generate_request import Request
 from .progress import phase
 from .result import Result, look_at
@@ -36,7 +37,8 @@ def finished(
 
     out, options = request.out, request.options
     records = settled_records(out)
-    items = [item.name for item in request.items(options.batch_of(sampling))]
+    batch = settled_batch(request, spec, sampling)
+    items = [item.name for item in request.items(batch.size if batch else 1)]
     if not records or not records.keys() >= set(items):
         return None
     run, there = read_run(out), offline(spec)
