@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 from diffusers import (
     DiffusionPipeline,
@@ -116,6 +117,23 @@ def test_a_loaded_pipeline_is_quiet_and_has_no_safety_checker(
     assert pipe.safety_checker is None
     assert pipe.device.type == "cpu"
     assert capfd.readouterr() == ("", "")
+
+
+def test_weights_are_mapped_and_each_file_is_opened_once(
+    tiny_random_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load_copied(data: bytes) -> None:
+        raise AssertionError("expected a mapped file, got its bytes")
+
+    monkeypatch.setattr("safetensors.torch.load", load_copied)
+    asked: list[str] = []
+    load_file = safetensors.torch.load_file
+    monkeypatch.setattr(
+        "safetensors.torch.load_file",
+        lambda path, *rest, **more: asked.append(str(path)) or load_file(path, *rest, **more),
+    )
+    load(resolve(str(tiny_random_folder)), device="cpu")
+    assert len(asked) == len(set(asked)) == 2  # UNet and VAE; transformers reads slices itself
 
 
 def test_progress_bars_of_the_libraries_are_left_as_they_were(tiny_random_folder: Path) -> None:

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from diffumask.types import BACKGROUND_ID, IGNORE_ID, ClassMap, Image
@@ -46,6 +45,8 @@ def resized(pair: Pair, size_hw: SizeHW) -> Pair:
     the label at the centre of each new pixel, so that an object smaller than a new pixel can
     vanish. A pair that has the size already is returned as it is.
     """
+    import cv2  # it takes a while
+
     if pair.size_hw == size_hw:
         return pair
     height, width = size_hw
@@ -60,6 +61,8 @@ def resized(pair: Pair, size_hw: SizeHW) -> Pair:
 
 def labels_of(class_map: ClassMap) -> list[int]:
     """List the labels that occur, 0 and 255 among them, in rising order."""
+    import cv2  # it takes a while
+
     counts = cv2.calcHist([np.ascontiguousarray(class_map)], [0], None, [256], [0, 256])
     return np.flatnonzero(counts).tolist()
 

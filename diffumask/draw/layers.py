@@ -1,6 +1,5 @@
 """What is laid over a picture: its classes, or the heat of a word."""
 
-import cv2
 import numpy as np
 from jaxtyping import UInt8
 
@@ -52,12 +51,16 @@ def hatch(height: int, width: int) -> UInt8[np.ndarray, "{height} {width} 3"]:
 
 def heat_overlay(image: Image, heat: Heat) -> Image:
     """Lay a heat map over an image, from blue (0) to red (1)."""
+    import cv2  # it takes a while
+
     bgr = cv2.applyColorMap(np.rint(heat * 255).astype(np.uint8), cv2.COLORMAP_TURBO)
     return _blend(image, cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), HEAT_OPACITY)
 
 
 def _edges(class_map: ClassMap) -> Mask:
     """Find the pixels of classes that are within a contour's width of another label."""
+    import cv2  # it takes a while
+
     edges = np.zeros(class_map.shape, bool)
     for class_id in np.setdiff1d(class_map, [BACKGROUND_ID, IGNORE_ID]):
         inside = class_map == class_id
@@ -67,4 +70,6 @@ def _edges(class_map: ClassMap) -> Mask:
 
 
 def _blend(below: Image, above: Image, opacity: float) -> Image:
+    import cv2  # it takes a while
+
     return cv2.addWeighted(below, 1 - opacity, above, opacity, 0)

@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import cv2
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image as PillowImage
@@ -20,6 +19,8 @@ def fit(
     pixels: UInt8[np.ndarray, "h w *rgb"], side_px: int
 ) -> UInt8[np.ndarray, "new_h new_w *rgb"]:
     """Resize an image, or a class map, whose labels stay, so that its longer side is `side_px`."""
+    import cv2  # it takes a while
+
     height, width = pixels.shape[:2]
     scale = side_px / max(height, width)
     size_wh = (max(1, round(width * scale)), max(1, round(height * scale)))
