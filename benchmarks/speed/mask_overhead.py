@@ -1,8 +1,11 @@
 """By how much do masks slow `generate` down? Rounds of plain sampling and of whole items.
 
 Each round samples the same images of `tiny` several times, in random order: without masks, with
-thresholded ones, and with the default ones, once made while the next batch is sampled (as
-`generate` does) and once after each batch. A ratio is that of two ways in the same round.
+thresholded ones, and with the default ones: made after each batch, and while the next is sampled
+by a thread (`--mask-workers 0`) or by a worker, both as `generate` does. A worker starts at once,
+within what is timed. A ratio is that of two ways in the same round.
+
+With OMP_NUM_THREADS one below the cores there is a core to spare; with as many, all are busy.
 """
 
 import random
@@ -71,14 +74,16 @@ def ways(settings: GenerateSettings) -> dict[str, tuple[Callable[..., None], Gen
     simple = replace(settings, masks=MaskSettings("attention", Otsu(), "none", uncertain_band=0.0))
     asked = replace(settings, sampling=replace(settings.sampling, presence=True))
     without = replace(simple, sampling=replace(settings.sampling, affinity=False))
+    one, asked_one = replace(settings, mask_workers=1), replace(asked, mask_workers=1)
     return {
         PLAIN: (images_alone, without),
         "the same with the self-attention": (images_alone, settings),
         "the same, and asked for presence": (images_alone, asked),
         "masks by Otsu, written": (whole_items, without),
         "default masks after each batch": (masks_after, settings),
-        "default masks, written": (whole_items, settings),
-        "the same, asked for presence": (whole_items, asked),
+        "default masks, written by a thread": (whole_items, settings),
+        "default masks, written by a worker": (whole_items, one),
+        "the same, asked for presence": (whole_items, asked_one),
     }
 
 
