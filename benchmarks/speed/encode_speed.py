@@ -11,7 +11,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import cv2
 import numpy as np
@@ -27,7 +27,7 @@ SIDE_PX, SCENE_PX = 512, 128
 Encode = Callable[[Image], bytes]
 
 
-def with_pillow(**options: object) -> Encode:
+def with_pillow(**options: Any) -> Encode:
     """Return an encoder of Pillow."""
 
     def encode(image: Image) -> bytes:
@@ -78,7 +78,7 @@ def photographs(folder: Path, n: int) -> Iterator[Image]:
     """Read every so many photographs of a folder."""
     paths = sorted(folder.rglob("*.jpg"))
     for path in paths[:: max(1, len(paths) // n)][:n]:
-        with opened(path.read_bytes(), PHOTOGRAPHS, "choose another folder", path) as picture:
+        with opened(path.read_bytes(), PHOTOGRAPHS, "choose another folder", str(path)) as picture:
             yield np.asarray(picture.convert("RGB"))
 
 

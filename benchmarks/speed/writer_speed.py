@@ -49,11 +49,11 @@ def samples(n: int, data: Path | None) -> Iterator[Sample]:
     tiles = [] if data is None else list(photographs(data, 12 * n))
     for index, case in enumerate(cases(n, SIDE_PX)):
         image: Image = mosaic(tiles[index::n]) if tiles else case.image
-        heats = [
+        coarse, fine = (
             {"thing": cv2.resize(case.heat, (side, side), interpolation=cv2.INTER_AREA)}
             for side in (GRID, FINE)
-        ]
-        yield Sample(PROMPT, index, image, *heats)
+        )
+        yield Sample(PROMPT, index, image, coarse, fine)
 
 
 def write_all(items: Sequence[Item], some: Sequence[Sample], submit: Submit, folder: Path) -> None:

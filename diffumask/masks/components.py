@@ -13,7 +13,7 @@ def drop_small(mask: Mask, min_area_px: float) -> Mask:
     _, labels, boxes, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=4)
     is_kept = boxes[:, cv2.CC_STAT_AREA] >= min_area_px
     is_kept[0] = False  # all around them
-    return mask if is_kept[1:].all() else is_kept[labels]
+    return mask if is_kept[1:].all() else is_kept[np.asarray(labels, np.int32)]
 
 
 def drop_cool(mask: Mask, heat: Heat, least_warmth: float) -> Mask:

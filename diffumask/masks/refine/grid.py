@@ -86,8 +86,8 @@ def joint_upsample(
         band = slice(start, start + BAND_ROWS)
         pixels = np.ascontiguousarray(image[band].transpose(2, 0, 1), np.float32)
         weights = np.empty((len(taps), *pixels.shape[1:]), np.float32)
-        for weight, (row, side) in zip(weights, taps, strict=True):
-            _distance(pixels, sides[side][0].take(rows[band, row], 1), weight)
+        for index, (row, side) in enumerate(taps):
+            _distance(pixels, sides[side][0].take(rows[band, row], 1), weights[index])
         weights *= -0.5 / RGB_SIGMA**2
         np.exp(weights, out=weights)
         weights += FLOOR
