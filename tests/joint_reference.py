@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from diffumask.attention.capture import capture
+from diffumask.attention.defaults import EVERY_MATRIX
 from diffumask.attention.running_means import Attention
 
 N_T5 = 48
@@ -69,7 +70,9 @@ def check(
     with all_probabilities(n_keys, n_queries) as kept:
         plain = run(pipe, texts, 2, **options)
     everything = {"space": "attention", "layers": lambda name: True, "steps": (0.0, 1.0)}
-    with capture(pipe, words, **everything, self_attention=has_matrix) as attention:
+    with capture(
+        pipe, words, **everything, self_attention=has_matrix, matrix_strides=EVERY_MATRIX
+    ) as attention:
         captured = run(pipe, texts, 2, **options)
     assert np.array_equal(plain, captured)
 

@@ -1,5 +1,8 @@
 """The mean self-attention of one grid, and heat maps propagated along it."""
 
+import copy
+import itertools
+import math
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
@@ -9,16 +12,21 @@ import pytest
 import torch
 from conftest import small_unet
 from diffusers import DiffusionPipeline
-from slow_reference import BIRD, PLANE, Kept, SlowReference, run
+from hypothesis import given
+from hypothesis import strategies as st
+from refusals import with_parts
+from slow_reference import BIRD, PLANE, Kept, SlowReference, every_other, run
 
 from diffumask.attention import pooling, readers
 from diffumask.attention.aggregate import aggregate
 from diffumask.attention.capture import capture
+from diffumask.attention.defaults import EVERY_MATRIX
 from diffumask.attention.probabilities import pixel_attention
 from diffumask.attention.propagate import expand_seeds, propagate, propagated
 from diffumask.attention.readers import MatrixReader
 from diffumask.attention.recorders import Recorder
 from diffumask.attention.running_means import Attention
+from diffumask.attention.steps import evenly_spaced
 from diffumask.errors import InputError
 from diffumask.types import FLAT
 
@@ -33,10 +41,11 @@ def captured(
     steps: int = 2,
     share: tuple[float, float] = (0.0, 1.0),
     pooled: dict[tuple[int, int], tuple[int, int]] | None = None,
+    strides: tuple[int, int] = EVERY_MATRIX,
     **options: Any,
 ) -> tuple[Attention, SlowReference, np.ndarray]:
     slow = SlowReference(pipe, "attn1", pooled=pooled)
-    choice: dict[str, Any] = {"steps": share, "self_attention": True}
+    choice: dict[str, Any] = {"steps": share, "self_attention": True, "matrix_strides": strides}
     with slow.watching(), capture(pipe, WORDS, **choice) as attention:
         images = run(pipe, TWO, steps, **options)
     return attention, slow, images
@@ -71,6 +80,86 @@ def test_a_share_of_the_steps_counts(pipe: DiffusionPipeline) -> None:
     late = set(list(dict.fromkeys(kept.timestep for kept in slow.kept))[2:])
     (matrices,) = attention.self_matrices.values()
     assert (matrices - slow_mean(slow, (8, 6), late)).abs().max() < 1e-6
+
+
+def fine_layers(slow: SlowReference) -> list[str]:
+    return list(dict.fromkeys(kept.layer for kept in slow.kept if kept.size_hw == (8, 6)))
+
+
+@pytest.mark.parametrize(
+    ("share", "strides", "steps", "layers"),
+    [
+        ((0.0, 1.0), (2, 1), {1, 3, 5}, slice(None)),
+        ((0.0, 1.0), (3, 2), {1, 4}, slice(0, None, 2)),
+        ((0.0, 1.0), (99, 99), {3}, slice(1, 2)),
+        ((0.5, 1.0), (2, 1), {3, 5}, slice(None)),
+    ],
+)
+def test_the_matrix_is_of_evenly_spaced_steps_and_layers_and_no_other_is_computed(
+    pipe: DiffusionPipeline,
+    monkeypatch: pytest.MonkeyPatch,
+    share: tuple[float, float],
+    strides: tuple[int, int],
+    steps: set[int],
+    layers: slice,
+) -> None:
+    made = []
+    monkeypatch.setattr(
+        readers, "pixel_attention", lambda *given: made.append(given) or pixel_attention(*given)
+    )
+    attention, slow, images = captured(pipe, 6, share, strides=strides)
+    assert np.array_equal(images, run(pipe, TWO, 6))
+    timesteps = list(dict.fromkeys(kept.timestep for kept in slow.kept))
+    counted = {timesteps[i] for i in steps}
+    seen = fine_layers(slow)[layers]
+    assert len(made) == len(counted) * len(seen)
+    slow.kept = [kept for kept in slow.kept if kept.layer in seen]
+    (matrices,) = attention.self_matrices.values()
+    assert (matrices - slow_mean(slow, (8, 6), counted)).abs().max() < 1e-6
+
+
+def test_a_trajectory_that_another_model_ends_is_seen_in_its_own_middle(xl_pipe: Any) -> None:
+    attention, slow, _ = captured(xl_pipe, 10, strides=(99, 1), denoising_end=0.3)
+    timesteps = list(dict.fromkeys(kept.timestep for kept in slow.kept))
+    assert len(timesteps) == 3
+    ((size_hw, matrices),) = attention.self_matrices.items()
+    assert (matrices - slow_mean(slow, size_hw, {timesteps[1]})).abs().max() < 1e-6
+
+
+def test_a_layer_that_a_cache_skips_is_seen_when_it_runs_again(pipe: Any) -> None:
+    own = with_parts(pipe, unet=copy.deepcopy(pipe.unet))
+    every_other(own.unet.down_blocks[0].attentions[0].transformer_blocks[0].attn1)
+    attention, _, _ = captured(own, 4, strides=(2, 1))  # due at the second of four
+    (sums,) = attention._matrices.values()
+    counts = {float(one) for one in sums.counts.values()}
+    assert counts == {2.0, 1.0}
+
+
+def test_each_call_of_a_network_in_a_loop_is_seen(pipe: Any) -> None:
+    with capture(pipe, ["bird"], self_attention=True, matrix_strides=(3, 1)) as attention:
+        text, _ = pipe.encode_prompt(BIRD, torch.device("cpu"), 1, False)
+        for timestep in (500, 400):
+            pipe.unet(torch.zeros(1, 4, 8, 6), timestep, text)
+    (sums,) = attention._matrices.values()
+    assert {float(one) for one in sums.counts.values()} == {2.0}
+
+
+@pytest.mark.parametrize("strides", [(0, 1), (1, 0)])
+def test_strides_that_see_nothing_are_refused(pipe: Any, strides: Any) -> None:
+    with (
+        pytest.raises(InputError, match=r"matrix_strides \(steps, layers\) from 1 on, got"),
+        capture(pipe, ["bird"], self_attention=True, matrix_strides=strides),
+    ):
+        pass
+
+
+@given(n=st.integers(1, 200), stride=st.integers(1, 250))
+def test_what_is_evenly_spaced_has_like_gaps_and_margins(n: int, stride: int) -> None:
+    kept = evenly_spaced(n, stride)
+    assert len(kept) == math.ceil(n / stride)
+    gaps = {b - a for a, b in itertools.pairwise(kept)}
+    assert 0 < max(gaps, default=1) <= min(gaps, default=1) + 1 <= stride + 1
+    assert abs(kept[0] - (n - 1 - kept[-1])) <= 1
 
 
 def test_stable_diffusion_xl_has_a_matrix(xl_pipe: DiffusionPipeline) -> None:
@@ -172,24 +261,16 @@ def test_a_compiled_network_that_pools_has_no_graph_break(pipe: DiffusionPipelin
         stack.callback(setattr, pipe, "unet", pipe.unet)
         network = small_unet()
         pipe.unet = torch.compile(network, backend=count, fullgraph=True)
+        every: dict[str, Any] = {"self_attention": True, "matrix_strides": EVERY_MATRIX}
         for words in (["bird"], ["grass"]):
-            with capture(pipe, words, self_attention=True) as attention:
+            with capture(pipe, words, **every) as attention:
                 run(pipe, BIRD, steps=2)
         pipe.unet = network
-        with capture(pipe, ["grass"], self_attention=True) as plain:
+        with capture(pipe, ["grass"], **every) as plain:
             run(pipe, BIRD, steps=2)
     assert len(graphs) == 1
     matrices, expected = attention.self_matrices[6, 5], plain.self_matrices[6, 5]
     assert (matrices - expected).abs().max() < 1e-5
-
-
-def test_pixel_attention_is_the_mean_of_the_softmax_of_all_heads() -> None:
-    q, k = torch.randn(2, 2, 3, 6, 4, generator=torch.Generator().manual_seed(0)).unbind(0)
-    expected = (q @ k.mT * 0.7).softmax(dim=-1).mean(dim=1)
-    assert (pixel_attention(q, k, 0.7) - expected).abs().max() < 1e-6
-    half = pixel_attention(q.half(), k.half(), 0.7)
-    assert half.dtype == torch.float32
-    assert (half - expected).abs().max() < 2**-8
 
 
 def random_matrix(n: int) -> torch.Tensor:

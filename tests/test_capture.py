@@ -121,20 +121,23 @@ class Reads(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def reads(pipe: Any, steps: int, share: tuple[float, float] | None) -> int:
+def reads(pipe: Any, n_steps: int, **given: Any) -> int:
     with ExitStack() as stack:
         counter = stack.enter_context(Reads())
-        if share is not None:
-            stack.enter_context(capture(pipe, ["bird"], steps=share, self_attention=True))
-        run(pipe, BIRD, steps=steps)
+        if given:
+            stack.enter_context(capture(pipe, ["bird"], self_attention=True, **given))
+        run(pipe, BIRD, steps=n_steps)
     return counter.n
 
 
-def test_no_step_is_read_from_the_device_but_the_first_for_a_share(pipe: DiffusionPipeline) -> None:
-    plain = {steps: reads(pipe, steps, None) for steps in (4, 8)}
-    assert {steps: reads(pipe, steps, (0.0, 1.0)) for steps in (4, 8)} == plain
-    share = {steps: reads(pipe, steps, (0.0, 0.5)) for steps in (4, 8)}
-    assert share[4] - plain[4] == share[8] - plain[8] == 1
+def test_no_step_is_read_from_the_device_but_the_first_for_a_choice(
+    pipe: DiffusionPipeline,
+) -> None:
+    plain = {steps: reads(pipe, steps) for steps in (4, 8)}
+    assert {steps: reads(pipe, steps, matrix_strides=(1, 2)) for steps in (4, 8)} == plain
+    for choice in ({"steps": (0.0, 0.5)}, {"matrix_strides": (2, 1)}):
+        some = {steps: reads(pipe, steps, **choice) for steps in (4, 8)}
+        assert some[4] - plain[4] == some[8] - plain[8] == 1
 
 
 def state_of(pipe: DiffusionPipeline) -> tuple:

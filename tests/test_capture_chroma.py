@@ -16,6 +16,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast, T5EncoderModel
 
 from diffumask.attention.capture import capture
+from diffumask.attention.defaults import EVERY_MATRIX
 from diffumask.attention.tokens import word_positions
 from diffumask.errors import InputError
 
@@ -140,7 +141,11 @@ def test_concepts_are_exact(chroma: ChromaPipeline, read: set[int], guidance_sca
 def test_the_matrix_is_the_part_from_pixels_to_pixels(chroma: ChromaPipeline) -> None:
     with all_probabilities(N_KEYS) as kept:
         run(chroma, TWO, 2, guidance_scale=1.0, **OPTIONS)
-    options: dict[str, Any] = {"layers": every, "self_attention": True}
+    options: dict[str, Any] = {
+        "layers": every,
+        "self_attention": True,
+        "matrix_strides": EVERY_MATRIX,
+    }
     with capture(chroma, WANTED, space="attention", **options) as attention:
         run(chroma, TWO, 2, guidance_scale=1.0, **OPTIONS)
     for image in (0, 1):

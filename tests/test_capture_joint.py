@@ -16,6 +16,7 @@ from slow_reference import BIRD, HALVES, PLANE, needs_bfloat16, run
 from transformers import CLIPTokenizer, PreTrainedTokenizerFast, T5EncoderModel
 
 from diffumask.attention.capture import capture
+from diffumask.attention.defaults import EVERY_MATRIX
 from diffumask.attention.propagate import propagated
 from diffumask.attention.tokens import word_positions
 from diffumask.errors import InputError
@@ -265,9 +266,8 @@ def test_the_matrix_is_the_part_from_pixels_to_pixels(
     for pipe, pixels, n_keys in cases:
         with all_probabilities(n_keys) as kept:
             run(pipe, TWO, 2, max_sequence_length=N_T5)
-        with capture(
-            pipe, WANTED, space="attention", layers=every, self_attention=True
-        ) as attention:
+        given = {"layers": every, "self_attention": True, "matrix_strides": EVERY_MATRIX}
+        with capture(pipe, WANTED, space="attention", **given) as attention:
             run(pipe, TWO, 2, max_sequence_length=N_T5)
         matrices = attention.self_matrices[4, 3]
         for image in (0, 1):
@@ -283,7 +283,8 @@ def test_the_matrix_is_of_the_layers_of_pixels_alone_where_there_are_any(
     pipe = sd3(tokenizer, (None, None), dual_attention_layers=(0,), qk_norm="rms_norm")
     with all_probabilities(12) as kept:
         run(pipe, TWO, 2, max_sequence_length=N_T5)
-    with capture(pipe, WANTED, layers=every, self_attention=True) as attention:
+    given = {"layers": every, "self_attention": True, "matrix_strides": EVERY_MATRIX}
+    with capture(pipe, WANTED, **given) as attention:
         run(pipe, TWO, 2, max_sequence_length=N_T5)
     expected = matrix_of(kept, slice(0, 12), -2)
     assert (attention.self_matrices[4, 3][0] - expected).abs().max() < 1e-5

@@ -16,6 +16,7 @@ from random_transformers import SPACE
 from slow_reference import BIRD, PLANE, SlowReference, run
 
 from diffumask.attention.capture import capture
+from diffumask.attention.defaults import EVERY_MATRIX
 from diffumask.attention.families import network_of
 from diffumask.errors import InputError
 
@@ -164,7 +165,8 @@ def test_a_row_without_padding_is_counted_from_its_start(kolors: KolorsPipeline)
 
 def test_the_matrix_is_that_of_the_layers_of_pixels(kolors: KolorsPipeline) -> None:
     slow = SlowReference(kolors, "attn1")
-    with slow.watching(), capture(kolors, WANTED, self_attention=True) as attention:
+    every = {"self_attention": True, "matrix_strides": EVERY_MATRIX}
+    with slow.watching(), capture(kolors, WANTED, **every) as attention:
         run(kolors, TWO, 2)
     ((size_hw, matrices),) = attention.self_matrices.items()
     kept = [one.probabilities[-2:] for one in slow.kept if one.size_hw == size_hw]

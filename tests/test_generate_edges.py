@@ -11,6 +11,7 @@ from commands import call, contents, done, refused
 from filelock import FileLock
 
 from diffumask.api.result import look_at
+from diffumask.attention.defaults import EVERY_MATRIX, MATRIX_STRIDES
 from diffumask.dataset.listing import read_records
 from diffumask.dataset.run import read_run
 
@@ -73,6 +74,16 @@ def test_a_smaller_number_says_what_is_there_and_leaves_the_options_kept(words, 
     assert (facts["items"], facts["asked"]) == (3, 2)
     assert done(*words, "--class", "bird", "-n", 4).startswith(f"4 items in {out};")
     assert tomllib.loads((out / "config.toml").read_text("utf-8"))["n"] == 4
+
+
+def test_a_folder_of_an_earlier_version_goes_on_with_self_attention_of_all_steps(words, bird):
+    path = bird / "run.json"
+    tree = json.loads(path.read_text("utf-8"))
+    assert tuple(tree["settings"].pop("matrix_strides")) == MATRIX_STRIDES
+    path.write_text(json.dumps(tree), "utf-8")
+    assert done(*words, "--class", "bird", "-n", 2).startswith(f"2 items in {bird};")
+    assert read_run(bird).matrix_strides == EVERY_MATRIX
+    assert "matrix_strides" not in read_run(bird).settings
 
 
 def test_fewer_scenes_of_augment_leave_the_options_kept(a_bird, tmp_path):

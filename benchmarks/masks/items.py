@@ -48,7 +48,7 @@ class Seen:
             grid.words.count_of("all").add_(1)
             grid.n_heads = self.n_heads[factor]
         sums = attention.matrix(self.matrix_hw, positions)
-        sums.total += torch.from_numpy(self.matrix).mT.unflatten(1, self.matrix_hw)[None]
+        sums.total += torch.from_numpy(self.matrix).unflatten(1, self.matrix_hw)[None]
         sums.count_of("all").add_(1)
         return attention
 

@@ -12,7 +12,7 @@ from diffumask.errors import InputError
 
 from .calls import before_each_call
 from .concepts import ConceptReader, ConceptStream, riding
-from .defaults import BACKGROUND_CONCEPTS, RESOLUTIONS, Steps
+from .defaults import BACKGROUND_CONCEPTS, MATRIX_STRIDES, RESOLUTIONS, Steps
 from .families import network_of
 from .network import Network
 from .readers import HeadsReader, MatrixReader, Reader
@@ -21,7 +21,7 @@ from .recorders import KernelRecorder, ProjectionRecorder, Recorder, kernel_reco
 from .recording import Run, Words
 from .running_means import Attention
 from .sizes import uncropped
-from .steps import check_steps
+from .steps import check_steps, check_strides
 from .transformer import Transformer
 
 
@@ -36,6 +36,7 @@ def capture(
     layers: Layers | None = None,
     resolutions: Collection[int] | None = RESOLUTIONS,
     self_attention: bool = False,
+    matrix_strides: tuple[int, int] = MATRIX_STRIDES,
     heads: bool = False,
     background: Sequence[str] = BACKGROUND_CONCEPTS,
 ) -> Iterator[Attention]:
@@ -56,7 +57,9 @@ def capture(
     `layers` is a function of a layer's name, as in `attn_processors` of the network.
     `resolutions` are factors by which layers are coarser than the latents: 1, 2, 4, ...
     `self_attention` fills `Attention.self_matrices` too, of one grid of at most
-    `MAX_MATRIX_CELLS` cells, which layers of more are pooled to.
+    `MAX_MATRIX_CELLS` cells, which layers of more are pooled to: of one in so many of the steps
+    that count and of the layers of that grid, evenly spaced, as `matrix_strides` says. A network
+    that is called in a loop of your own is seen at all steps, as their number is unknown.
     `heads` keeps each head of each layer apart in `Attention.head_maps`, as DAAM needs it.
 
     Raises `InputError` for a capture inside another, for attention processors and pipelines it
@@ -69,7 +72,8 @@ def capture(
     module = _denoiser(pipe)
     network = network_of(module, pipe)
     reading = _reading(network, space, steps, layers)
-    run = Run(pipe, network, words, reading.steps, also)
+    check_strides(matrix_strides)
+    run = Run(pipe, network, words, reading.steps, also, matrix_strides)
     chosen = _chosen_layers(network, reading.layers, resolutions)
     readers = _readers(run, chosen, reading, heads)
     if self_attention:

@@ -97,8 +97,12 @@ class MatrixReader(Reader):
     """The same for self-attention, of which all is kept; for one grid, as it is large.
 
     A larger grid is pooled before the softmax, so that what is computed and held has a bound. Of
-    joint attention it is the part from pixels to pixels, whose rows sum to 1 again.
+    joint attention it is the part from pixels to pixels, whose rows sum to 1 again. What is `due`
+    is computed at the next evaluation that the layer sees, as a cache may skip some. The host tells
+    it, so that what is not due takes no time; a compiled network has a graph for each value.
     """
+
+    due = False
 
     def start(self, attention: Attention, size_hw: SizeHW) -> None:
         """Take the sums to add to."""
@@ -108,9 +112,12 @@ class MatrixReader(Reader):
 
     def add(self, seen: Seen) -> None:
         """Add what the layer saw at one evaluation."""
+        if not self.due:
+            return
+        self.due = False
         pixels = self.evaluation.network.pixels(seen)
         matrix = pixel_attention(self._pooled(pixels.q), self._pooled(pixels.k), pixels.scale)
-        self._add(matrix.mT.unflatten(-1, self.matrix_hw))
+        self._add(matrix.unflatten(-1, self.matrix_hw))
 
     def _pooled(self, of_pixels: Tensor) -> Tensor:
         return self.pool(self._on_grid(of_pixels.mT)).flatten(-2).mT

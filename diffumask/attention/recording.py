@@ -1,6 +1,6 @@
 """One pipeline call as seen from inside: its evaluations, its layers."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,14 +10,14 @@ from torch import Tensor, nn
 from diffumask.errors import InputError
 
 from .concepts import ConceptStream
-from .defaults import Steps
+from .defaults import MATRIX_STRIDES, Steps
 from .network import Inputs, Network
 from .pooling import matrix_factor
 from .prompted import Prompted, Words
 from .readers import Evaluation, MatrixReader, Reader
 from .recorders import Recorder
 from .running_means import Attention, halved
-from .steps import are_chosen, check_trajectory
+from .steps import are_chosen, check_trajectory, evenly_spaced
 
 ALL_STEPS = (0.0, 1.0)
 
@@ -32,17 +32,20 @@ class Run:
         words: Words,
         steps: Steps,
         also: Words = (),
+        matrix_strides: tuple[int, int] = MATRIX_STRIDES,
     ) -> None:
         self.attention = Attention()
         self.pipe: Any = pipe
         self.network = network
         self.steps = steps
+        self.step_stride, self.layer_stride = matrix_strides
         self.evaluation = Evaluation(network)
         self.prompted = Prompted(pipe, network, words, also, self._expect)
         self.recorders: list[Recorder] = []
         self.stream: ConceptStream | None = None
         self.n_evaluations = 0
         self._first: Inputs | None = None
+        self._matrices_at: Collection[int] | None = None  # evaluations, None is all
         self._timesteps = self._chosen = torch.empty(0)
         self._counted = self._strange = torch.zeros(())
         self._seen: list[Tensor] = []
@@ -89,6 +92,9 @@ class Run:
         if self._first is None:
             self._first = inputs
             self._start(inputs)
+        if self._matrices_at is None or self.n_evaluations in self._matrices_at:
+            for reader in self._matrix_readers:
+                reader.due = True
         self.n_evaluations += 1
         self._seen.append(inputs.timestep.detach().flatten()[:1].float())
         text = inputs.text[now.rows]
@@ -143,22 +149,32 @@ class Run:
 
         now.weight = torch.ones((), device=inputs.device)
         self._counted, self._strange = torch.zeros(2, device=inputs.device).unbind()
-        if self.steps == ALL_STEPS:  # nothing to look up, so nothing is read from the device
-            return
+        thins_out = self._has_trajectory and self.step_stride > 1 and bool(self._matrix_readers)
+        if self.steps == ALL_STEPS and not thins_out:
+            return  # nothing to look up, so nothing is read from the device
         self._timesteps = self.pipe.scheduler.timesteps.to(inputs.device, torch.float32)
         first = int(_nearest(self._timesteps, inputs.timestep))  # not 0 when an image is given
         chosen = are_chosen(self.steps, self._timesteps[first:].tolist())
         self._chosen = torch.tensor([0.0] * first + list(map(float, chosen)), device=inputs.device)
+        if thins_out:
+            n_steps = getattr(self.pipe, "num_timesteps", None)  # fewer where others go on
+            counted = [i for i, counts in enumerate(chosen[:n_steps]) if counts]
+            kept = evenly_spaced(len(counted), self.step_stride)
+            self._matrices_at = {counted[i] for i in kept}
+
+    @property
+    def _matrix_readers(self) -> list[MatrixReader]:
+        return [one for one in self.readers if isinstance(one, MatrixReader)]
 
     def _leave_other_matrices(self, latent_hw: tuple[int, int]) -> None:
-        """Give the layers back whose self-attention is on another grid than that of the matrix."""
-        matrices = [one for one in self.readers if isinstance(one, MatrixReader)]
+        """Give the layers back whose self-attention is on another grid, or passed over."""
+        matrices = self._matrix_readers
         sizes = {one.factor: halved(latent_hw, one.factor) for one in matrices}
+        on_grid = [one for one in matrices if one.factor == matrix_factor(sizes)]
+        kept = [on_grid[i] for i in evenly_spaced(len(on_grid), self.layer_stride)]
         for recorder in list(self.recorders):
             recorder.readers = [
-                one
-                for one in recorder.readers
-                if one not in matrices or one.factor == matrix_factor(sizes)
+                one for one in recorder.readers if one not in matrices or one in kept
             ]
             if not recorder.readers and self.stream is None:
                 recorder.layer.set_processor(recorder.processor)

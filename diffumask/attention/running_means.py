@@ -89,7 +89,7 @@ class Attention:
         The grid is that of some layers, or a coarser one that they were pooled to. Pixels run row
         by row, and each row of a matrix sums to 1. Empty if it was not captured.
         """
-        return {size: sums.mean().flatten(2).mT for size, sums in self._matrices.items()}
+        return {size: sums.mean().flatten(2) for size, sums in self._matrices.items()}
 
     @property
     def sums(self) -> list[Float32[Tensor, "image column *_rest"]]:

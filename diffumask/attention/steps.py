@@ -1,5 +1,6 @@
 """Which steps of a trajectory count, by the distinct timesteps of its scheduler."""
 
+import math
 from collections.abc import Sequence
 
 from diffumask.errors import InputError
@@ -34,6 +35,18 @@ def are_chosen(steps: Steps, timesteps: Sequence[float]) -> list[bool]:
     if not chosen:
         raise InputError(f"expected steps={steps} to keep a step, got none of {n}; keep more")
     return [timestep in chosen for timestep in timesteps]
+
+
+def check_strides(strides: tuple[int, int]) -> None:
+    """Raise `InputError` for strides that see nothing."""
+    if min(strides) < 1:
+        raise InputError(f"expected matrix_strides (steps, layers) from 1 on, got {strides}")
+
+
+def evenly_spaced(n: int, stride: int) -> list[int]:
+    """Return one of every `stride` of 0 .. n - 1, in the middle of its like; of any n one."""
+    kept = math.ceil(n / stride)
+    return [(2 * i + 1) * n // (2 * kept) for i in range(kept)]
 
 
 def check_trajectory(seen: Sequence[float], timesteps: Sequence[float]) -> None:

@@ -27,7 +27,7 @@ from .parts import RUN_FILE, check_parts
 FORMAT = 1
 KEYS = ("format", "settings", "classes", "runs")
 CLASS_IDS = range(BACKGROUND_ID + 1, IGNORE_ID)
-WEIGHTS, SHARD = "weights", "shard"
+WEIGHTS, SHARD, STRIDES = "weights", "shard", "matrix_strides"
 FACTOR = re.compile(r"[1-9][0-9]{0,3}")
 # Settings that commands read, where a dataset has them; all others are of whatever kind.
 TEXTS = (
@@ -90,6 +90,13 @@ class Run:
             )
         return self.settings[name]
 
+    @property
+    def matrix_strides(self) -> tuple[int, int]:
+        """At which steps and layers self-attention was seen, as in `SampleSettings`."""
+        # earlier versions, which do not tell, saw it at all
+        steps, layers = self.settings.get(STRIDES, (1, 1))
+        return steps, layers
+
     def heat_made(self) -> dict[str, Any]:
         """Return how heat maps were made, as in `SampleSettings`; raises as `setting`."""
         weights = self.setting(WEIGHTS)
@@ -108,6 +115,9 @@ def _check_settings(settings: Mapping[str, Any]) -> None:
         raise wrong("true or false", settings, "keep_maps")
     if not isinstance(settings.get("threshold", ""), str):
         number(settings, "threshold")
+    strides = settings.get(STRIDES, [1, 1])
+    if not isinstance(strides, list) or [type(one) for one in strides] != [int, int]:
+        raise wrong("two whole numbers", settings, STRIDES)
     if settings.get(WEIGHTS) is not None:
         weights = mapping(settings, WEIGHTS)
         if not all(map(FACTOR.fullmatch, weights)) or not all(map(is_number, weights.values())):

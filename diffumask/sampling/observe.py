@@ -12,6 +12,7 @@ from jaxtyping import Float, Shaped, UInt8
 from torch import Tensor
 
 from diffumask.attention.capture import capture, has_self_attention
+from diffumask.attention.defaults import EVERY_MATRIX
 from diffumask.attention.recording import ALL_STEPS
 from diffumask.attention.running_means import Attention
 from diffumask.errors import InputError
@@ -113,7 +114,11 @@ def observe_attention(
     generators = [generator_of(seed) for seed in seeds]
     timesteps = _usual_timesteps(pipe) if timesteps is None else timesteps
     see = _see_with_unet if _has_unet(pipe) else _see_with_transformer
-    kept = {"steps": ALL_STEPS, "self_attention": affinity and has_self_attention(pipe)}
+    kept = {
+        "steps": ALL_STEPS,
+        "self_attention": affinity and has_self_attention(pipe),
+        "matrix_strides": EVERY_MATRIX,  # of few timesteps each counts
+    }
     with capture(pipe, words, also=also, **kept) as attention:
         latents = see(of_model, np.stack(images), texts, generators, timesteps)
     return Observed(attention, latents)

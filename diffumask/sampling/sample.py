@@ -81,6 +81,7 @@ def sample_attention(
     also = [rivals(prompt) for prompt in prompts]
     asked = settings.presence and tells_presence(pipe)
     wants_matrix = settings.affinity and has_self_attention(pipe)
+    matrices = {"self_attention": wants_matrix, "matrix_strides": settings.matrix_strides}
     last: dict[str, Tensor] = {}
 
     def see(drawing: Any, step: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
@@ -97,7 +98,7 @@ def sample_attention(
     on_phase("sampling", 0, settings.num_inference_steps)
     with (
         finite_decoding(call.vae) as upcast,
-        capture(pipe, words, also=also, self_attention=wants_matrix) as attention,
+        capture(pipe, words, also=also, **matrices) as attention,
     ):
         images = call(
             **call_arguments(pipe, [prompt.text for prompt in prompts], list(seeds), settings),
