@@ -6,10 +6,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from slow_reference import LargestTensor
+from slow_reference import LargestTensor, needs_bfloat16
 from torch import Tensor
+from torch.nn import functional
 
 from diffumask.attention import probabilities
+from diffumask.attention.kernel import with_logsumexp
 from diffumask.attention.probabilities import chunk_bytes, pixel_attention, widens, word_attention
 
 pytestmark = pytest.mark.numeric
@@ -80,6 +82,47 @@ def words_of_each_head(q: Tensor, k: Tensor, positions: Tensor, scale: float) ->
         for *of_image, columns in zip(q, k, positions, strict=True)
     ]
     return torch.stack(of_images)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, *HALVES])
+def test_the_kernel_tells_the_denominator_and_its_output_stays_the_same(dtype: torch.dtype) -> None:
+    q, k = random_projections(3, 2, 35, 8)
+    q, k, v = q.to(dtype), k[:, :, :9].to(dtype), torch.rand(3, 2, 9, 8).to(dtype)
+    positions = torch.tensor([[1, 4], [0, 8], [2, 2]])
+    out, logsumexp = with_logsumexp(q, k, v, scale=2.0)
+    assert torch.equal(out, functional.scaled_dot_product_attention(q, k, v, scale=2.0))
+    assert logsumexp is not None
+    expected = words_of_each_head(q, k, positions, 2.0)
+    for told in (None, logsumexp):
+        weights = word_attention(q, k, positions, 2.0, told)
+        assert weights.dtype == torch.float32
+        assert (weights - expected).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"attn_mask": torch.zeros(35, 35)},
+        {"is_causal": True},
+        {"dropout_p": 1.0},
+        {"enable_gqa": True},
+    ],
+)
+def test_other_calls_are_those_of_torch(more: dict[str, Any]) -> None:
+    q, k = random_projections(2, 2, 35, 8)
+    out, logsumexp = with_logsumexp(q, k, k, **more)
+    assert torch.equal(out, functional.scaled_dot_product_attention(q, k, k, **more))
+    assert logsumexp is None
+
+
+@needs_bfloat16
+def test_autocast_casts_what_the_kernel_is_given() -> None:
+    q, k = random_projections(2, 2, 35, 8)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        out, logsumexp = with_logsumexp(q, k, k)
+        assert torch.equal(out, functional.scaled_dot_product_attention(q, k, k))
+    assert out.dtype == torch.bfloat16
+    assert logsumexp is None
 
 
 @pytest.mark.parametrize("dtype", [*HALVES, torch.float32])

@@ -138,13 +138,13 @@ class ConceptStream:
         is_causal: bool = False,
         scale: float | None = None,
         enable_gqa: bool = False,
-    ) -> Tensor:
+    ) -> tuple[Tensor, None]:
         """Put the pixels of the first call in the place of the one pixel; leave the mask out."""
         pixels, n_concepts = self._pixels, self.hidden.shape[1]
         assert pixels is not None
         assert pixels.v is not None
         if query.shape[2] != n_concepts + 1:  # attention of pixels alone
-            return functional.scaled_dot_product_attention(query, key, value, scale=scale)
+            return functional.scaled_dot_product_attention(query, key, value, scale=scale), None
         own = slice(0, n_concepts) if self.network.text_first else slice(1, n_concepts + 1)
         keys = torch.cat([key[:, :, own], pixels.k], dim=2)
         values = torch.cat([value[:, :, own], pixels.v], dim=2)
@@ -154,7 +154,7 @@ class ConceptStream:
             mask = mask[:, None, None]
         out = functional.scaled_dot_product_attention(query, keys, values, mask, scale=scale)
         self._out = out[:, :, own]
-        return out
+        return out, None
 
 
 @contextmanager

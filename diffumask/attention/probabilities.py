@@ -22,10 +22,20 @@ def word_attention(
     k: Float[Tensor, "image head key channel"],
     positions: Int64[Tensor, "image column"],
     scale: float,
+    logsumexp: Float[Tensor, "image head pixel"] | None = None,
 ) -> Float32[Tensor, "image head pixel column"]:
-    """Return the softmax attention to the keys at some positions."""
-    among_keys = _attention(q, k, scale)
-    return among_keys.gather(-1, positions[:, None, None].expand(*among_keys.shape[:3], -1))
+    """Return the softmax attention to the keys at some positions.
+
+    With the logsumexp of all logits exp(scale q.k_s - logsumexp) of the wanted keys s alone, image
+    by image, as queries of several would be copied.
+    """
+    if logsumexp is None:
+        among_keys = _attention(q, k, scale)
+        return among_keys.gather(-1, positions[:, None, None].expand(*among_keys.shape[:3], -1))
+    with autocast_off(q.device):
+        wanted = k.gather(2, positions[:, None, :, None].expand(-1, k.shape[1], -1, k.shape[3]))
+        logits = [_logits(*one, scale) for one in zip(q, wanted, strict=True)]
+        return torch.stack(logits).sub_(logsumexp[..., None]).exp_()
 
 
 def pixel_attention(

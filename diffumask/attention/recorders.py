@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -62,12 +63,15 @@ class ProjectionRecorder(Recorder):
         temb: Tensor | None = None,
     ) -> Any:
         given = {} if temb is None else {"temb": temb}
-        out = self.processor(
-            self.projecting, hidden_states, encoder_hidden_states, attention_mask, **given
-        )
+        # compiled, they would tell nothing and break the graph
+        with nullcontext() if torch.compiler.is_compiling() else KernelCalls() as calls:
+            out = self.processor(
+                self.projecting, hidden_states, encoder_hidden_states, attention_mask, **given
+            )
         if attention_mask is not None:
             raise InputError("expected attention to the whole text, got a mask; remove it")
-        self.read(self.projecting.take())
+        seen = self.projecting.take()
+        self.read(seen._replace(logsumexp=calls.logsumexp) if calls else seen)
         return out
 
 

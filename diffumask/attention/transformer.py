@@ -2,7 +2,8 @@
 
 In joint attention pixels attend to text and pixels in one softmax, so the text alone does not give
 its denominator. The fused kernel does: its values are unit vectors, one per wanted position of the
-text. The same serves for attention to the text alone.
+text. The same serves for attention to the text alone, and all this where the pixels' own call does
+not tell the denominator.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,7 @@ from diffumask.errors import InputError
 
 from .kernel import Seen
 from .network import HeadWeights, ImagePositions, Inputs, attention_layers, plain_ids
-from .probabilities import attend
+from .probabilities import attend, word_attention
 from .reading import Reading
 from .running_means import Positions, SizeHW
 from .templates import Template
@@ -85,11 +86,15 @@ class Transformer:
     def word_attention(self, seen: Seen, positions: ImagePositions) -> HeadWeights:
         """Return the attention of all pixels to some positions of the text."""
         pixels, text_start = self._places(seen)
+        q, logsumexp = seen.q[:, :, pixels], seen.logsumexp
+        if logsumexp is not None:
+            among_all = logsumexp[:, :, pixels]
+            return word_attention(q, seen.k, text_start + positions, seen.scale, among_all)
         mask = seen.mask
         if mask is not None and mask.shape[-2] > 1:
             mask = mask[..., pixels, :]
         values = unit_values(text_start + positions, seen.k.shape[2])
-        return attend(seen.q[:, :, pixels], seen.k, values, seen.scale, mask)
+        return attend(q, seen.k, values, seen.scale, mask)
 
     def pixels(self, seen: Seen) -> Seen:
         """Return what a layer sees of the pixels alone."""

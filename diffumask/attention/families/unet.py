@@ -106,7 +106,7 @@ class UNetAttention:
 
     def word_attention(self, seen: Seen, positions: ImagePositions) -> HeadWeights:
         """Return the attention of all pixels to some positions of the text."""
-        return word_attention(seen.q, seen.k, positions, seen.scale)
+        return word_attention(seen.q, seen.k, positions, seen.scale, seen.logsumexp)
 
     def pixels(self, seen: Seen) -> Seen:
         """Return the same: its self-attention is of pixels alone."""
