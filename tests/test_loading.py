@@ -2,11 +2,13 @@
 
 import copy
 import shutil
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import diffusers
+import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -413,3 +415,54 @@ def test_remask_reads_the_vae_of_the_revision_and_variant_of_the_dataset(
         with pytest.raises(InputError, match="nothing more"):
             _loaded(options, recipe, run)
     assert asked == [("owner/name", "v2", "fp16"), ("other",)]
+
+
+def test_channels_last_draws_the_same_up_to_rounding(
+    tiny_random_folder: Path, pipe: DiffusionPipeline
+) -> None:
+    loading = Loading(channels_last=True)
+    made: Any = load(resolve(str(tiny_random_folder)), "cpu", loading=loading)
+    for part in (made.unet.conv_in, made.vae.decoder.conv_in):
+        assert part.weight.is_contiguous(memory_format=torch.channels_last)
+    assert same(drawn(made), drawn(pipe))
+    assert loading.describe() == {"channels_last": True}
+
+
+def test_weights_of_videos_have_no_channels_last() -> None:
+    network, vae = torch.nn.Linear(2, 2), torch.nn.Conv3d(2, 3, 3)
+    pipe = SimpleNamespace(transformer=network, vae=vae, to=lambda device: None)
+    Loading(channels_last=True).apply(pipe, CPU)
+    assert vae.weight.is_contiguous()
+
+
+def test_a_compiled_unet_draws_and_shows_the_same(
+    tiny_random_folder: Path, pipe: DiffusionPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The checks of types at run time are for the tests alone, and cannot be compiled.
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    loading = Loading(compile=True)
+    made: Any = load(resolve(str(tiny_random_folder)), "cpu", loading=loading)
+    assert made.unet._compiled_call_impl is not None
+    assert same(drawn(made), drawn(pipe))
+    torch.compiler.reset()
+    assert loading.describe() == {"compile": True}
+
+
+def test_a_machine_without_a_compiler_is_told_in_one_line(
+    tiny_random_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError("InvalidCxxCompiler: no g++\n\nand a page of advice")
+
+    monkeypatch.setattr(torch, "compile", lambda _: fail)
+    with pytest.raises(InputError, match=r"on cpu .*got none: InvalidCxxCompiler: no g\+\+; leave"):
+        load(resolve(str(tiny_random_folder)), "cpu", loading=Loading(compile=True))
+
+
+def test_what_cannot_be_compiled_is_refused_before_it_is_loaded(flux_folder: Path) -> None:
+    words = ("generate", "--class", "cat", "--compile")
+    message = refused(*words, "--model", flux_folder)
+    assert "expected a UNet to compile, got FluxTransformer2DModel" in message
+    assert "got offload beside it" in refused(*words, "--offload", "model")
+    assert "got quantize beside it" in refused(*words, "--quantize", "int8")

@@ -75,6 +75,17 @@ class LoadingOptions(CheckpointOptions, DeviceOptions):
         Option("Decode images one by one, and large ones in tiles.", panel=MACHINES),
     ] = False
 
+    compile: Annotated[
+        bool,
+        Option(
+            "Compile the UNet: minutes before the first image, then faster on a GPU.",
+            panel=MACHINES,
+        ),
+    ] = False
+    channels_last: Annotated[
+        bool, Option("Convolve with channels last, for GPUs with tensor cores.", panel=MACHINES)
+    ] = False
+
     def __post_init__(self) -> None:
         super().__post_init__()
         _ = self.loading
@@ -89,7 +100,15 @@ class LoadingOptions(CheckpointOptions, DeviceOptions):
             quantize=self.quantize,
             vae_tiling=self.vae_tiling,
             scheduler=self.scheduler,
+            compile=self.compile,
+            channels_last=self.channels_last,
         )
+
+    def find_model(self, model: str) -> "ModelSpec":
+        """Find a model that can be loaded so; raises as `models.resolve` too."""
+        spec = super().find_model(model)
+        self.loading.check_family(spec.family)
+        return spec
 
     def describe_loading(self) -> dict[str, Any]:
         """Return what pictures depend on, for run.json; nothing where nothing was chosen."""

@@ -40,6 +40,7 @@ def load(
     folder = model_folder(spec)
     index = read_index(folder)
     family = index.family
+    loading.check_family(family)
     unused: dict[str, Any] = {part: None for part in UNUSED_PARTS if part in index.entries}
     unused |= dict.fromkeys(index.empty_parts)  # as T5 of Stable Diffusion 3 may be
     if "safety_checker" in unused:
