@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 from PIL import Image as PillowImage
 
 from diffumask.draw import voc_palette
@@ -15,14 +14,6 @@ from diffumask.types import ClassMap, Example, Image, Prompt
 from .checksums import FILES, stamp
 from .names import IMAGE, MAPS, MASK, file_paths, item_paths
 from .record import Record
-
-# A fourth to a sixth of the time of Pillow's default for 4 or 5 % more bytes of a photograph, and
-# without the search for matches, which zlib-ng does otherwise on other kinds of CPU:
-# benchmarks/results/encode_speed.md.
-FAST = (
-    *(cv2.IMWRITE_PNG_COMPRESSION, 1),
-    *(cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +76,18 @@ def to_line(record: Record) -> str:
 
 
 def encode_image(image: Image) -> bytes:
-    """Encode an image as RGB PNG."""
-    _, content = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), FAST)
+    """Encode an image as RGB PNG.
+
+    Run lengths take a fourth to a fifth of the time of Pillow's default, for 4 or 5 % more bytes of
+    a photograph (benchmarks/results/encode_speed.md), and are without the search for matches, which
+    zlib-ng does otherwise on another kind of CPU.
+    """
+    import cv2  # it takes a while
+
+    level = (cv2.IMWRITE_PNG_COMPRESSION, 1)
+    strategy = (cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE)
+    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    _, content = cv2.imencode(".png", bgr, (*level, *strategy))
     return content.tobytes()
 
 
