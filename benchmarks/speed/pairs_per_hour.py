@@ -211,8 +211,9 @@ def prepare(
     """Build the pipeline, and say what it draws."""
     pipe = build(name, device, DTYPES[dtype])
     if name != "tiny" and real_decoder:
+        vae: Any = real_vae()
         with notices_off():  # that some VAEs should stay in float32, this one in no part
-            pipe.vae = real_vae().to(device, DTYPES[dtype])
+            pipe.vae = vae.to(device, DTYPES[dtype])
     vocabulary, size_px = load_vocabulary("tiny"), ARCHITECTURES[name].size_px
     items = list(plan(CLASSES, -(-n // len(CLASSES)), 0))[:n]
     prompts = {item: build_prompt(vocabulary, item.class_name, item.seed) for item in items}

@@ -1,6 +1,6 @@
 """What pipelines put around a prompt before a text encoder of the kind of a chat sees it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,6 +56,16 @@ class Template:
     def _tokens(self, text: str, **options: Any) -> Any:
         options |= {"add_special_tokens": self.adds_special, "verbose": False}
         return self.tokenizer(self.before + text + self.after, **options)
+
+
+class InChat:
+    """A network whose text stands in a chat."""
+
+    template: Template
+
+    def given_ids(self, tokenizer: Any, text: str, arguments: Mapping[str, Any]) -> Sequence[int]:
+        """Return the ids of the chat."""
+        return self.template.ids(text)
 
 
 def template_of(tokenizer: Any, write: Callable[[str], str], adds_special: bool = True) -> Template:

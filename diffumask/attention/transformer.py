@@ -21,7 +21,6 @@ from .network import HeadWeights, ImagePositions, Inputs, attention_layers, plai
 from .probabilities import attend, word_attention
 from .reading import Reading
 from .running_means import Positions, SizeHW
-from .templates import Template
 
 
 class Transformer:
@@ -29,7 +28,7 @@ class Transformer:
 
     `text_first`: whether the keys of the text stand before those of the pixels. `has_pixel_keys`
     is false of layers that attend to the text alone. `stream_blocks` names the blocks with a stream
-    of the text. `template` is what stands around a prompt, where that is a chat.
+    of the text.
     """
 
     readings: tuple[Reading, ...] = (Reading(),)
@@ -37,7 +36,6 @@ class Transformer:
     text_first = False
     has_pixel_keys = True
     stream_blocks: str | None = None
-    template: Template | None = None
     unbatched: tuple[str, ...] = ("image_rotary_emb",)  # arguments of a block, one for all images
 
     def __init__(self, pipe: DiffusionPipeline, transformer: Any) -> None:
@@ -78,9 +76,7 @@ class Transformer:
         raise NotImplementedError
 
     def given_ids(self, tokenizer: Any, text: str, arguments: Mapping[str, Any]) -> Sequence[int]:
-        """Return the ids of the text, in its chat if it stands in one."""
-        if self.template is not None:
-            return self.template.ids(text)
+        """Return the ids of the text with nothing around it."""
         return plain_ids(self.pipe, tokenizer, text)
 
     def word_attention(self, seen: Seen, positions: ImagePositions) -> HeadWeights:

@@ -8,14 +8,14 @@ from diffusers.pipelines.flux2.pipeline_flux2 import format_input
 from ..network import Inputs
 from ..reading import ATTENTION, OUTPUT, Reading, blocks
 from ..running_means import Positions
-from ..templates import Template, chat_template, template_of
+from ..templates import InChat, Template, chat_template, template_of
 from .flux import DOUBLE, FluxAttention
 
 FIRST_SHARE = 5 / 8  # blocks 5 to 7 of the 8 of two streams of FLUX.2 dev
 LAST_STEPS = (0.7, 1.0)
 
 
-class Flux2Attention(FluxAttention):
+class Flux2Attention(InChat, FluxAttention):
     """The text is a chat: with Mistral of dev, padded on the left, with Qwen 3 of klein.
 
     Padding takes part in the attention. The choice of blocks and steps is the default of the code

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from ..reading import ATTENTION, OUTPUT, Reading, blocks
 from ..running_means import Positions
-from ..templates import chat_template
+from ..templates import InChat, chat_template
 from .flux import DOUBLE, FluxAttention
 
 
-class OvisImageAttention(FluxAttention):
+class OvisImageAttention(InChat, FluxAttention):
     """Padding takes part in the attention. Nobody has published which block localizes.
 
     The last half of the blocks of two streams is taken.

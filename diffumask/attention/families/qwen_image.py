@@ -11,13 +11,13 @@ from diffumask.errors import InputError
 from ..network import Inputs
 from ..reading import ATTENTION, OUTPUT, Reading, blocks
 from ..running_means import Positions
-from ..templates import template_of
+from ..templates import InChat, template_of
 from ..transformer import Transformer
 
 BLOCKS = "transformer_blocks"
 
 
-class QwenImageAttention(Transformer):
+class QwenImageAttention(InChat, Transformer):
     """The text is a chat with Qwen 2.5-VL without its first tokens and its padding.
 
     Guidance is an evaluation of its own. Which block localizes nobody has published: the middle

@@ -11,14 +11,14 @@ from ..kernel import Seen
 from ..network import Inputs
 from ..reading import ATTENTION, Reading, blocks
 from ..running_means import Positions
-from ..templates import chat_template
+from ..templates import InChat, chat_template
 from ..transformer import Transformer
 
 BLOCKS = "layers"
 MULTIPLE = 32  # pixels and text are padded to a multiple of this many tokens
 
 
-class ZImageAttention(Transformer):
+class ZImageAttention(InChat, Transformer):
     """The text is a chat with Qwen 3 without its padding, so each image may have another length.
 
     Blocks before refine the pixels and the text alone. Which block localizes nobody has published:
