@@ -28,7 +28,7 @@ from diffumask.proof.figures import ASKED
 from diffumask.sampling.observe import TIMESTEPS, observe_attention
 from diffumask.sampling.presence import presences_of
 from diffumask.sampling.sample import heat_maps, sample_attention
-from diffumask.types import Image, Prompt
+from diffumask.types import ClassMap, Image, Prompt
 
 from .items import Item, Seen, write
 from .scenes import KINDS, Drawn, Split, classes_of, draw, random_of
@@ -98,19 +98,13 @@ def _observed(plan: Plan, kind: str, class_name: str, indices: Sequence[int]) ->
 
 def _generated(plan: Plan, kind: str, class_name: str, indices: Sequence[int]) -> list[Item]:
     """Sample images as `diffumask generate` does, and let the oracle see them."""
-    vocabulary = _of_split(plan.split)
     rngs = [random_of(plan.split, kind, class_name, index) for index in indices]
     seeds = [int(rng.integers(*plan.split.seeds)) for rng in rngs]
-    whole = [build(vocabulary, class_name, seed, KINDS[kind].objects) for seed in seeds]
-    asked = [one.targets if KINDS[kind].all_asked else one.targets[:1] for one in whole]
-    prompts = [replace(one, targets=of_one) for one, of_one in zip(whole, asked, strict=True)]
-    settings = settings_of(plan.spec, vocabulary)
+    whole, prompts = prompts_of(plan.split, kind, class_name, seeds)
+    settings = replace(settings_of(plan.spec, of_split(plan.split)), presence=True)
     sampled = sample_attention(_pipe(plan.spec), prompts, seeds, settings)
     drawn = []
-    for i, class_map in enumerate(predict(load_oracle(), sampled.images)):
-        truth = np.zeros_like(class_map)
-        for label, target in enumerate(whole[i].targets, start=ASKED):
-            truth[class_map == target.class_id] = label
+    for i, truth in enumerate(truths_of(sampled.images, whole)):
         named = {target.class_name for target in whole[i].targets}
         wrong = str(rngs[i].choice([name for name in plan.split.classes if name not in named]))
         drawn.append(Drawn(seeds[i], sampled.images[i], prompts[i], wrong, truth))
@@ -119,7 +113,27 @@ def _generated(plan: Plan, kind: str, class_name: str, indices: Sequence[int]) -
     return _items(plan, kind, class_name, drawn, looked, [np.nan] * len(drawn))
 
 
-def _of_split(split: Split) -> Vocabulary:
+def prompts_of(
+    split: Split, kind: str, class_name: str, seeds: Sequence[int]
+) -> tuple[list[Prompt], list[Prompt]]:
+    """Return prompts of a generated kind, with all that they name as targets and as asked."""
+    whole = [build(of_split(split), class_name, seed, KINDS[kind].objects) for seed in seeds]
+    asked = [one.targets if KINDS[kind].all_asked else one.targets[:1] for one in whole]
+    return whole, [replace(one, targets=of) for one, of in zip(whole, asked, strict=True)]
+
+
+def truths_of(images: Sequence[Image], whole: Sequence[Prompt]) -> list[ClassMap]:
+    """Return what the oracle sees of all that prompts name."""
+    truths = []
+    for class_map, prompt in zip(predict(load_oracle(), images), whole, strict=True):
+        truth = np.zeros_like(class_map)
+        for label, target in enumerate(prompt.targets, start=ASKED):
+            truth[class_map == target.class_id] = label
+        truths.append(truth)
+    return truths
+
+
+def of_split(split: Split) -> Vocabulary:
     """Return the vocabulary of `tiny` with the classes of one side, for partners too."""
     vocabulary = load_vocabulary("tiny")
     return replace(vocabulary, classes=tuple(vocabulary.find(name) for name in split.classes))
