@@ -1,34 +1,48 @@
 """What does capture cost? Plain sampling, ours and the peers' ways, interleaved on one pipeline.
 
 Time is that of the denoising, without the VAE. A ratio is the median over rounds of a strategy's
-time by that of plain sampling in the same round; each round has its own random order. Extra
-memory is the highest above that of plain sampling; kept bytes are what is held at the end. To store
-everything takes gigabytes at 512 px in single precision: leave that out where they are not there.
+time by that of plain sampling in the same round; each round has its own random order. The peak is
+that of live tensors, which torch's profiler counts on the CPU (buffers of its kernels included) and
+its allocator on a GPU, in a run of its own: by how much it is above that of plain sampling. What
+reading holds is the most that stands beside what there was when the reading of a layer began. Kept
+bytes are held at the end. To store everything takes gigabytes at 512 px in single precision: leave
+that out where they are not there.
 """
 
 import gc
 import random
 import statistics
-import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
+from unittest.mock import patch
 
-import psutil
+import numpy as np
 import torch
+from torch.profiler import ProfilerActivity, profile, record_function
 
 from benchmarks.charts import write_bars
 from benchmarks.report import Picture, Report, middle, table, tell
+from diffumask.attention.recorders import Recorder
 
 from .architectures import ARCHITECTURES, PROMPT, build
 from .strategies import STRATEGIES
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 MIB = 2**20
+READING = "reading of a layer"
+HEAD = (
+    "strategy",
+    "seconds",
+    "time ratio",
+    "peak above plain, MiB",
+    "reading holds, MiB",
+    "kept, MiB",
+)
 
 
 @dataclass(slots=True)
@@ -36,7 +50,8 @@ class Cost:
     """What the runs of one strategy took, in the order of the rounds."""
 
     seconds: list[float] = field(default_factory=list)
-    peak_bytes: list[int] = field(default_factory=list)
+    peak_bytes: int = 0
+    reading_bytes: int = 0
     kept_bytes: int = 0
 
 
@@ -52,30 +67,43 @@ class Setup:
     rounds: int
 
 
-@contextmanager
-def peak_memory(device: str) -> Iterator[list[int]]:
-    """Append the highest memory in use within the block: of the GPU, or the process's pages."""
-    found: list[int] = []
+def live_bytes(device: str, work: Callable[[], object]) -> tuple[int, int]:
+    """Return the most bytes of tensors that stand at a time, and those of reading a layer.
+
+    Of a GPU the second is not known, and 0.
+    """
+    gc.collect()
     if device != "cpu":
         torch.cuda.reset_peak_memory_stats()
-        yield found
-        found.append(torch.cuda.max_memory_allocated())
-        return
-    process, stop, peak = psutil.Process(), threading.Event(), 0
+        work()
+        return torch.cuda.max_memory_allocated(), 0
+    with _marked(), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        work()
+    results: Any = profiler.profiler
+    events = sorted(results.kineto_results.events(), key=lambda event: event.start_ns())
+    changes = [(one.start_ns(), one.nbytes()) for one in events if one.name() == "[memory]"]
+    readings = [(one.start_ns(), one.end_ns()) for one in events if one.name() == READING]
+    times = np.array([at for at, _ in changes])
+    live = np.array([nbytes for _, nbytes in changes]).cumsum()
+    held = [0]
+    for start, stop in readings:
+        first, last = np.searchsorted(times, (start, stop))
+        if 0 < first < last:
+            held.append(int(live[first:last].max() - live[first - 1]))
+    return int(live.max()), max(held)
 
-    def watch() -> None:
-        nonlocal peak
-        while not stop.wait(0.01):
-            peak = max(peak, process.memory_info().rss)
 
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
-    try:
-        yield found
-    finally:
-        stop.set()
-        watcher.join()
-    found.append(max(peak, process.memory_info().rss))
+@contextmanager
+def _marked() -> Iterator[None]:
+    """Mark where a layer is read among the profiler's events."""
+    read = Recorder.read
+
+    def marked(self: Recorder, seen: Any) -> Any:
+        with record_function(READING):
+            return read(self, seen)
+
+    with patch.object(Recorder, "read", marked):
+        yield
 
 
 def sample(pipe: Any, name: str, steps: int, batch_size: int) -> None:
@@ -94,7 +122,7 @@ def sample(pipe: Any, name: str, steps: int, batch_size: int) -> None:
 def measure(pipe: Any, name: str, strategy: str, setup: Setup, cost: Cost) -> None:
     """Run a strategy once and add what it took."""
     gc.collect()
-    with peak_memory(setup.device) as peak, STRATEGIES[strategy](pipe) as kept:
+    with STRATEGIES[strategy](pipe) as kept:
         _wait(setup.device)
         started = time.perf_counter()
         sample(pipe, name, setup.steps, setup.batch_size)
@@ -102,7 +130,6 @@ def measure(pipe: Any, name: str, strategy: str, setup: Setup, cost: Cost) -> No
         cost.seconds.append(time.perf_counter() - started)
         storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in kept()}
         cost.kept_bytes = sum(storages.values())
-    cost.peak_bytes += peak
 
 
 def _wait(device: str) -> None:
@@ -114,8 +141,10 @@ def compare(name: str, setup: Setup) -> dict[str, Cost]:
     """Measure all strategies, interleaved."""
     pipe = build(name, setup.device, DTYPES[setup.dtype])
     costs = {strategy: Cost() for strategy in STRATEGIES if strategy in setup.strategies}
-    for strategy in costs:  # the first run of each allocates and picks kernels
+    for strategy, cost in costs.items():  # the first run of each allocates and picks kernels
         measure(pipe, name, strategy, setup, Cost())
+        work = partial(measure, pipe, name, strategy, setup, Cost())
+        cost.peak_bytes, cost.reading_bytes = live_bytes(setup.device, work)
     order = random.Random(0)
     for round_ in range(setup.rounds):
         for strategy in order.sample(list(costs), len(costs)):
@@ -129,12 +158,6 @@ def ratio(cost: Cost, plain: Cost) -> float:
     return statistics.median(a / b for a, b in zip(cost.seconds, plain.seconds, strict=True))
 
 
-def extra_bytes(cost: Cost, plain: Cost) -> int:
-    """Return the median over rounds of the peak above that of plain sampling, at least 0."""
-    pairs = zip(cost.peak_bytes, plain.peak_bytes, strict=True)
-    return max(0, int(statistics.median(a - b for a, b in pairs)))
-
-
 def costs_table(costs: Mapping[str, Cost]) -> list[str]:
     """Write a row for each strategy."""
     plain, rows = costs["plain"], []
@@ -145,11 +168,12 @@ def costs_table(costs: Mapping[str, Cost]) -> list[str]:
                 name,
                 f"{statistics.median(cost.seconds):.3f}",
                 middle(ratios, 3),
-                f"{extra_bytes(cost, plain) / MIB:.1f}",
+                f"{(cost.peak_bytes - plain.peak_bytes) / MIB:.2f}",
+                f"{cost.reading_bytes / MIB:.2f}",
                 f"{cost.kept_bytes / MIB:.2f}",
             )
         )
-    return table(("strategy", "seconds", "time ratio", "peak extra MiB", "kept MiB"), rows)
+    return table(HEAD, rows)
 
 
 def draw(path: Path, title: str, costs: Mapping[str, Cost]) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from diffumask.attention.capture import capture
+from diffumask.attention.defaults import EVERY_MATRIX
 
 from .architectures import WORDS
 
@@ -31,6 +32,20 @@ def plain(pipe: Any) -> Iterator[Kept]:
 def ours(pipe: Any) -> Iterator[Kept]:
     """Sum the columns of the words, per resolution."""
     with capture(pipe, WORDS) as attention:
+        yield lambda: attention.sums
+
+
+@contextmanager
+def ours_with_matrix(pipe: Any) -> Iterator[Kept]:
+    """The same with self-attention of some steps, as for propagation."""
+    with capture(pipe, WORDS, self_attention=True) as attention:
+        yield lambda: attention.sums
+
+
+@contextmanager
+def ours_with_all_matrices(pipe: Any) -> Iterator[Kept]:
+    """The same with self-attention of all steps and layers of its grid."""
+    with capture(pipe, WORDS, self_attention=True, matrix_strides=EVERY_MATRIX) as attention:
         yield lambda: attention.sums
 
 
@@ -141,6 +156,8 @@ def queries_to_cpu(pipe: Any) -> Iterator[Kept]:
 STRATEGIES = {
     "plain": plain,
     "ours": ours,
+    "ours with propagation": ours_with_matrix,
+    "the same, of all steps and layers": ours_with_all_matrices,
     EVERYTHING: store_everything,
     "token loop (DAAM)": token_loop,
     "Q, K to the CPU (AMD 1.0)": queries_to_cpu,
