@@ -34,7 +34,7 @@ def slow_softmax(q: Tensor, k: Tensor, scale: float) -> Tensor:
 def slow_pixels(q: Tensor, k: Tensor, scale: float) -> Tensor:
     of_images = []
     for q_image, k_image in zip(q, k, strict=True):
-        heads = [slow_softmax(*one, scale) for one in zip(q_image, k_image, strict=True)]
+        heads = [slow_softmax(a, b, scale) for a, b in zip(q_image, k_image, strict=True)]
         of_images.append(torch.stack(heads).mean(0))
     return torch.stack(of_images)
 
@@ -76,10 +76,8 @@ def test_halves_are_multiplied_as_exactly_as_singles(dtype: torch.dtype) -> None
 
 def words_of_each_head(q: Tensor, k: Tensor, positions: Tensor, scale: float) -> Tensor:
     of_images = [
-        torch.stack([slow_softmax(*one, scale) for one in zip(*of_image, strict=True)])[
-            ..., columns
-        ]
-        for *of_image, columns in zip(q, k, positions, strict=True)
+        torch.stack([slow_softmax(a, b, scale) for a, b in zip(of_q, of_k, strict=True)])[..., own]
+        for of_q, of_k, own in zip(q, k, positions, strict=True)
     ]
     return torch.stack(of_images)
 

@@ -95,8 +95,8 @@ class Matrices:
     @torch.no_grad()
     def _add(self, index: int, q: Tensor, k: Tensor) -> None:
         layer = self.layers[index]
-        of_heads = (heads_apart(one[-self.n_images :], layer.heads) for one in (q, k))
-        matrix = pixel_attention(*of_heads, layer.scale)
+        q, k = (heads_apart(one[-self.n_images :], layer.heads) for one in (q, k))
+        matrix = pixel_attention(q, k, layer.scale)
         for strides, (steps, layers) in self.counted.items():
             if self.evaluation in steps and index in layers:
                 self.sums[strides] = self.sums.get(strides, 0) + matrix

@@ -58,13 +58,15 @@ def watched(name: str, device: str, dtype: torch.dtype, batch_size: int) -> Watc
     """Build the network of a model of random weights, with recorders in its layers."""
     cells = SIZES_PX[name] // 8
     with torch.device("meta"):
-        unet: Any = unet_of(name).to(dtype)
+        unet: Any = unet_of(name)
+        unet.to(dtype)
     if device != "meta":
         _share_stacks(unet)
         unet.to_empty(device=device)
         for one in unet.parameters():
             nn.init.normal_(one, std=0.02)
-    network = UNetAttention(SimpleNamespace(), unet)
+    of_pipe: Any = SimpleNamespace()
+    network: Any = UNetAttention(of_pipe, unet)
     positions = torch.arange(1, 1 + COLUMNS, device=device)[None]
     weight = torch.ones((), device=device)
     evaluation = Evaluation(network, batch_size, slice(-1, None), True, positions, weight)
@@ -179,7 +181,7 @@ def rows_of(found: Mapping[bool, Mapping[str, Work]]) -> Iterator[tuple[object, 
 
 def layer_rows(found: Mapping[str, Work]) -> Iterator[tuple[object, ...]]:
     """Write a row for each kind of layer that is read: how many there are, and one reading."""
-    kinds: dict[tuple[str, int, int], list[Work]] = defaultdict(list)
+    kinds: dict[tuple[str, float, float], list[Work]] = defaultdict(list)
     for name, work in found.items():
         if name != NETWORK and work.kernels:
             what = "the words" if "attn2" in name else "pixels"

@@ -130,5 +130,5 @@ def _seen(
     shared = query.shape[1] // key.shape[1]  # heads of queries to one of the keys
     if shared > 1:
         key, value = (one.repeat_interleave(shared, dim=1) for one in (key, value))
-    scale = scale or query.shape[-1] ** -0.5
-    return Seen(query, key, scale, attn_mask, value, out, logsumexp)
+    of_logits = scale or query.shape[-1] ** -0.5
+    return Seen(query, key, of_logits, attn_mask, value, out, logsumexp)

@@ -52,8 +52,10 @@ def pixel_attention(
     images, heads = max(1, n_at_once // n_heads), min(n_at_once, n_heads)
     sums = []
     for of_images in zip(q.split(images), k.split(images), strict=True):
-        chunks = zip(*(one.split(heads, dim=1) for one in of_images), strict=True)
-        sums.append(reduce(Tensor.add_, (_attention(*one, scale).sum(dim=1) for one in chunks)))
+        q_chunks, k_chunks = (one.split(heads, dim=1) for one in of_images)
+        chunks = zip(q_chunks, k_chunks, strict=True)
+        of_heads = (_attention(q_chunk, k_chunk, scale).sum(dim=1) for q_chunk, k_chunk in chunks)
+        sums.append(reduce(Tensor.add_, of_heads))
     return torch.cat(sums).div_(n_heads)
 
 
