@@ -71,6 +71,14 @@ def quick_disk() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def usual_heap() -> Iterator[None]:
+    """Tests come and go in one process, which would keep what any of them held."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("diffumask.heap.OPTIONS", {})
+        yield
+
+
 def write_clip_tokenizer(folder: Path) -> Path:
     """Write the files of a small CLIP tokenizer as the hub's checkpoints hold them."""
     tokenizer = CLIPTokenizer().train_new_from_iterator(

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FOLDERS = {"diffumask": "diffumask", "cli": "diffumask.cli", "prompts": "diffumask.prompts"}
 TORCH = {"torch", "diffusers", "transformers", "accelerate"}
-SHARED = {"types", "errors", "seeds", "articles", "extra", "notices", "on_demand", "cores"}
+SHARED = {"types", "errors", "seeds", "articles", "extra", "notices", "on_demand", "cores", "heap"}
 PROGRAMS = {"cli", "__main__"}  # what a shell calls, which nothing imports
 ABOVE = {*PROGRAMS, "api", "diffumask"}  # they may import every room
 

@@ -169,5 +169,4 @@ def test_every_stage_runs_from_the_command_line(tmp_path, monkeypatch):
 
 def run_stage(monkeypatch, *words):
     monkeypatch.setattr("sys.argv", ["diffumask.tiny", *words])
-    monkeypatch.setattr("diffumask.tiny.__main__.keep_heap", lambda: None)
     main()

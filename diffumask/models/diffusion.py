@@ -9,6 +9,7 @@ import torch
 from diffusers import AutoencoderKL, DiffusionPipeline, PipelineQuantizationConfig
 
 from diffumask.errors import InputError, reason
+from diffumask.heap import keep_heap
 from diffumask.notices import notices_off
 
 from .devices import find_device
@@ -35,6 +36,8 @@ def load(
     loading = loading or Loading()
     torch_device = find_device(device)
     loading.check_device(torch_device.type)
+    if torch_device.type == "cpu":
+        keep_heap()
     torch_dtype = loading.find_dtype(dtype, torch_device, spec.family.half)
     options: dict[str, Any] = {"dtype": torch_dtype, "use_safetensors": True}
     folder = model_folder(spec)

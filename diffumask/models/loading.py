@@ -4,10 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from diffumask.errors import InputError
+from diffumask.errors import InputError, reason
 
 from .families import UNET_CLASS, Family
-from .files import reason
 from .quantization import INT8, LIBRARIES, check_quantization, quantizations
 from .schedulers import SCHEDULERS, make_scheduler
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from diffumask.errors import InputError
 
 from . import stages
-from .heap import keep_heap
 from .mmdit import LAYERS, WIDTH
 
 
@@ -41,7 +40,6 @@ def main() -> None:
     parser.add_argument(
         "--out", type=Path, help="checkpoint folder to write (export, export-mmdit)"
     )
-    keep_heap()
     arguments = parser.parse_args()
     try:
         stages.STAGES[arguments.stage](arguments)

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from diffumask.errors import InputError
+from diffumask.heap import keep_heap
 from diffumask.types import OnStep, unseen_step
 
 from .course import Course
@@ -85,6 +86,8 @@ def _check_course(course: Course, schedule: Schedule, step: int) -> None:
 
 def _begun(model: nn.Module, schedule: Schedule) -> TrainingState:
     wanted = _wanted(model.train())
+    if wanted and wanted[0].device.type == "cpu":
+        keep_heap()
     optimizer = torch.optim.AdamW(
         wanted, schedule.learning_rate, weight_decay=schedule.weight_decay, fused=True
     )
