@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerFast, T5EncoderModel
 
 from diffumask.attention.aggregate import aggregate
 from diffumask.attention.capture import capture
+from diffumask.attention.defaults import EVERY_MATRIX
 from diffumask.attention.propagate import propagated
 from diffumask.attention.tokens import word_positions
 from diffumask.errors import InputError
@@ -122,7 +123,8 @@ def test_the_matrix_is_that_of_the_layers_of_pixels(pixart: PixArtSigmaPipeline)
     with all_probabilities(N_PIXELS) as kept:
         run(pixart, TWO, 2, max_sequence_length=N_T5, **OPTIONS)
     assert len(kept) == 2 * 2
-    with capture(pixart, WANTED, self_attention=True) as attention:
+    every = EVERY_MATRIX
+    with capture(pixart, WANTED, self_attention=True, matrix_strides=every) as attention:
         run(pixart, TWO, 2, max_sequence_length=N_T5, **OPTIONS)
     expected = torch.stack(kept).mean(0)[-2:].mean(1)
     assert (attention.self_matrices[4, 3] - expected).abs().max() < 1e-5

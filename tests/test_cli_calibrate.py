@@ -160,7 +160,7 @@ def test_new_items_are_those_that_generate_would_make(
     [
         (["--n", 0], "n of 1 or more, got 0"),
         (["--class", "brid"], "did you mean 'bird'?"),
-        (["--model", "sd1.5"], "did you mean 'sd15'?"),
+        (["--reference", "transformers:a/b", "--model", "sd1.5"], "did you mean 'sd15'?"),
         (["-o", "thresholds.txt"], "expected thresholds in FILE.json, got thresholds.txt"),
         (["--plot", "curves.jpg"], "expected a plot named *.svg or *.png, got curves.jpg"),
         (["--reference", "masks:drawn"], "expected the dataset that the masks are of"),

@@ -111,6 +111,6 @@ def _begin(parent_pid: int) -> None:
     def wait() -> None:
         while os.getppid() == parent_pid:
             time.sleep(PARENT_CHECK_S)
-        os._exit(1)
+        os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=wait, daemon=True).start()
