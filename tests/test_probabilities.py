@@ -91,10 +91,11 @@ def test_the_kernel_tells_the_denominator_and_its_output_stays_the_same(dtype: t
     assert torch.equal(out, functional.scaled_dot_product_attention(q, k, v, scale=2.0))
     assert logsumexp is not None
     expected = words_of_each_head(q, k, positions, 2.0)
-    for told in (None, logsumexp):
+    # of halves the kernel of some CPUs takes exponentials to fewer bits than float32 has
+    for told, most in ((None, 1e-5), (logsumexp, 1e-5 if dtype == torch.float32 else 1e-3)):
         weights = word_attention(q, k, positions, 2.0, told)
         assert weights.dtype == torch.float32
-        assert (weights - expected).abs().max() < 1e-5
+        assert (weights - expected).abs().max() < most
 
 
 @pytest.mark.parametrize(
