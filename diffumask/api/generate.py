@@ -106,15 +106,14 @@ def generate(options: GenerateOptions) -> "Result[Dataset]":
 
 
 def _sampling(request: Request, spec: "ModelSpec") -> "SampleSettings":
-    from diffumask.dataset.parts import RUN_FILE
-    from diffumask.dataset.run import read_run
+    from diffumask.dataset.run import find_run
 
-    options = request.options
+    options, earlier = request.options, find_run(request.out)
     if options.negative_prompt and not spec.family.takes_negative_prompt:
         raise InputError(f"expected no negative prompt with {spec.name}, which takes none")
     more = {"negative_prompt": request.negative_prompt, **request.recipe.sampling}
-    if (request.out / RUN_FILE).is_file():  # another version may have had another default
-        more["matrix_strides"] = read_run(request.out).matrix_strides
+    if earlier is not None:  # another version may have had another default
+        more["matrix_strides"] = earlier.matrix_strides
     sampling = options.sampling(spec, **more)
     options.check_guided(sampling.guidance_scale)
     return sampling

@@ -21,16 +21,15 @@ def settled_batch(
     request: Request, spec: "ModelSpec", sampling: "SampleSettings"
 ) -> "Batch | None":
     """Return what no machine is asked for: a folder goes on as it went last, shards cut alike."""
-    from diffumask.dataset.parts import RUN_FILE
-    from diffumask.dataset.run import read_run
+    from diffumask.dataset.run import find_run
     from diffumask.generation.batch import Batch, by_size
 
     options = request.options
     if options.batch_size is not None:
         return Batch(options.batch_size, "as asked for")
-    last = read_run(request.out).batch_size if (request.out / RUN_FILE).is_file() else None
-    if last is not None:
-        return Batch(last, "as in the folder so far")
+    earlier = find_run(request.out)
+    if earlier is not None and earlier.batch_size is not None:
+        return Batch(earlier.batch_size, "as in the folder so far")
     if options.part != WHOLE:
         plain = by_size(work_of(spec, sampling, options.loading))
         return replace(plain, why=f"{plain.why}, the same for all shards")

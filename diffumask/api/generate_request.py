@@ -151,7 +151,7 @@ def _refuse_items(out: Path) -> None:
 
 
 def _known_ids(out: Path) -> dict[str, int]:
-    from diffumask.dataset.parts import RUN_FILE
-    from diffumask.dataset.run import read_run
+    from diffumask.dataset.run import find_run
 
-    return dict(read_run(out).classes) if (out / RUN_FILE).is_file() else {}
+    earlier = find_run(out)
+    return {} if earlier is None else dict(earlier.classes)

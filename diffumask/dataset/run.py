@@ -139,6 +139,11 @@ def read_run(folder: Path) -> Run:
         ) from error
 
 
+def find_run(folder: Path) -> Run | None:
+    """Return the run of a folder, None where none has begun; raises as `read_run`."""
+    return read_run(folder) if (folder / RUN_FILE).is_file() else None
+
+
 def new_run(
     settings: Mapping[str, Any], classes: Mapping[str, int], notes: Sequence[Mapping[str, Any]]
 ) -> Run:
