@@ -4,7 +4,7 @@ import os
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
-from torch import nn
+from torch import Tensor, nn
 
 
 def num_processes() -> int:
@@ -22,12 +22,18 @@ def is_first_process() -> bool:
     return process_rank() == 0
 
 
+def sum_of_processes(values: Tensor) -> None:
+    """Put in place of a tensor the sum of all processes' own, each of which has to ask for it."""
+    if num_processes() > 1:
+        torch.distributed.all_reduce(values)
+
+
 def mean_of_processes(value: float, device: torch.device) -> float:
     """Return the mean of a value over all processes, each of which has to ask for it."""
     if num_processes() == 1:
         return value
     total = torch.tensor(value, device=device)
-    torch.distributed.all_reduce(total)
+    sum_of_processes(total)
     return total.item() / num_processes()
 
 

@@ -19,6 +19,7 @@ from diffumask.types import OnStep, unseen_step
 from .course import Course
 from .distributed import any_process, is_first_process
 from .log import LOG_FILE, cut_back, log_line
+from .muon import Muon, multiplies
 from .schedule import Schedule
 from .state import TrainingState, load_state, save_state
 
@@ -88,11 +89,17 @@ def _begun(model: nn.Module, schedule: Schedule) -> TrainingState:
     wanted = _wanted(model.train())
     if wanted and wanted[0].device.type == "cpu":
         keep_heap()
-    optimizer = torch.optim.AdamW(
-        wanted, schedule.learning_rate, weight_decay=schedule.weight_decay, fused=True
-    )
     ema = EMAModel(wanted, decay=schedule.ema_decay, foreach=True)
-    return TrainingState(model, optimizer, ema, Course(schedule.num_steps))
+    return TrainingState(model, _optimizers(model, schedule), ema, Course(schedule.num_steps))
+
+
+def _optimizers(model: nn.Module, schedule: Schedule) -> list[torch.optim.Optimizer]:
+    rate, decay = schedule.learning_rate, schedule.weight_decay
+    by_muon = multiplies(model) if schedule.muon else []
+    ids = {id(one) for one in by_muon}
+    others = [one for one in _wanted(model) if id(one) not in ids]
+    adam = torch.optim.AdamW(others, rate, weight_decay=decay, fused=True)
+    return [Muon(by_muon, rate, decay), adam] if by_muon else [adam]
 
 
 def _checkpoint(
@@ -122,12 +129,14 @@ def _step(
     """Take one step, and return its loss."""
     wanted = _wanted(state.model)
     factor = replace(schedule, num_steps=state.course.num_steps).rate_factor(step)
-    for group in state.optimizer.param_groups:
-        group["lr"] = schedule.learning_rate * factor
-    state.optimizer.zero_grad(set_to_none=True)
+    for optimizer in state.optimizers:
+        optimizer.zero_grad(set_to_none=True)
+        for group in optimizer.param_groups:
+            group["lr"] = schedule.learning_rate * factor
     loss = _backward(loss_at, step, schedule.accumulation_steps)
     nn.utils.clip_grad_norm_(wanted, schedule.max_grad_norm)
-    state.optimizer.step()
+    for optimizer in state.optimizers:
+        optimizer.step()
     state.ema.step(wanted)
     return loss
 

@@ -9,7 +9,9 @@ class Schedule:
 
     With `patience`, as many means of `log_every` losses, a training ends sooner: once all of them
     are within `least_gain` of the lowest before, its end moves so that the rate falls from there.
-    A mean of `diverged_ratio` times the lowest before ends it with an error.
+    A mean of `diverged_ratio` times the lowest before ends it with an error. AdamW takes the steps,
+    with `muon` that for what multiplies, see `Muon`: dearer, and of a longer training more than
+    worth it.
     """
 
     num_steps: int
@@ -25,6 +27,7 @@ class Schedule:
     patience: int | None = None
     least_gain: float = 0.05
     diverged_ratio: float | None = None
+    muon: bool = False
 
     @property
     def looks_back(self) -> bool:

@@ -1,6 +1,6 @@
 """Where a training stands, in one file of safetensors: weights, their averages, the optimizer."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,19 +14,20 @@ from diffumask.errors import InputError, in_one_line
 from diffumask.files.atomic import new_file
 
 from .course import Course
+from .muon import Muon
 
 STATE_FILE = "state.safetensors"
-ADAM_STATE = ("step", "exp_avg", "exp_avg_sq")
+ADAM_STATE, MUON_STATE = ("step", "exp_avg", "exp_avg_sq"), ("exp_avg",)
 MEANS, LOSSES = "course.means", "course.losses"
 STEP, EMA_STEP, ENDS_AT = "step", "ema_step", "ends_at"
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingState:
-    """All that changes with a step; averages and optimizer are of what requires gradients."""
+    """All that changes with a step; averages and optimizers are of what requires gradients."""
 
     model: nn.Module
-    optimizer: torch.optim.Optimizer
+    optimizers: Sequence[torch.optim.Optimizer]
     ema: EMAModel
     course: Course
 
@@ -35,6 +36,15 @@ class TrainingState:
         named = [(name, p) for name, p in self.model.named_parameters() if p.requires_grad]
         pairs = zip(named, self.ema.shadow_params, strict=True)
         return {name: (parameter, average) for (name, parameter), average in pairs}
+
+    def optimizer_of(self) -> dict[nn.Parameter, torch.optim.Optimizer]:
+        """Return the optimizer of each parameter that is trained."""
+        return {
+            parameter: optimizer
+            for optimizer in self.optimizers
+            for group in optimizer.param_groups
+            for parameter in group["params"]
+        }
 
 
 def step_reached(folder: Path) -> int:
@@ -69,11 +79,11 @@ def read_averages(folder: Path, part: str) -> dict[str, Tensor]:
 def save_state(folder: Path, state: TrainingState, step: int) -> None:
     """Write the state at a step. Raises InputError where that cannot be done."""
     tensors = {f"model.{name}": value for name, value in state.model.state_dict().items()}
+    optimizer_of = state.optimizer_of()
     for name, (parameter, average) in state.parameters().items():
         tensors[f"ema.{name}"] = average
-        for key in ADAM_STATE:
-            if parameter in state.optimizer.state:
-                tensors[f"{key}.{name}"] = state.optimizer.state[parameter][key]
+        for key, value in optimizer_of[parameter].state.get(parameter, {}).items():
+            tensors[f"{key}.{name}"] = value
     tensors[MEANS] = torch.tensor(state.course.means, dtype=torch.float64)
     tensors[LOSSES] = torch.tensor([loss.item() for loss in state.course.losses])
     metadata = {STEP: str(step), EMA_STEP: str(state.ema.optimization_step)}
@@ -104,7 +114,7 @@ def load_state(folder: Path, state: TrainingState) -> int:
 
 
 def _put(tensors: Mapping[str, Tensor], state: TrainingState) -> None:
-    model = state.model
+    model, optimizer_of = state.model, state.optimizer_of()
     model.load_state_dict({name: tensors[f"model.{name}"] for name in model.state_dict()})
     if MEANS in tensors:  # states from before plateaus were looked for lack them
         state.course.means = tensors[MEANS].tolist()
@@ -112,9 +122,11 @@ def _put(tensors: Mapping[str, Tensor], state: TrainingState) -> None:
     with torch.no_grad():
         for name, (parameter, average) in state.parameters().items():
             average.copy_(tensors[f"ema.{name}"])
-            if f"step.{name}" in tensors:
-                state.optimizer.state[parameter] = {
-                    key: tensors[f"{key}.{name}"].to(parameter.device) for key in ADAM_STATE
+            optimizer = optimizer_of[parameter]
+            keys = MUON_STATE if isinstance(optimizer, Muon) else ADAM_STATE
+            if f"{keys[0]}.{name}" in tensors:
+                optimizer.state[parameter] = {
+                    key: tensors[f"{key}.{name}"].to(parameter.device) for key in keys
                 }
 
 
