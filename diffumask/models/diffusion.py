@@ -6,7 +6,12 @@ from typing import Any
 
 import diffusers
 import torch
-from diffusers import AutoencoderKL, DiffusionPipeline, PipelineQuantizationConfig
+from diffusers import (
+    AutoencoderKL,
+    AutoencoderTiny,
+    DiffusionPipeline,
+    PipelineQuantizationConfig,
+)
 
 from diffumask.errors import InputError, reason
 from diffumask.heap import keep_heap
@@ -21,6 +26,8 @@ from .progress_bars import progress_bars_off
 from .registry import model_folder
 from .spec import ModelSpec
 from .variants import check_variant, variant_in
+
+AUTOENCODERS = {"AutoencoderKL": AutoencoderKL, "AutoencoderTiny": AutoencoderTiny}
 
 
 def load(
@@ -72,7 +79,7 @@ def load(
     return pipe
 
 
-def load_autoencoder(spec: ModelSpec, device: str = "auto") -> AutoencoderKL:
+def load_autoencoder(spec: ModelSpec, device: str = "auto") -> AutoencoderKL | AutoencoderTiny:
     """Load the VAE of a model alone, frozen, in float32.
 
     Raises `InputError` as `load` does, and for an autoencoder of another kind.
@@ -80,12 +87,13 @@ def load_autoencoder(spec: ModelSpec, device: str = "auto") -> AutoencoderKL:
     torch_device = find_device(device)
     folder = model_folder(spec)
     kind = read_index(folder).part_class("vae")
-    if kind != "AutoencoderKL":
-        raise InputError(f"expected a model with an AutoencoderKL, got {kind} in {folder}")
+    if kind not in AUTOENCODERS:
+        kinds = " or ".join(AUTOENCODERS)
+        raise InputError(f"expected a model with an {kinds}, got {kind} in {folder}")
     check_variant(folder, [folder / "vae"], spec.variant)
     try:
         with progress_bars_off():
-            loaded: Any = AutoencoderKL.from_pretrained(
+            loaded: Any = AUTOENCODERS[kind].from_pretrained(
                 folder,
                 subfolder="vae",
                 dtype=torch.float32,

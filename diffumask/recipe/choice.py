@@ -15,9 +15,10 @@ from diffumask.errors import InputError
 from diffumask.masks.settings import MaskSettings
 
 if TYPE_CHECKING:  # torch takes seconds to import
-    from diffusers import AutoencoderKL, DiffusionPipeline
+    from diffusers import DiffusionPipeline
 
     from diffumask.models import ModelSpec
+    from diffumask.segmentator.features import Autoencoder
 
 AUTO, NONE = "auto", "none"
 Bound = AbstractContextManager[MaskSettings]
@@ -29,7 +30,7 @@ class Loaded:
 
     device: str
     spec: "ModelSpec | None" = None
-    vae: "AutoencoderKL | None" = None
+    vae: "Autoencoder | None" = None
     pipe: "DiffusionPipeline | None" = None
 
 

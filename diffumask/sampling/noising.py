@@ -46,14 +46,19 @@ def pixels_of(
 def encode(
     pipe: Any, images: UInt8[np.ndarray, "image height width 3"]
 ) -> Float[Tensor, "image channel h w"]:
-    """Return the mode of the latents as the UNet takes them, in single precision."""
+    """Return the mode of the latents as the UNet takes them, in single precision.
+
+    What an AutoencoderTiny encodes is no distribution, but the latents.
+    """
     config = pipe.vae.config
     with in_single_precision(pipe.vae):  # in half precision the VAE of SDXL overflows
-        mode = pipe.vae.encode(pixels_of(pipe, images)).latent_dist.mode()
-    if config.latents_mean is not None and config.latents_std is not None:
+        (encoded,) = pipe.vae.encode(pixels_of(pipe, images), return_dict=False)
+        mode = encoded if isinstance(encoded, Tensor) else encoded.mode()
+    means, deviations = config.get("latents_mean"), config.get("latents_std")
+    if means is not None and deviations is not None:
         mean, std = (
             torch.tensor(values, device=mode.device)[:, None, None]
-            for values in (config.latents_mean, config.latents_std)
+            for values in (means, deviations)
         )
         return (mode - mean) / std * config.scaling_factor
     return (mode - (config.shift_factor or 0)) * config.scaling_factor

@@ -3,11 +3,10 @@
 import copy
 from collections.abc import Sequence
 
-from diffusers import AutoencoderKL
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from .features import DecoderShape
+from .features import Autoencoder, DecoderShape, after_middle
 from .head import Head
 
 MID_BLOCK = 1
@@ -20,12 +19,11 @@ class DecoderCopy(Head):
     largest.
     """
 
-    def __init__(self, vae: AutoencoderKL, shape: DecoderShape, n_labels: int) -> None:
+    def __init__(self, vae: Autoencoder, shape: DecoderShape, n_labels: int) -> None:
         super().__init__(vae, shape, n_labels)
-        self.up_blocks = copy.deepcopy(vae.decoder.up_blocks)
-        self.norm = copy.deepcopy(vae.decoder.conv_norm_out)
+        self.layers = copy.deepcopy(after_middle(vae))
         self.requires_grad_(True)
-        self.out = nn.Sequential(nn.SiLU(), nn.Conv2d(shape.channels[-1], n_labels, 3, padding=1))
+        self.out = nn.Conv2d(shape.channels[-1], n_labels, 3, padding=1)
 
     def reduce(self, place: int, state: Float[Tensor, "b c h w"]) -> Tensor | None:
         """Keep the output of the mid block alone."""
@@ -34,6 +32,4 @@ class DecoderCopy(Head):
     def forward(self, kept: Sequence[Tensor | None]) -> Float[Tensor, "1 b label h w"]:
         """Return the logits."""
         (x,) = (one for one in kept if one is not None)
-        for block in self.up_blocks:
-            x = block(x)
-        return self.out(self.norm(x))[None]
+        return self.out(self.layers(x))[None]

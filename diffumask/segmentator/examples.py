@@ -13,7 +13,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from diffusers import AutoencoderKL
 from jaxtyping import Float16, Int64, UInt8
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -26,7 +25,7 @@ from diffumask.labelled.labels import Labels
 from diffumask.seeds import item_seed
 from diffumask.types import IGNORE_ID, ClassMap, Image
 
-from .features import check_size, encode_images, factor_of
+from .features import Autoencoder, check_size, encode_images, factor_of
 
 SCALES = (0.75, 1.5)  # of the image, beside the square that is cut out of it
 GAINS, OFFSETS = (0.7, 1.3), (-25.0, 25.0)
@@ -142,7 +141,7 @@ def _place(name: str) -> float:
 
 
 def encode_examples(
-    vae: AutoencoderKL,
+    vae: Autoencoder,
     labelled: Labelled,
     labels: Labels,
     n_views: int,
@@ -189,9 +188,7 @@ def _read_latents(path: Path) -> Tensor:
         ) from error
 
 
-def _encoded(
-    vae: AutoencoderKL, images: list[Image]
-) -> Float16[Tensor, "view c h_latent w_latent"]:
+def _encoded(vae: Autoencoder, images: list[Image]) -> Float16[Tensor, "view c h_latent w_latent"]:
     starts = range(0, len(images), ENCODED_AT_ONCE)
     parts = [encode_images(vae, np.stack(images[s : s + ENCODED_AT_ONCE])) for s in starts]
     return torch.cat(parts).half().cpu().contiguous()

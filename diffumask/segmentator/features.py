@@ -1,4 +1,4 @@
-"""What the decoder of an AutoencoderKL computes on its way to the image, read through hooks."""
+"""What the decoder of an autoencoder computes on its way to the image, read through hooks."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderKL, AutoencoderTiny
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
@@ -18,12 +18,15 @@ from diffumask.types import Image
 # is kept in place of it, so that a head never holds all channels of the widest layers.
 Reduce = Callable[[int, Tensor], Tensor | None]
 
+Autoencoder = AutoencoderKL | AutoencoderTiny
+
 
 @dataclass(frozen=True, slots=True)
 class DecoderShape:
     """Channels of the hidden states, and by how much smaller than the image they are.
 
-    The places are conv_in, the mid block and each up block, in this order.
+    The places are conv_in, the mid block and each up block of an AutoencoderKL, in this order, and
+    conv_in and each stage of an AutoencoderTiny.
     """
 
     channels: tuple[int, ...]
@@ -54,22 +57,69 @@ def decoder_shape(vae: nn.Module) -> DecoderShape:
 
     Raises InputError for an autoencoder of another kind.
     """
-    if not isinstance(vae, AutoencoderKL):
-        raise InputError(f"expected an AutoencoderKL, got {type(vae).__name__}; use another model")
+    check_kind(vae)
+    if isinstance(vae, AutoencoderTiny):
+        widths = tuple(vae.config["decoder_block_out_channels"])
+        last = len(widths) - 1
+        return DecoderShape(
+            (widths[0], *widths), (2**last, *(2 ** (last - stage) for stage in range(last + 1)))
+        )
     widths = tuple(vae.config["block_out_channels"])[::-1]
     last = len(widths) - 1
     up_factors = (2 ** max(last - 1 - block, 0) for block in range(len(widths)))
     return DecoderShape((widths[0], widths[0], *widths), (2**last, 2**last, *up_factors))
 
 
-def factor_of(vae: AutoencoderKL) -> int:
+def check_kind(vae: nn.Module) -> None:
+    """Raise InputError for an autoencoder whose decoder is not known here."""
+    if not isinstance(vae, AutoencoderKL | AutoencoderTiny):
+        raise InputError(
+            f"expected an AutoencoderKL or AutoencoderTiny, got {type(vae).__name__}; use another"
+            " model"
+        )
+    factor = vae.config.get("upsampling_scaling_factor", 2)
+    if factor != 2:
+        raise InputError(f"expected a decoder that doubles sizes, got one of {factor} times")
+
+
+def places_of(vae: Autoencoder) -> list[nn.Module]:
+    """Return the modules whose outputs are the hidden states, in order; see `DecoderShape`."""
+    if isinstance(vae, AutoencoderKL):
+        decoder = vae.decoder
+        return [decoder.conv_in, decoder.mid_block, *decoder.up_blocks]
+    layers = vae.decoder.layers
+    return [layers[1], *(layers[last] for last in _stage_ends(vae))]
+
+
+def after_middle(vae: Autoencoder) -> nn.Sequential:
+    """Return the decoder from its second place on, the layer before its last one included."""
+    if isinstance(vae, AutoencoderKL):
+        decoder = vae.decoder
+        return nn.Sequential(*decoder.up_blocks, decoder.conv_norm_out, nn.SiLU())
+    return nn.Sequential(*vae.decoder.layers[_stage_ends(vae)[0] + 1 : -1])
+
+
+def _stage_ends(vae: AutoencoderTiny) -> list[int]:
+    """Return where in the layers of the decoder the last block of each stage is.
+
+    The layers are a convolution, its activation, and for each stage its blocks, an enlargement,
+    which the last one lacks, and a convolution.
+    """
+    ends, after = [], 2
+    for num_blocks in vae.config["num_decoder_blocks"]:
+        ends.append(after + num_blocks - 1)
+        after += num_blocks + 2
+    return ends
+
+
+def factor_of(vae: Autoencoder) -> int:
     """Return by how much smaller than images their latents are."""
     return decoder_shape(vae).factors[0]
 
 
 @contextmanager
 def hidden_states(
-    vae: AutoencoderKL, reduce: Reduce = lambda place, state: state
+    vae: Autoencoder, reduce: Reduce = lambda place, state: state
 ) -> Iterator[Reading]:
     """Read the hidden states of whatever the autoencoder decodes in the block; yields a `Reading`.
 
@@ -81,8 +131,7 @@ def hidden_states(
         raise InputError(
             "expected an autoencoder that decodes whole images, got tiling; turn it off"
         )
-    decoder = vae.decoder
-    places: list[nn.Module] = [decoder.conv_in, decoder.mid_block, *decoder.up_blocks]
+    places = places_of(vae)
     reading = Reading([[] for _ in places])
     handles = []
     try:
@@ -103,7 +152,7 @@ def _keeper(reading: Reading, number: int, reduce: Reduce) -> Callable[..., None
 
 @torch.no_grad()
 def decoded_states(
-    vae: AutoencoderKL,
+    vae: Autoencoder,
     latents: Float[Tensor, "b c h_latent w_latent"],
     reduce: Reduce = lambda place, state: state,
 ) -> list[Tensor | None]:
@@ -115,12 +164,16 @@ def decoded_states(
 
 @torch.no_grad()
 def encode_images(
-    vae: AutoencoderKL, images: UInt8[np.ndarray, "b h w 3"]
+    vae: Autoencoder, images: UInt8[np.ndarray, "b h w 3"]
 ) -> Float[Tensor, "b c h_latent w_latent"]:
-    """Return the modes of the latents, unscaled, of images whose sides the factor divides."""
+    """Return the latents, unscaled, of images whose sides the factor divides.
+
+    Those of an AutoencoderKL are the modes of what it encodes.
+    """
     pixels = torch.from_numpy(np.ascontiguousarray(images)).to(vae.device)
     scaled = pixels.permute(0, 3, 1, 2).to(vae.dtype) / 127.5 - 1
-    return vae.encode(cast(torch.FloatTensor, scaled))[0].mode()
+    (encoded,) = vae.encode(cast(torch.FloatTensor, scaled), return_dict=False)
+    return encoded if isinstance(encoded, Tensor) else encoded.mode()
 
 
 def padded(image: Image, factor: int) -> UInt8[np.ndarray, "padded_h padded_w 3"]:

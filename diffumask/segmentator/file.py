@@ -8,12 +8,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import safetensors.torch
-from diffusers import AutoencoderKL
 
 from diffumask.errors import InputError
 from diffumask.files.atomic import write_file, write_new
 
 from .facts import FORMAT, KEY, Facts, check_fingerprint, read_facts
+from .features import Autoencoder
 from .head import Head
 from .heads import n_parameters, new_head
 
@@ -41,18 +41,18 @@ class Segmentator:
     facts: Facts
 
 
-def save(segmentator: Segmentator, vae: AutoencoderKL, path: Path) -> None:
+def save(segmentator: Segmentator, vae: Autoencoder, path: Path) -> None:
     """Write the file and its card. Raises InputError where that cannot be done."""
     for place, content in _contents(segmentator, vae, path).items():
         write_file(place, content)
 
 
-def save_new(segmentator: Segmentator, vae: AutoencoderKL, path: Path) -> None:
+def save_new(segmentator: Segmentator, vae: Autoencoder, path: Path) -> None:
     """Write as `save` what is not there yet; raises as `write_new`."""
     write_new(_contents(segmentator, vae, path), "the head")
 
 
-def _contents(segmentator: Segmentator, vae: AutoencoderKL, path: Path) -> dict[Path, bytes]:
+def _contents(segmentator: Segmentator, vae: Autoencoder, path: Path) -> dict[Path, bytes]:
     """Return the content of the file and of its card, by where they are."""
     labels = segmentator.facts.labels
     facts = {"format": FORMAT, **asdict(segmentator.facts)}
@@ -71,7 +71,7 @@ def card_path(path: Path) -> Path:
     return path.with_suffix(".md")
 
 
-def load(path: Path, vae: AutoencoderKL, vae_fingerprint: str) -> Segmentator:
+def load(path: Path, vae: Autoencoder, vae_fingerprint: str) -> Segmentator:
     """Read a head for an autoencoder, on the autoencoder's device.
 
     Raises InputError for a file that is none, and a head that was trained for another VAE.
@@ -88,7 +88,7 @@ def load(path: Path, vae: AutoencoderKL, vae_fingerprint: str) -> Segmentator:
     return Segmentator(head.eval(), facts)
 
 
-def _card(segmentator: Segmentator, vae: AutoencoderKL) -> str:
+def _card(segmentator: Segmentator, vae: Autoencoder) -> str:
     facts = segmentator.facts
     training = ", ".join(
         f"{name.replace('_', ' ')} {value}" for name, value in facts.training.items()

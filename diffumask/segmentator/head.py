@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 
 import torch
-from diffusers import AutoencoderKL
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .features import DecoderShape
+from .features import Autoencoder, DecoderShape
 
 LEAST_STD = 1e-4
 
@@ -16,7 +15,7 @@ LEAST_STD = 1e-4
 class Head(nn.Module):
     """A head for one kind of decoder; made as HEAD(vae, shape, n_labels), which keeps no VAE."""
 
-    def __init__(self, vae: AutoencoderKL, shape: DecoderShape, n_labels: int) -> None:
+    def __init__(self, vae: Autoencoder, shape: DecoderShape, n_labels: int) -> None:
         super().__init__()
         self.shape, self.n_labels = shape, n_labels
 

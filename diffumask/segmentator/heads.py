@@ -7,14 +7,13 @@ Logits are "member b label h w" at the size of the image: an ensemble has severa
 from collections.abc import Callable, Sequence
 
 import torch
-from diffusers import AutoencoderKL
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from diffumask.errors import InputError
 
 from .decoder_copy import DecoderCopy
-from .features import DecoderShape, decoder_shape
+from .features import Autoencoder, DecoderShape, decoder_shape
 from .head import Head
 from .pyramid import Pyramid
 from .simple import LinearProbe, PixelMLPs
@@ -22,7 +21,7 @@ from .simple import LinearProbe, PixelMLPs
 Logits = Float[Tensor, "member b label h w"]
 
 DEFAULT_HEAD = "pyramid"
-HEADS: dict[str, Callable[[AutoencoderKL, DecoderShape, int], Head]] = {
+HEADS: dict[str, Callable[[Autoencoder, DecoderShape, int], Head]] = {
     "linear": LinearProbe,
     "pyramid": Pyramid,
     "decoder-copy": DecoderCopy,
@@ -30,7 +29,7 @@ HEADS: dict[str, Callable[[AutoencoderKL, DecoderShape, int], Head]] = {
 }
 
 
-def new_head(design: str, vae: AutoencoderKL, n_labels: int, seed: int = 0) -> Head:
+def new_head(design: str, vae: Autoencoder, n_labels: int, seed: int = 0) -> Head:
     """Make an untrained head of a design for an autoencoder, on its device, in float32.
 
     Raises InputError for an unknown design and an autoencoder of another kind.

@@ -5,13 +5,12 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import torch
-from diffusers import AutoencoderKL
 from jaxtyping import Float32, UInt8
 from torch import Tensor
 
 from diffumask.types import ClassMap, Heat, Image
 
-from .features import check_size, decoded_states, encode_images, factor_of, padded
+from .features import Autoencoder, check_size, decoded_states, encode_images, factor_of, padded
 from .file import Segmentator
 from .heads import disagreement, probabilities
 
@@ -21,7 +20,7 @@ class Predictor:
     """Called with an image of any size from the VAE's factor on, predicts its class map."""
 
     segmentator: Segmentator
-    vae: AutoencoderKL
+    vae: Autoencoder
 
     def __call__(self, image: Image) -> ClassMap:
         labels = self.probabilities(image).argmax(0).astype(np.uint8)

@@ -7,11 +7,10 @@ to a grid of 1/4 of the latents' and up again, as a small U-Net whose inputs are
 from collections.abc import Sequence
 from itertools import pairwise
 
-from diffusers import AutoencoderKL
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from .features import DecoderShape
+from .features import Autoencoder, DecoderShape
 from .head import Head, Projection, enlarged
 
 WIDTHS = (12, 24, 32, 48, 64, 64)  # at 1, 1/2, 1/4, ... of the image, of a decoder of 128 channels
@@ -24,7 +23,7 @@ GROUPS = 4
 class Pyramid(Head):
     """1x1 projections of every hidden state, summed at each size, then down and up again."""
 
-    def __init__(self, vae: AutoencoderKL, shape: DecoderShape, n_labels: int) -> None:
+    def __init__(self, vae: Autoencoder, shape: DecoderShape, n_labels: int) -> None:
         super().__init__(vae, shape, n_labels)
         levels = [factor.bit_length() - 1 for factor in shape.factors]
         widths = _widths(max(shape.channels), max(levels) + 1 + CONTEXT_LEVELS)

@@ -3,18 +3,17 @@
 from collections.abc import Sequence
 
 import torch
-from diffusers import AutoencoderKL
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from .features import DecoderShape
+from .features import Autoencoder, DecoderShape
 from .head import Head, Projection, enlarged
 
 
 class LinearProbe(Head):
     """A linear classifier of the pixels of the last up block."""
 
-    def __init__(self, vae: AutoencoderKL, shape: DecoderShape, n_labels: int) -> None:
+    def __init__(self, vae: Autoencoder, shape: DecoderShape, n_labels: int) -> None:
         super().__init__(vae, shape, n_labels)
         self.projection = Projection(shape, len(shape.channels) - 1, n_labels)
 
@@ -39,7 +38,7 @@ class PixelMLPs(Head):
     members = 5
     widths = (24, 16)
 
-    def __init__(self, vae: AutoencoderKL, shape: DecoderShape, n_labels: int) -> None:
+    def __init__(self, vae: Autoencoder, shape: DecoderShape, n_labels: int) -> None:
         super().__init__(vae, shape, n_labels)
         first = self.members * self.widths[0]
         places = range(len(shape.channels))

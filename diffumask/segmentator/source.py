@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL
 from jaxtyping import Float32
 
 from diffumask.labelled.labels import Labels
 from diffumask.types import Objects, Prompt, Sample, Target
 
-from .features import hidden_states
+from .features import Autoencoder, hidden_states
 from .file import Segmentator
 from .heads import probabilities
 from .predict import Predictor
@@ -27,7 +26,7 @@ class SegmentatorSource:
     """
 
     segmentator: Segmentator
-    vae: AutoencoderKL
+    vae: Autoencoder
 
     def __call__(self, sample: Sample) -> Objects:
         if sample.objects is not None:
