@@ -135,8 +135,8 @@ def test_a_training_that_is_not_told_for_how_long_goes_by_its_images_and_its_val
     data, tmp_path, monkeypatch
 ):
     monkeypatch.setattr("diffumask.api.training_length.LEAST_STEPS", 6)
-    monkeypatch.setattr("diffumask.segmentation.training.WAITED_STEPS", 1)
-    monkeypatch.setattr("diffumask.segmentation.training.WAITS", 1)
+    monkeypatch.setattr("diffumask.training.waiting.WAITED_STEPS", 1)
+    monkeypatch.setattr("diffumask.training.waiting.WAITS", 1)
     monkeypatch.setattr("diffumask.segmentation.training.mean_iou", lambda *_: 0.25)
     out = tmp_path / "out"
     options = {"steps": None, "batch_size": 60, "split": "train", "val_split": "val"}

@@ -12,10 +12,11 @@ from typing import Any
 
 from diffumask.evaluation.compare import compare_network
 from diffumask.evaluation.report import make_report
-from diffumask.files.json_kinds import is_number, parse
+from diffumask.files.json_kinds import is_number
 from diffumask.labelled.folder import Labelled
 from diffumask.training.folder import TrainingFolder
-from diffumask.training.log import LOG_FILE, log_line
+from diffumask.training.log import LOG_FILE, log_line, read_log
+from diffumask.training.waiting import no_better
 from diffumask.types import OnStep, unseen_step
 
 from .batches import Pairs
@@ -27,8 +28,6 @@ from .predict import class_maps
 
 MADE_BY = "diffumask train"
 NO_PART = ("num_workers",)  # settings on which no weight depends
-WAITS = 3  # validations in a row, over at least so many steps, that show no better network
-WAITED_STEPS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +58,8 @@ def train_in_folder(
 
     def on_checkpoint(step: int) -> bool:
         _keep(network, folder, step, validation)
-        return settings.until_plateau and _no_better(folder, step)
+        scores = {line["step"]: line["miou"] for line in _validations(folder)}
+        return settings.until_plateau and no_better(scores)
 
     by_loss = settings.until_plateau and validation is None
     with place.held(begun) as is_finished:
@@ -96,29 +96,9 @@ def _keep(network: Network, folder: Path, step: int, validation: Labelled | None
     log_line(folder, LOG_FILE, {"step": step, "miou": round(miou, 5)})
 
 
-def _no_better(folder: Path, step: int) -> bool:
-    """Whether the best validation is so long ago that no better one is to be expected."""
-    steps = [line["step"] for line in _validations(folder)]
-    best_step = _best(folder, step).best_step
-    return step - best_step >= WAITED_STEPS and sum(one > best_step for one in steps) >= WAITS
-
-
 def _validations(folder: Path) -> Sequence[Mapping[str, Any]]:
-    """Read the mIoU at each step that was validated, the last one of a step."""
-    path = folder / LOG_FILE
-    lines = path.read_text("utf-8", errors="replace").splitlines() if path.exists() else []
-    found = {line["step"]: line for line in map(_parsed, lines) if "miou" in line}
-    return [found[step] for step in sorted(found)]
-
-
-def _parsed(line: str) -> Mapping[str, Any]:
-    """Read a line of the log; nothing of one that a power cut has cut short."""
-    try:
-        values = parse(line)
-    except ValueError:
-        return {}
-    is_whole = isinstance(values, dict) and type(values.get("step")) is int
-    return values if is_whole and is_number(values.get("miou", 0)) else {}
+    """Read the mIoU at each step that was validated."""
+    return [line for line in read_log(folder, LOG_FILE) if is_number(line.get("miou"))]
 
 
 def _best(folder: Path, num_steps: int) -> Result:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from diffumask.files.atomic import append, write_file, writing
+from diffumask.files.json_kinds import parse
 
 LOG_FILE = "log.jsonl"
 
@@ -31,6 +32,28 @@ def cut_back(folder: Path, name: str, step: int) -> None:
         kept = [line for line in lines if line.endswith("\n") and _step_of(line) <= step]
     if kept != lines:
         write_file(path, "".join(kept).encode())
+
+
+def read_log(folder: Path, name: str) -> list[Mapping[str, Any]]:
+    """Read the lines of a log, in order; of a step the last one of each set of keys.
+
+    Without a file none; what a power cut has cut short is left out.
+    """
+    path = folder / name
+    texts = path.read_text("utf-8", errors="replace").splitlines() if path.exists() else []
+    found: dict[tuple[Any, ...], Mapping[str, Any]] = {}
+    for line in map(_parsed, texts):
+        if line:
+            found[(line["step"], *sorted(line))] = line
+    return sorted(found.values(), key=lambda line: line["step"])
+
+
+def _parsed(line: str) -> Mapping[str, Any]:
+    try:
+        values = parse(line)
+    except ValueError:
+        return {}
+    return values if isinstance(values, dict) and type(values.get("step")) is int else {}
 
 
 def _step_of(line: str) -> float:

@@ -59,6 +59,19 @@ def step_reached(folder: Path) -> int:
         raise _damaged(path, error) from error
 
 
+def is_at_its_end(folder: Path, num_steps: int) -> bool:
+    """Whether the state in a folder is of the last step, of so many unless it ended sooner.
+
+    Raises InputError for a torn one.
+    """
+    step = step_reached(folder)
+    if not step:
+        return False
+    with safe_open(folder / STATE_FILE, "pt") as file:
+        ends_at = int(file.metadata().get(ENDS_AT, num_steps))
+    return step >= min(ends_at, num_steps)
+
+
 def read_averages(folder: Path, part: str) -> dict[str, Tensor]:
     """Return the averaged weights of a part of the model that is trained in a folder.
 
