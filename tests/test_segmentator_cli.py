@@ -1,15 +1,20 @@
 """`diffumask segmentator`, and generate and remask with a Segmentator."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from commands import call, done, refused
+from diffusers import StableDiffusionPipeline
 from labelled_folders import files, write_image, write_mask
 from PIL import Image as PillowImage
+from test_segmentator import small_autoencoder
 
 from diffumask.dataset.listing import read_records
 from diffumask.dataset.run import read_run
+from diffumask.notices import notices_off
+from diffumask.sampling.noising import encode
 from diffumask.segmentator import read_facts
 
 SIZE_HW = (16, 24)
@@ -193,3 +198,53 @@ def test_a_head_of_something_else_is_not_overwritten_by_a_training_that_goes_on(
     assert "expected a free name for the head" in refused(*words)
     assert out.read_bytes() == b"thesis"
     assert not out.with_suffix(".md").exists()
+
+
+def test_a_class_agnostic_head_outlines_what_the_prompt_names(
+    generate: list[object], data: Path, tiny_random_folder: Path, tmp_path: Path
+) -> None:
+    head = tmp_path / "any.safetensors"
+    few = ["--steps", 2, "--batch-size", 2, "--views", 2, "--size", 16, "--held-out", 0.3]
+    words = ["--data", data, "--model", tiny_random_folder, "-o", head, *few]
+    done("segmentator", "train", *words, "--class", "bird", "--class-agnostic")
+    assert read_facts(head).class_agnostic
+    assert read_facts(head).labels.names == ("background", "object")
+    done(*generate, "--class", "cat", "--mask-source", "segmentator", "--segmentator", head)
+    (record,) = read_records(tmp_path / "out")
+    assert record.prompt.targets[0].class_name == "cat"
+    words = ["--segmentator", head, "--data", data, "--model", tiny_random_folder]
+    said = done("segmentator", "evaluate", *words, "-o", tmp_path / "report.json")
+    assert "object" in said
+    classes = json.loads((tmp_path / "report.json").read_text("utf-8"))["classes"]
+    assert set(classes) == {"background", "object"}
+
+
+def test_data_without_a_background_teaches_no_objects(tmp_path: Path) -> None:
+    for number in range(3):
+        write_image(tmp_path / "data" / "images" / f"i{number}.png", SIZE_HW)
+        mask = np.ones(SIZE_HW, np.uint8)
+        mask[3:] = 2
+        write_mask(tmp_path / "data" / "masks" / f"i{number}.png", mask)
+    ids = tmp_path / "ids.json"
+    ids.write_text('{"sky": 0, "bird": 1, "cat": 2}')
+    words = ["--data", tmp_path / "data", "-o", tmp_path / "any.safetensors"]
+    line = refused("segmentator", "train", *words, "--vocabulary", ids, "--class-agnostic")
+    assert "expected masks with a background, which objects are told from" in line
+
+
+def test_a_model_with_a_small_autoencoder_draws_and_is_read_like_any(
+    data: Path, tiny_random_folder: Path, tmp_path: Path
+) -> None:
+    with notices_off():
+        pipe = StableDiffusionPipeline.from_pretrained(tiny_random_folder, safety_checker=None)
+    pipe.vae = small_autoencoder()
+    pipe.save_pretrained(tmp_path / "model")
+    head = tmp_path / "head.safetensors"
+    few = ["--steps", 2, "--batch-size", 2, "--views", 2, "--size", 16, "--held-out", 0.3]
+    done("segmentator", "train", "--data", data, "--model", tmp_path / "model", "-o", head, *few)
+    small = ["--num-inference-steps", 1, "--height", 16, "--width", 24, "--n", 2]
+    words = ["generate", "--model", tmp_path / "model", "--class", "bird", *small]
+    done(*words, "--out", tmp_path / "out", "--mask-source", "both", "--segmentator", head)
+    assert len(read_records(tmp_path / "out")) == 2
+    image = np.zeros((2, 16, 24, 3), np.uint8)
+    assert encode(pipe, image).shape == (2, 4, 2, 3)

@@ -16,10 +16,12 @@ from diffumask.labelled.folder import Labelled, open_labelled
 from diffumask.labelled.mapping import ClassSelection
 from diffumask.models import load_autoencoder, resolve
 from diffumask.segmentator import TrainSettings, load, train_segmentator, training
+from diffumask.segmentator.curve import write_curve
 from diffumask.segmentator.examples import encode_examples, held_out, make_view, recoloured
 from diffumask.segmentator.labels import find_labels
 from diffumask.segmentator.training import CHECKPOINT_FILE, split, training_folder
 from diffumask.segmentator.training import loss as loss_of
+from diffumask.training.state import is_at_its_end
 from diffumask.types import IGNORE_ID, ClassIds
 
 pytestmark = pytest.mark.numeric
@@ -27,7 +29,7 @@ pytestmark = pytest.mark.numeric
 SIZE_HW = (16, 24)
 OF_VAE = ("some model", "0123456789abcdef")
 FAST = TrainSettings(
-    side=16, design="linear", num_steps=4, batch_size=2, n_views=2, held_out=0.3, validations=2
+    side=16, design="linear", num_steps=4, batch_size=2, n_views=2, held_out=0.3, validate_every=2
 )
 
 
@@ -156,6 +158,37 @@ def test_a_resumed_training_gives_the_same_head(
     assert left == {"train.json", "validation.jsonl", "log.jsonl", ".lock"}
 
 
+def test_a_training_of_no_length_ends_when_it_gets_no_better(
+    vae: AutoencoderKL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("diffumask.training.waiting.WAITED_STEPS", 1)
+    monkeypatch.setattr("diffumask.training.waiting.WAITS", 1)
+    monkeypatch.setattr(training, "MOST_STEPS", 120)
+    data, folder = dataset(tmp_path / "data"), tmp_path / "head.training"
+    settings = replace(FAST, num_steps=None, learning_rate=1e-9)  # no step makes it better
+    trained = train_segmentator(vae, data, settings, OF_VAE, folder)
+    taken = trained.segmentator.facts.training["steps"]
+    assert 4 < taken < 20
+    assert is_at_its_end(folder, 120)
+    again = train_segmentator(vae, data, settings, OF_VAE, folder)
+    assert again.segmentator.facts == trained.segmentator.facts
+    unseen = replace(settings, held_out=0.0)
+    monkeypatch.setattr(training, "PATIENCE", 1)
+    assert train_segmentator(vae, data, unseen, OF_VAE).segmentator.facts.training["steps"] < 120
+
+
+def test_a_curve_shows_what_the_folder_tells(vae: AutoencoderKL, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    train_segmentator(vae, dataset(tmp_path / "data"), FAST, OF_VAE, tmp_path / "whole")
+    write_curve(tmp_path / "curve.svg", "birds", tmp_path / "whole")
+    drawn = (tmp_path / "curve.svg").read_text("utf-8")
+    assert "birds" in drawn
+    assert "mIoU on held-out images" in drawn
+    (tmp_path / "whole" / "validation.jsonl").unlink()
+    write_curve(tmp_path / "other.svg", "birds", tmp_path / "whole")
+    assert "mIoU" not in (tmp_path / "other.svg").read_text("utf-8")
+
+
 def test_a_loss_that_is_not_finite_stops_and_leaves_the_last_head(
     vae: AutoencoderKL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -179,7 +212,7 @@ def test_a_head_learns_what_colours_show(tmp_path: Path) -> None:
         mask = (image[..., 0] > 100).astype(np.uint8)
         write_mask(tmp_path / "masks" / f"i{number}.png", mask)
         write_mask(tmp_path / "images" / f"i{number}.png", image)
-    settings = replace(FAST, num_steps=15, learning_rate=0.1, validations=1, n_views=1)
+    settings = replace(FAST, num_steps=15, learning_rate=0.1, validate_every=15, n_views=1)
     vae = load_autoencoder(resolve("tiny"), "cpu")
     report = train_segmentator(vae, open_labelled(tmp_path), settings, OF_VAE).report
     assert report is not None

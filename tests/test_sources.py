@@ -12,10 +12,10 @@ from diffumask.errors import InputError
 from diffumask.labelled.labels import Labels
 from diffumask.masks.class_map import make_class_map
 from diffumask.masks.settings import MaskSettings
-from diffumask.masks.sources import CERTAIN, MaskSource, alone, fused, watching
+from diffumask.masks.sources import CERTAIN, MaskSource, alone, fused, named, watching
 from diffumask.masks.thresholds import Fixed
 from diffumask.masks.unary import SHARPNESS, label_probabilities
-from diffumask.segmentator.labels import check_classes
+from diffumask.segmentator.facts import Facts, check_classes
 from diffumask.segmentator.source import objects_of
 from diffumask.types import Objects, Prompt, Sample, Target
 
@@ -67,6 +67,31 @@ def test_fused_is_the_product_and_attention_names_what_the_source_cannot() -> No
     heats = np.array([0.2, 0.9], np.float32)[:, None, None]
     of_heat = label_probabilities(heats, [[0.5, 0.5]])
     assert fused(of_heat, unnamed).argmax(1).item() == 2
+
+
+def test_a_region_that_a_source_cannot_name_goes_to_the_word_that_attends_to_it() -> None:
+    objects = np.zeros((4, 5, 9), np.float32)
+    objects[3, 1:4, 1:4] = objects[3, 1:4, 5:8] = 0.8
+    objects[0] = 1 - objects[3]
+    attention = np.full((2, 5, 9), 0.1, np.float32)
+    attention[0, 2, 2] = attention[1, 2, 6] = 1  # each looks at the middle of one region
+    shown = named(objects, attention)
+    np.testing.assert_allclose(shown.sum(0), 1, atol=1e-6)
+    labels = alone(shown, 0.0)[0].argmax(0)
+    assert (labels[1:4, 1:4] == 1).all()
+    assert (labels[1:4, 5:8] == 2).all()
+    assert (labels != 0).sum() == 18
+
+
+def test_one_word_takes_all_that_a_source_sees_but_for_what_rivals_attend_to() -> None:
+    objects = shares(3)
+    attention = np.ones((1, 3, 4), np.float32)
+    shown = named(objects, attention)
+    np.testing.assert_allclose(shown[1], 1 - objects[0], atol=1e-6)
+    assert not shown[2].any()
+    np.testing.assert_allclose(named(objects, 0 * attention), objects, atol=1e-6)
+    rival = np.concatenate([0.01 * attention, attention])
+    assert named(objects, rival)[2].sum() > 0.9 * objects[2].sum()
 
 
 def test_no_source_is_so_sure_that_the_other_does_not_count() -> None:
@@ -137,12 +162,16 @@ def test_without_a_background_what_is_not_named_is_background() -> None:
 
 
 def test_classes_that_a_head_cannot_mask_are_refused() -> None:
-    check_classes(LABELS, ["bird", "Cow"], fused=False)
-    check_classes(LABELS, ["bird", "ufo"], fused=True)
+    facts = Facts("pyramid", LABELS, "tiny", "", 128)
+    check_classes(facts, ["bird", "Cow"], fused=False)
+    check_classes(facts, ["bird", "ufo"], fused=True)
     with pytest.raises(InputError, match="got 'ufo'; take masks from both"):
-        check_classes(LABELS, ["bird", "ufo"], fused=False)
+        check_classes(facts, ["bird", "ufo"], fused=False)
+    street = replace(facts, labels=Labels({"sky": 0, "bird": 1}))
     with pytest.raises(InputError, match="got 'ufo'; take masks from attention"):
-        check_classes(Labels({"sky": 0, "bird": 1}), ["ufo"], fused=True)
+        check_classes(street, ["ufo"], fused=True)
+    of_any = replace(facts, labels=Labels({"object": 1}), class_agnostic=True)
+    check_classes(of_any, ["bird", "ufo"], fused=False)
 
 
 @pytest.mark.parametrize("is_fused", [False, True])

@@ -68,9 +68,7 @@ def head_curve(job: Job) -> dict[str, Any]:
     folder = job.work / f"{job.name}-head"
     shutil.rmtree(folder, ignore_errors=True)
 
-    usual = TrainSettings(
-        SIDE, batch_size=HEAD_BATCH, n_views=N_VIEWS, held_out=0, validations=POINTS
-    )
+    usual = TrainSettings(SIDE, batch_size=HEAD_BATCH, n_views=N_VIEWS, held_out=0)
     pilot = _Clock()
     few = opened(one, job.data, "train", PILOT_IMAGES)
     train_segmentator(vae, few, replace(usual, num_steps=PILOT_STEPS), of_vae, on_step=pilot)
@@ -79,7 +77,7 @@ def head_curve(job: Job) -> dict[str, Any]:
     steps = max(POINTS, round((job.budget_s - encoding_s) / step_s / POINTS) * POINTS)
 
     clock = _Clock(folder, steps // POINTS)
-    settings = replace(usual, num_steps=steps)
+    settings = replace(usual, num_steps=steps, validate_every=steps // POINTS)
     train_segmentator(vae, labelled, settings, of_vae, folder, on_step=clock)
     clock(steps + 1, steps)  # the head of the last step is written after it
     kept = range(steps // POINTS, steps + 1, steps // POINTS)

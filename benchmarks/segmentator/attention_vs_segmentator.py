@@ -77,7 +77,7 @@ def train_head(
         batch_size=BATCH_SIZE,
         n_views=views,
         held_out=0,
-        validations=4,
+        validate_every=max(1, steps // 4),
     )
     started = time.process_time()
     trained = train_segmentator(

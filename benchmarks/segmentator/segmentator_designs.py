@@ -42,7 +42,7 @@ def measure(
 ) -> dict[str, Any]:
     """Train one design and judge it."""
     settings = TrainSettings(
-        spec.height, design, steps, BATCH_SIZE, n_views=N_VIEWS, held_out=0, validations=1
+        spec.height, design, steps, BATCH_SIZE, n_views=N_VIEWS, held_out=0, validate_every=steps
     )
     started = time.process_time()
     of_vae = (spec.name, vae_fingerprint(spec))

@@ -49,8 +49,12 @@ def segmentator_evaluate(options: SegmentatorEvaluateOptions) -> "Result[Report]
     options.refuse_foreign_files()
     data, head = Path(options.data), Path(options.segmentator)
     predictor = options.load_predictor()
-    selection = ClassSelection(ClassIds(predictor.segmentator.facts.labels.ids))
-    labelled = open_labelled(data, options.layout, options.split, selection)
+    of_head = predictor.segmentator.facts
+    if of_head.class_agnostic:
+        labelled = open_labelled(data, options.layout, options.split).as_objects()
+    else:
+        selection = ClassSelection(ClassIds(of_head.labels.ids))
+        labelled = open_labelled(data, options.layout, options.split, selection)
     with progress("comparing", len(labelled), each="image") as advance:
         report = make_report(compare_network(labelled, predictor, advance), labelled.mapping)
     facts = {

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from diffumask.articles import counted
 from diffumask.errors import InputError
+from diffumask.plot import check_plot
 
 from . import values
 from .labelled_options import LabelledOptions
@@ -14,7 +15,7 @@ from .model_options import ModelName
 from .option import DATA, MACHINES, OUTPUT, TRAINING, Option, StrPath
 from .progress import phase, progress, starting_torch, step_progress
 from .result import Result
-from .trained_file import check_trained_file, check_unfinished, training_beside
+from .trained_file import check_trained_file, check_unfinished, refuse_taken, training_beside
 from .use_case import use_case
 
 if TYPE_CHECKING:  # they load torch
@@ -38,13 +39,21 @@ class SegmentatorTrainOptions(LabelledOptions, CheckpointOptions):
     head: Annotated[
         str, Option("Design: pyramid, linear, decoder-copy or mlp.", values=values.HEADS)
     ] = "pyramid"
-    steps: Annotated[int, Option("Training steps.")] = 1000
-    batch_size: Annotated[int, Option("Images of a step.")] = 8
+    class_agnostic: Annotated[
+        bool, Option("Learn what is an object, of whatever class; the prompt names it.")
+    ] = False
+    steps: Annotated[
+        int | None, Option("Training steps.", default="until it gets no better, at most 3000")
+    ] = None
+    batch_size: Annotated[int, Option("Images of a step.")] = 16
     learning_rate: Annotated[float, Option("Highest learning rate.")] = 3e-3
     views: Annotated[int, Option("Changed versions of an image to encode.")] = 6
     held_out: Annotated[float, Option("Share of the images that validate.")] = 0.15
     size: Annotated[int | None, Option("Pixels of the shorter side.", default="the model's")] = None
     seed: Annotated[int, Option("Seed of the training.", least=0)] = 0
+    plot: Annotated[
+        StrPath | None, Option("Curve of the training (.svg, .png).", default="none", panel=OUTPUT)
+    ] = None
     device: Annotated[str, Option("As for generate.", values=values.DEVICES, panel=MACHINES)] = (
         "auto"
     )
@@ -55,6 +64,9 @@ class SegmentatorTrainOptions(LabelledOptions, CheckpointOptions):
         if self.head not in values.HEADS:
             names = ", ".join(values.HEADS)
             raise InputError(f"expected one of the heads {names}, got {self.head!r}")
+        if self.plot is not None:
+            check_plot(Path(self.plot))
+            refuse_taken("the figure", [Path(self.plot)])
 
     @property
     def files(self) -> list[Path]:
@@ -82,10 +94,11 @@ def segmentator_train(options: SegmentatorTrainOptions) -> "Result[Segmentator]"
     with starting_torch():
         from diffumask.models import load_autoencoder, vae_fingerprint
         from diffumask.segmentator import train_segmentator
+        from diffumask.segmentator.curve import write_curve
         from diffumask.segmentator.file import save_new
-        from diffumask.segmentator.training import split, training_folder
+        from diffumask.segmentator.training import MOST_STEPS, split, training_folder
 
-    check_unfinished(WHAT, options.files, options.steps)
+    check_unfinished(WHAT, options.files, options.steps or MOST_STEPS)
     settings = _settings(options, spec)
     with phase(f"loading {spec.name}"):
         vae = load_autoencoder(spec, options.device)
@@ -94,9 +107,11 @@ def segmentator_train(options: SegmentatorTrainOptions) -> "Result[Segmentator]"
     n_encoded = len(split(labelled, settings.held_out)[0])
     with (
         progress("encoding", n_encoded, each="image") as advance,
-        step_progress("training") as on_step,
+        step_progress("training", at_most=options.steps is None) as on_step,
     ):
         trained = train_segmentator(vae, labelled, settings, of_vae, training, advance, on_step)
+    if options.plot is not None:
+        write_curve(Path(options.plot), f"{out.stem}: {len(labelled)} images", training)
     save_new(trained.segmentator, vae, out)
     training_folder(training).finish()
     head = trained.segmentator
@@ -123,6 +138,7 @@ def _settings(options: SegmentatorTrainOptions, spec: "ModelSpec") -> "TrainSett
         held_out=options.held_out,
         seed=options.seed,
         classes=tuple(options.classes),
+        class_agnostic=options.class_agnostic,
     )
 
 

@@ -27,9 +27,9 @@ def training_beside(out: Path) -> Path:
 
 def check_unfinished(what: str, files: Sequence[Path], num_steps: int) -> None:
     """Raise InputError for files that are there already, unless a kill came after they were."""
-    from diffumask.training.state import step_reached
+    from diffumask.training.state import is_at_its_end
 
-    if step_reached(training_beside(files[0])) < num_steps:
+    if not is_at_its_end(training_beside(files[0]), num_steps):
         refuse_taken(what, files)
 
 

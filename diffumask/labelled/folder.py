@@ -49,6 +49,10 @@ class Labelled:
     def __iter__(self) -> Iterator[Pair]:
         return (self[index] for index in range(len(self)))
 
+    def as_objects(self) -> "Labelled":
+        """Take all classes for one, "object". Raises InputError without a background."""
+        return replace(self, mapping=self.mapping.as_objects())
+
     def class_map(self, index: int) -> ClassMap:
         """Read the class map alone; of the image only the size is read."""
         pair = self.pairs[index]

@@ -14,6 +14,7 @@ from diffumask.types import BACKGROUND, BACKGROUND_ID, IGNORE_ID, ClassIds, Clas
 N_VALUES = 256
 UNKNOWN = -1
 LISTED = 30  # class names in an error
+OBJECT, OBJECT_ID = "object", 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,19 @@ class LabelMapping:
         names = {class_id: name for name, class_id in self.classes.ids.items()}
         background = {BACKGROUND_ID: BACKGROUND} if self.has_background else {}
         return dict(sorted((background | names).items()))
+
+    def as_objects(self) -> "LabelMapping":
+        """Take all classes for one, "object". Raises InputError without a background."""
+        if not self.has_background:
+            raise InputError(
+                "expected masks with a background, which objects are told from, got "
+                f"{_listed(self.classes.ids)} without one; take other data"
+            )
+        truth, predicted = (
+            np.where((table > BACKGROUND_ID) & (table < IGNORE_ID), OBJECT_ID, table)
+            for table in (self.truth, self.predicted)
+        )
+        return LabelMapping(ClassIds({OBJECT: OBJECT_ID}), True, truth, predicted)
 
 
 def decode(raw: UInt8[np.ndarray, "h w"], table: Int16[np.ndarray, " 256"], path: Path) -> ClassMap:

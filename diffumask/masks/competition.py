@@ -11,7 +11,7 @@ from diffumask.types import Heat, Sample, Target
 
 from .enlarge import enlarge
 from .settings import MaskSettings
-from .sources import alone, fused
+from .sources import alone, fused, named
 from .thresholds import DEFAULT, Evidence, ThresholdMethod
 from .unary import label_probabilities, word_shares
 
@@ -36,14 +36,18 @@ def see(
     Those are of each method in turn: by its thresholds, then by thresholds moved by the band.
     """
     targets, band, source = sample.prompt.targets, settings.uncertain_band, settings.source
+    words = {target.word: target.class_name for target in targets}
+    words |= {word: word for word in sample.heats if word not in words}
     objects = None if source is None else source.source(sample)
     if objects is not None:
         objects = _without(objects, targets, absent)
     if source is not None and objects is not None and not source.fused:
-        seen = Seen(objects[1:-1], [[0.5] * len(targets)] * len(methods), None)
+        attention = None
+        if objects[-1].any():  # what the source cannot name
+            attention = np.stack([_attention(sample, word, absent) for word in words])
+            objects = named(objects, attention)
+        seen = Seen(objects[1:-1], [[0.5] * len(targets)] * len(methods), attention)
         return seen, np.concatenate([alone(objects, band)] * len(methods))
-    words = {target.word: target.class_name for target in targets}
-    words |= {word: word for word in sample.heats if word not in words}
     pairs = [_evidence(sample, *one, settings, absent) for one in words.items()]
     attention, evidence = np.stack([heat for heat, _ in pairs]), [one for _, one in pairs]
     of_rivals = [_threshold(DEFAULT, one) for one in evidence[len(targets) :]]
@@ -78,20 +82,24 @@ def _threshold(method: ThresholdMethod, evidence: Evidence) -> float:
     return method(evidence) if evidence.heat.any() else 1.0
 
 
+def _attention(sample: Sample, word: str, absent: Collection[str]) -> Heat:
+    """Return the attention to a word, enlarged; none of it to one that is absent."""
+    heat = enlarge(sample.heats[word], (sample.image.shape[0], sample.image.shape[1]))
+    return np.zeros_like(heat) if word in absent else heat
+
+
 def _evidence(
     sample: Sample, word: str, class_name: str, settings: MaskSettings, absent: Collection[str]
 ) -> tuple[Heat, Evidence]:
     """Return the attention to a word, enlarged, and what its threshold is chosen from."""
-    size_hw = (sample.image.shape[0], sample.image.shape[1])
-    attention = heat = enlarge(sample.heats[word], size_hw)
+    attention = heat = _attention(sample, word, absent)
     if word in absent:
-        nothing = np.zeros_like(heat)
-        return nothing, Evidence(sample.image, nothing, nothing, class_name)
+        return heat, Evidence(sample.image, heat, heat, class_name)
     affinity = None
     if settings.affinity_of is not None:
         affinity = settings.affinity_of(sample.image, heat)
     elif word in sample.affinities:
-        affinity = enlarge(sample.affinities[word], size_hw)
+        affinity = enlarge(sample.affinities[word], heat.shape)
     if settings.heat == "affinity":
         if affinity is None:
             raise InputError("expected an affinity to threshold, got none; threshold the attention")

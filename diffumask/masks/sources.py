@@ -16,12 +16,13 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
+import cv2
 import numpy as np
 from jaxtyping import Float32
 
 from diffumask.types import Objects, Prompt, Sample
 
-from .unary import SHARPNESS
+from .unary import SHARPNESS, word_shares
 
 CERTAIN = 1e-3  # no source is surer than this, so that the other one still counts
 
@@ -65,6 +66,30 @@ def watching(
 ) -> AbstractContextManager[list[Objects]]:
     """Let a source watch the pipeline make one batch; without one the list stays empty."""
     return nullcontext([]) if source is None else source.watching(pipe, prompts)
+
+
+def named(objects: Objects, attention: Float32[np.ndarray, "word h w"]) -> Objects:
+    """Give to words what a source sees but cannot name: it outlines, attention names.
+
+    A connected region is shared by the mean over it of how probable each word is by its attention,
+    targets first. What goes to rivals, the words after the targets, stays another object, as does
+    all where no word has attention.
+    """
+    shares = word_shares(attention) * attention.any(axis=(1, 2))[:, None, None]
+    of_targets = _regional(shares, objects[0])[: len(objects) - 2] * objects[-1:]
+    rest = np.maximum(objects[-1:] - of_targets.sum(axis=0), 0)
+    return np.concatenate([objects[:1], objects[1:-1] + of_targets, rest])
+
+
+def _regional(
+    shares: Float32[np.ndarray, "word h w"], background: Float32[np.ndarray, "h w"]
+) -> Float32[np.ndarray, "word h w"]:
+    """Average shares over each connected region of objects."""
+    count, regions = cv2.connectedComponents((background < 0.5).astype(np.uint8), connectivity=4)
+    area_px = np.maximum(np.bincount(regions.ravel(), minlength=count), 1)
+    means = [np.bincount(regions.ravel(), one.ravel(), count) / area_px for one in shares]
+    of_regions = np.stack([mean.astype(np.float32)[regions] for mean in means])
+    return np.where(regions > 0, of_regions, shares)
 
 
 def alone(objects: Objects, band: float) -> Probabilities:

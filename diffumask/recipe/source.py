@@ -41,10 +41,9 @@ class Source(Choice):
         if self.parsed.is_prompted:
             check_model_folder(self.name, self.parsed.model)
         if self.head is not None:
-            from diffumask.segmentator.facts import read_facts
-            from diffumask.segmentator.labels import check_classes
+            from diffumask.segmentator.facts import check_classes, read_facts
 
-            check_classes(read_facts(self.head).labels, class_names, self.parsed.fused)
+            check_classes(read_facts(self.head), class_names, self.parsed.fused)
 
     def check_model(self, spec: "ModelSpec", checkpoint: str = "") -> None:
         if self.head is not None:

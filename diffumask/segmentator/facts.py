@@ -5,7 +5,7 @@ The metadata of the file has one key, "diffumask", whose JSON holds the `Facts`.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,10 @@ DESIGNS = ("linear", "pyramid", "decoder-copy", "mlp")
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a head is for and how it was made; `training` holds figures and settings as JSON."""
+    """What a head is for and how it was made; `training` holds figures and settings as JSON.
+
+    One that is `class_agnostic` tells objects from background, and names none.
+    """
 
     design: str
     labels: Labels
@@ -32,6 +35,7 @@ class Facts:
     vae_fingerprint: str
     side: int
     training: Mapping[str, Any] = field(default_factory=dict)
+    class_agnostic: bool = False
 
 
 def read_facts(path: Path) -> Facts:
@@ -41,6 +45,8 @@ def read_facts(path: Path) -> Facts:
             raw = json.loads((file.metadata() or {})[KEY])
         if raw.pop("format") != FORMAT or raw["design"] not in DESIGNS:
             raise ValueError("another format or design")
+        if not isinstance(raw.get("class_agnostic", False), bool):
+            raise ValueError("class_agnostic that is neither true nor false")
         labels = raw.pop("labels")
         return Facts(
             labels=labels_of(dict(zip(labels["ids"], labels["names"], strict=True))), **raw
@@ -62,6 +68,24 @@ def check_fingerprint(path: Path, facts: Facts, vae_fingerprint: str) -> None:
         raise InputError(
             f"expected a head for the VAE {vae_fingerprint} of this model, got {path} for the VAE "
             f"{facts.vae_fingerprint} of {facts.model!r}; train one for this model"
+        )
+
+
+def check_classes(facts: Facts, class_names: Sequence[str], fused: bool) -> None:
+    """Raise InputError for classes whose masks the head cannot make.
+
+    Alone it must know every class, or name none; fused with attention it needs a background to
+    tell objects from.
+    """
+    labels = facts.labels
+    if facts.class_agnostic or (fused and labels.has_background):
+        return
+    unknown = [name for name in class_names if labels.find(name) is None]
+    if unknown:
+        source = "attention" if fused else "both"
+        raise InputError(
+            f"expected classes that the Segmentator knows ({', '.join(labels.names)}), got "
+            f"{unknown[0]!r}; take masks from {source}, or train one for it or for any class"
         )
 
 

@@ -41,17 +41,3 @@ def find_labels(labelled: Labelled, indices: Iterable[int], wanted: Sequence[str
             f"{', '.join(names.values()) or 'none but 255'}; take other data"
         )
     return labels_of(names)
-
-
-def check_classes(labels: Labels, class_names: Sequence[str], fused: bool) -> None:
-    """Raise InputError for classes whose masks the head cannot make.
-
-    Alone it must know every class; fused with attention it needs a background to tell objects from.
-    """
-    unknown = [name for name in class_names if labels.find(name) is None]
-    if unknown and not (fused and labels.has_background):
-        source = "attention" if fused else "both"
-        raise InputError(
-            f"expected classes that the Segmentator knows ({', '.join(labels.names)}), got "
-            f"{unknown[0]!r}; take masks from {source} or train one for it"
-        )

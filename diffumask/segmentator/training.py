@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL
 from jaxtyping import Float
 from torch import Tensor
 
@@ -21,41 +20,48 @@ from diffumask.training.state import step_reached
 from diffumask.types import OnStep, unseen_step
 
 from .examples import LATENTS_FILE, Examples, encode_examples
-from .features import decoded_states, factor_of
+from .features import Autoencoder, decoded_states, factor_of
 from .file import Facts, Segmentator, card_path
 from .heads import DEFAULT_HEAD, new_head, reduced
 from .labels import find_labels
 from .loss import loss
-from .validation import CHECKPOINT_FILE, VALIDATION_FILE, Validation, split
+from .validation import CHECKPOINT_FILE, VALIDATION_FILE, Validation, earlier_scores, split
 
 MADE_BY = "diffumask segmentator train"
 SCRATCH_FILES = (LATENTS_FILE, CHECKPOINT_FILE, card_path(Path(CHECKPOINT_FILE)).name)
 CALIBRATION_IMAGES = 16
+MOST_STEPS = 3000
+PATIENCE = 8  # means of 25 losses
 
 
 @dataclass(frozen=True, slots=True)
 class TrainSettings:
     """How to train; `n_views` versions of each image are encoded, and kept.
 
+    Without `num_steps` a training goes on until validations, one each `validate_every` steps, get
+    no better, or without images held out the loss; at most for MOST_STEPS.
     `side` is the shorter side, in pixels, that images are brought to. `held_out` is the share of
-    the images that only validate, chosen by a hash of their names. `classes` must be in the masks.
+    the images that only validate, chosen by a hash of their names. `classes` must be in the masks;
+    if `class_agnostic` the head learns what is an object of any, and the prompt will name it.
     """
 
     side: int
     design: str = DEFAULT_HEAD
-    num_steps: int = 1000
-    batch_size: int = 8
+    num_steps: int | None = None
+    batch_size: int = 16
     learning_rate: float = 3e-3
     n_views: int = 6
     held_out: float = 0.15
-    validations: int = 5
+    validate_every: int = 100
     seed: int = 0
     classes: tuple[str, ...] = ()
+    class_agnostic: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("side", "num_steps", "batch_size", "n_views", "validations"):
-            if getattr(self, name) < 1:
-                raise InputError(f"expected {name} of 1 or more, got {getattr(self, name)}")
+        for name in ("side", "num_steps", "batch_size", "n_views", "validate_every"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"expected {name} of 1 or more, got {value}")
         if not 0 <= self.held_out < 1:
             raise InputError(f"expected a held-out share in [0, 1), got {self.held_out}")
         if not self.learning_rate > 0:
@@ -72,7 +78,7 @@ class Trained:
 
 
 def train_segmentator(
-    vae: AutoencoderKL,
+    vae: Autoencoder,
     labelled: Labelled,
     settings: TrainSettings,
     of_vae: tuple[str, str],
@@ -91,7 +97,13 @@ def train_segmentator(
     settings = replace(settings, side=max(factor, settings.side // factor * factor))
     chosen, validating = split(labelled, settings.held_out)
     labels = find_labels(chosen, range(len(chosen)), settings.classes)
-    facts = Facts(settings.design, labels, *of_vae, settings.side)
+    unseen = tuple(n for n in labelled.mapping.names.values() if n not in labels.names)
+    if settings.class_agnostic:
+        chosen, validating = chosen.as_objects(), validating.as_objects()
+        labels = find_labels(chosen, range(len(chosen)))
+    facts = Facts(
+        settings.design, labels, *of_vae, settings.side, class_agnostic=settings.class_agnostic
+    )
     identity = {**asdict(settings), **_identity(labelled, facts)}
     place = training_folder(folder) if folder else None
     with place.held(identity) if place else nullcontext():
@@ -102,7 +114,8 @@ def train_segmentator(
         )
         head = new_head(settings.design, vae, len(labels), settings.seed)
         head.calibrate(_whole_states(vae, examples))
-        validation = Validation(Segmentator(head, facts), vae, validating, folder)
+        earlier = earlier_scores(folder) if folder else {}
+        validation = Validation(Segmentator(head, facts), vae, validating, folder, earlier)
 
         def loss_at(step: int) -> Float[Tensor, ""]:
             latents, truth = examples.batch(step, settings.batch_size, settings.seed)
@@ -110,10 +123,15 @@ def train_segmentator(
             logits = head(reduced(head, states))
             return torch.stack([loss(one, truth.to(vae.device)) for one in logits]).mean()
 
-        train(head, loss_at, _schedule(settings), folder, validation, on_step)
-    report = validation.report(settings.num_steps)
-    facts = replace(facts, training=_training_facts(settings, chosen, validating, report))
-    unseen = tuple(n for n in labelled.mapping.names.values() if n not in labels.names)
+        schedule = _schedule(settings, by_loss=not len(validating))
+
+        def on_checkpoint(step: int) -> bool:
+            return validation(step) and settings.num_steps is None
+
+        num_steps = train(head, loss_at, schedule, folder, on_checkpoint, on_step)
+    report = validation.report(num_steps)
+    done = replace(settings, num_steps=num_steps)
+    facts = replace(facts, training=_training_facts(done, chosen, validating, report))
     return Trained(Segmentator(head.eval(), facts), report, unseen)
 
 
@@ -122,18 +140,19 @@ def training_folder(folder: Path) -> TrainingFolder:
     return TrainingFolder(folder, MADE_BY, SCRATCH_FILES)
 
 
-def _schedule(settings: TrainSettings) -> Schedule:
+def _schedule(settings: TrainSettings, by_loss: bool) -> Schedule:
+    num_steps = settings.num_steps or MOST_STEPS
     return Schedule(
-        settings.num_steps,
+        num_steps,
         settings.learning_rate,
-        warmup_steps=max(1, settings.num_steps // 20),
-        decay_share=0.5,
-        log_every=min(25, settings.num_steps),
-        checkpoint_every=max(1, -(-settings.num_steps // settings.validations)),
+        warmup_steps=max(1, min(50, num_steps // 20)),
+        log_every=min(25, num_steps),
+        checkpoint_every=min(settings.validate_every, num_steps),
+        patience=PATIENCE if by_loss and settings.num_steps is None else None,
     )
 
 
-def _whole_states(vae: AutoencoderKL, examples: Examples) -> list[Tensor | None]:
+def _whole_states(vae: Autoencoder, examples: Examples) -> list[Tensor | None]:
     first = examples.latents[:CALIBRATION_IMAGES, -1]
     return decoded_states(vae, first.to(vae.device))
 

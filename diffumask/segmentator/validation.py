@@ -4,15 +4,16 @@ import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from diffusers import AutoencoderKL
-
 from diffumask.errors import InputError
 from diffumask.evaluation.compare import compare_network
 from diffumask.evaluation.report import Report, make_report
+from diffumask.files.json_kinds import is_number
 from diffumask.labelled.folder import Labelled
-from diffumask.training.log import log_line
+from diffumask.training.log import log_line, read_log
+from diffumask.training.waiting import no_better
 
 from .examples import held_out
+from .features import Autoencoder
 from .file import Segmentator, save
 from .predict import Predictor
 
@@ -37,7 +38,7 @@ def split(labelled: Labelled, share: float) -> tuple[Labelled, Labelled]:
     return replace(labelled, pairs=trained), replace(labelled, pairs=kept)
 
 
-def validate(segmentator: Segmentator, vae: AutoencoderKL, labelled: Labelled) -> Report | None:
+def validate(segmentator: Segmentator, vae: Autoencoder, labelled: Labelled) -> Report | None:
     """Compare a head with real masks; None without any."""
     if not len(labelled):
         return None
@@ -45,28 +46,43 @@ def validate(segmentator: Segmentator, vae: AutoencoderKL, labelled: Labelled) -
     return make_report(counts, labelled.mapping)
 
 
+def earlier_scores(folder: Path) -> dict[int, float]:
+    """Return the mIoU by step of the validations that a folder has."""
+    lines = read_log(folder, VALIDATION_FILE)
+    return {line["step"]: line["miou"] for line in lines if is_number(line.get("miou"))}
+
+
 @dataclass(slots=True)
 class Validation:
-    """Called at checkpoints: compares the head as it is, and writes that, and it, to the folder."""
+    """Called at checkpoints: compares the head as it is, and writes that, and it, to the folder.
+
+    Says whether heads get no better; never without images to validate on.
+    """
 
     segmentator: Segmentator
-    vae: AutoencoderKL
+    vae: Autoencoder
     images: Labelled
     folder: Path | None
+    scores: dict[int, float] = field(default_factory=dict)  # mIoU by step
     started: float = field(default_factory=time.perf_counter)
     reports: dict[int, Report | None] = field(default_factory=dict)
 
-    def __call__(self, step: int) -> None:
+    def __call__(self, step: int) -> bool:
         report = self.reports[step] = validate(self.segmentator, self.vae, self.images)
-        if self.folder is None:
-            return
-        save(self.segmentator, self.vae, self.folder / CHECKPOINT_FILE)
+        if report is not None:
+            self.scores[step] = report.miou
+        if self.folder is not None:
+            self._write(self.folder, step, report)
+        return no_better(self.scores)
+
+    def _write(self, folder: Path, step: int, report: Report | None) -> None:
+        save(self.segmentator, self.vae, folder / CHECKPOINT_FILE)
         line = {
             "step": step,
             "miou": None if report is None else round(report.miou, 5),
             "seconds": round(time.perf_counter() - self.started, 1),
         }
-        log_line(self.folder, VALIDATION_FILE, line)
+        log_line(folder, VALIDATION_FILE, line)
 
     def report(self, step: int) -> Report | None:
         """Return the figures of the head at a step, which it has now."""
