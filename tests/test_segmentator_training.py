@@ -4,6 +4,7 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,6 +19,8 @@ from diffumask.models import load_autoencoder, resolve
 from diffumask.segmentator import TrainSettings, load, train_segmentator, training
 from diffumask.segmentator.curve import write_curve
 from diffumask.segmentator.examples import encode_examples, held_out, make_view, recoloured
+from diffumask.segmentator.features import decoded_states
+from diffumask.segmentator.kept import KeptStates, has_room
 from diffumask.segmentator.labels import find_labels
 from diffumask.segmentator.training import CHECKPOINT_FILE, split, training_folder
 from diffumask.segmentator.training import loss as loss_of
@@ -177,6 +180,41 @@ def test_a_training_of_no_length_ends_when_it_gets_no_better(
     assert train_segmentator(vae, data, unseen, OF_VAE).segmentator.facts.training["steps"] < 120
 
 
+def test_hidden_states_are_the_same_kept_or_not(
+    vae: AutoencoderKL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = dataset(tmp_path / "data")
+    examples = encode_examples(vae, data, find_labels(data, range(4)), 2, 16, 0, None)
+    anew, kept = KeptStates(vae, examples, None), KeptStates(vae, examples, tmp_path)
+    views = [(0, 1), (3, 0), (0, 1)]
+    kept(views[:1])
+    (file,) = tmp_path.glob("*.safetensors")
+    for one, other in zip(anew(views), kept(views), strict=True):
+        torch.testing.assert_close(one, other, rtol=0.02, atol=0.02)
+        assert torch.equal(other[0], other[2])
+    file.write_bytes(b"torn")
+    assert torch.equal(kept(views)[0][0], anew(views[:1])[0][0])
+    monkeypatch.setattr(vae, "decode", None)
+    assert kept(views)[0].shape[0] == 3  # nothing is decoded again
+    kept.folder = tmp_path / "full"
+    monkeypatch.undo()
+    assert len(kept(views)[0]) == 3
+    assert kept.folder is None  # where nothing can be written
+
+
+def test_states_are_kept_where_they_take_a_small_share_of_the_disk(
+    vae: AutoencoderKL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = dataset(tmp_path / "data")
+    examples = encode_examples(vae, data, find_labels(data, range(4)), 2, 16, 0, None)
+    states = decoded_states(vae, examples.latents[:, 0])
+    n_bytes = 4 * 2 * sum(2 * one[0].numel() for one in states if one is not None)
+    for free, expected in ((4 * n_bytes, True), (4 * n_bytes - 4, False)):
+        disk = SimpleNamespace(free=free)
+        monkeypatch.setattr("shutil.disk_usage", lambda folder, disk=disk: disk)
+        assert has_room(tmp_path, examples, states) == expected
+
+
 def test_a_curve_shows_what_the_folder_tells(vae: AutoencoderKL, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     train_segmentator(vae, dataset(tmp_path / "data"), FAST, OF_VAE, tmp_path / "whole")
@@ -264,10 +302,11 @@ def test_encodings_are_of_the_views(vae: AutoencoderKL, tmp_path: Path) -> None:
     labels = find_labels(data, range(len(data)))
     examples = encode_examples(vae, data, labels, 3, 16, 0, None)
     assert examples.latents.shape == (4, 3, 4, 2, 2)
-    latents, truth = examples.batch(5, 6, seed=1)
-    again, same = examples.batch(5, 6, seed=1)
-    assert torch.equal(latents, again)
-    assert torch.equal(truth, same)
+    views = examples.draw(5, 6, seed=1)
+    assert views == examples.draw(5, 6, seed=1) != examples.draw(5, 6, seed=2)
+    assert sorted(examples.draw(0, 12, seed=1)) == [(i, k) for i in range(4) for k in range(3)]
+    assert len(examples.draw(0, 30, seed=1)) == 30
+    truth = examples.labels_of(views)
     assert truth.shape == (6, 16, 16)
     assert set(truth.unique().tolist()) <= {0, 1, IGNORE_ID}
     chosen, out = split(data, 0.0)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,59 +24,68 @@ from diffumask.segmentation.networks import new_network
 from diffumask.segmentation.predict import class_maps
 from diffumask.segmentation.training_pairs import InMemory, make_labels
 from diffumask.segmentator import Predictor, TrainSettings, load, train_segmentator
-from diffumask.segmentator.features import encode_images
+from diffumask.segmentator.features import Autoencoder, encode_images
+from diffumask.segmentator.heads import n_parameters
 from diffumask.segmentator.predict import working_image
-from diffumask.types import ClassMap, Image
+from diffumask.types import BACKGROUND_ID, IGNORE_ID, ClassMap, Image
 
-from .sets import SETS, PhotographSet
+from .sets import PhotographSet
+from .taef2 import load_taef2
 
 SIDE = 96
 NETWORK, NETWORK_RATE, NETWORK_BATCH = "upernet-tiny", 3e-3, 16
-HEAD_BATCH, N_VIEWS = 4, 2
+HEAD_BATCH, MOST_ENCODED = 16, 200  # encodings of the labelled images in all
 POINTS = 4  # of a curve
-PILOT_STEPS, PILOT_IMAGES = 6, 16
+PILOT_STEPS = 6
 RECONSTRUCTED = 16
 
 
-def opened(one: PhotographSet, data: Path, split: str, most: int) -> Labelled:
-    """Open a split, evenly thinned to at most so many images."""
+def opened(one: PhotographSet, data: Path, split: str, most: int, seed: int = 0) -> Labelled:
+    """Open a split, thinned to at most so many images: the first ones of an order by the seed."""
     known = load_vocabulary(one.vocabulary).class_ids if one.vocabulary else None
     selection = ClassSelection(known, one.classes, one.ignored)
     found = open_labelled(data / one.folder, "plain", split, selection)
-    chosen = np.unique(np.linspace(0, len(found) - 1, most).round().astype(int))
-    pairs = tuple(found.pairs[index] for index in chosen)
-    return Labelled(found.folder, found.layout, found.split, pairs, found.mapping)
+    order = np.random.default_rng(seed).permutation(len(found)).tolist()
+    shown = (at for at in order if not one.shown_only or _shows(found.class_map(at)))
+    return replace(found, pairs=tuple(found.pairs[at] for at in islice(shown, most)))
+
+
+def _shows(class_map: ClassMap) -> bool:
+    return bool(((class_map != BACKGROUND_ID) & (class_map != IGNORE_ID)).any())
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A curve to make."""
+    """A curve to make: on so many labelled images of a set, which the seed chooses."""
 
+    one: PhotographSet
     data: Path
     work: Path
     name: str
     images: int
     held_out: int
     budget_s: float
+    seed: int = 0
+    autoencoder: Path | None = None
+
+    def autoencoder_of(self) -> tuple[Autoencoder, tuple[str, str]]:
+        """Load what the head reads, with its name and fingerprint."""
+        if self.autoencoder is None:
+            spec = resolve("tiny")
+            return load_autoencoder(spec, "cpu"), (spec.name, vae_fingerprint(spec))
+        return load_taef2(self.autoencoder), ("taef2", "taef2")
 
 
 def head_curve(job: Job) -> dict[str, Any]:
     """Train a head for the budget; return its mIoU at some seconds."""
-    one, spec = SETS[job.name], resolve("tiny")
     labelled, judged = _open(job)
-    vae = load_autoencoder(spec, "cpu")
-    of_vae = (spec.name, vae_fingerprint(spec))
+    vae, of_vae = job.autoencoder_of()
     folder = job.work / f"{job.name}-head"
     shutil.rmtree(folder, ignore_errors=True)
 
-    usual = TrainSettings(SIDE, batch_size=HEAD_BATCH, n_views=N_VIEWS, held_out=0)
-    pilot = _Clock()
-    few = opened(one, job.data, "train", PILOT_IMAGES)
-    train_segmentator(vae, few, replace(usual, num_steps=PILOT_STEPS), of_vae, on_step=pilot)
-    encoding_s = pilot.seconds[0] * len(labelled) / len(few)
-    step_s = (pilot.seconds[PILOT_STEPS] - pilot.seconds[0]) / PILOT_STEPS
-    steps = max(POINTS, round((job.budget_s - encoding_s) / step_s / POINTS) * POINTS)
-
+    n_views = max(1, MOST_ENCODED // len(labelled))
+    usual = TrainSettings(SIDE, batch_size=HEAD_BATCH, n_views=n_views, held_out=0, seed=job.seed)
+    steps = _steps_within(job, vae, of_vae, labelled, usual)
     clock = _Clock(folder, steps // POINTS)
     settings = replace(usual, num_steps=steps, validate_every=steps // POINTS)
     train_segmentator(vae, labelled, settings, of_vae, folder, on_step=clock)
@@ -88,7 +98,24 @@ def head_curve(job: Job) -> dict[str, Any]:
     return _facts(points, steps, predictors[-1], judged) | {
         "psnr_db": reconstruction_db(vae, judged),
         "encoding_s": clock.seconds[0],
+        "parameters": n_parameters(heads[-1].head),
     }
+
+
+def _steps_within(
+    job: Job, vae: Autoencoder, of_vae: tuple[str, str], labelled: Labelled, usual: TrainSettings
+) -> int:
+    """Find by a few steps how many fit the budget, once every view has been decoded."""
+    pilot, folder = _Clock(), job.work / f"{job.name}-pilot"
+    shutil.rmtree(folder, ignore_errors=True)
+    few = replace(labelled, pairs=labelled.pairs[:HEAD_BATCH])
+    settings = replace(usual, num_steps=PILOT_STEPS, n_views=1, validate_every=PILOT_STEPS)
+    train_segmentator(vae, few, settings, of_vae, folder, on_step=pilot)
+    first = pilot.seconds[1] - pilot.seconds[0]
+    later = (pilot.seconds[PILOT_STEPS] - pilot.seconds[1]) / (PILOT_STEPS - 1)
+    of_view = (pilot.seconds[0] + max(first - later, 0.0)) / len(few)
+    left_s = job.budget_s - of_view * len(labelled) * usual.n_views
+    return max(POINTS, round(left_s / later / POINTS) * POINTS)
 
 
 def network_curve(job: Job) -> dict[str, Any]:
@@ -96,12 +123,17 @@ def network_curve(job: Job) -> dict[str, Any]:
     labelled, judged = _open(job)
     images = InMemory([labelled])
     labels = make_labels([labelled], images.values())
-    network = new_network(NETWORK, labels, 0, "cpu")
+    network = new_network(NETWORK, labels, job.seed, "cpu")
 
     def settings(steps: int) -> FitSettings:
         every = max(1, steps // POINTS)
         return FitSettings(
-            steps, NETWORK_BATCH, NETWORK_RATE, size_hw=(SIDE, SIDE), checkpoint_every=every
+            steps,
+            NETWORK_BATCH,
+            NETWORK_RATE,
+            size_hw=(SIDE, SIDE),
+            checkpoint_every=every,
+            seed=job.seed,
         )
 
     pilot = _Clock()
@@ -118,7 +150,7 @@ def network_curve(job: Job) -> dict[str, Any]:
             points.append((clock.seconds[step], miou(judged, predict)))
 
     fit(network, images, settings(steps), on_step=clock, on_checkpoint=at_checkpoint)
-    return _facts(points, steps, predict, judged)
+    return _facts(points, steps, predict, judged) | {"parameters": n_parameters(network)}
 
 
 class _Clock:
@@ -165,10 +197,9 @@ def reconstruction_db(vae: Any, labelled: Labelled) -> float:
 
 
 def _open(job: Job) -> tuple[Labelled, Labelled]:
-    one = SETS[job.name]
     return (
-        opened(one, job.data, "train", job.images),
-        opened(one, job.data, one.held_out, job.held_out),
+        opened(job.one, job.data, "train", job.images, job.seed),
+        opened(job.one, job.data, job.one.held_out, job.held_out),
     )
 
 

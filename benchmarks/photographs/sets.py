@@ -12,6 +12,7 @@ class PhotographSet:
     vocabulary: str | None = None
     classes: tuple[str, ...] = ()
     ignored: frozenset[int] = frozenset()
+    shown_only: bool = False  # leave out images that show none of the classes
 
 
 SETS = {
@@ -22,3 +23,5 @@ SETS = {
         PhotographSet("camvid", "val", ignored=frozenset({11})),
     )
 }
+
+HORSES = PhotographSet("voc2012_animals", "val", "voc", ("horse",), shown_only=True)

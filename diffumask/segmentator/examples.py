@@ -6,7 +6,7 @@ latents flip or change colour: the encodings of a few versions are kept in place
 
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -106,14 +106,22 @@ class Examples:
     latents: Float16[Tensor, "n view c h_latent w_latent"]
     views: tuple[tuple[View, ...], ...]
 
-    def batch(self, step: int, size: int, seed: int) -> tuple[Tensor, Int64[Tensor, "b h w"]]:
-        """Draw latents and labels; the step and the seed alone say which."""
-        rng = np.random.default_rng((seed, step))
+    def draw(self, step: int, size: int, seed: int) -> list[tuple[int, int]]:
+        """Draw views, each the number of an image and of its view; step and seed alone say which.
+
+        Every view comes once before any comes again.
+        """
         n, n_views = self.latents.shape[:2]
-        images, numbers = rng.integers(n, size=size), rng.integers(n_views, size=size)
-        labels = [self._labels(int(i), int(k)) for i, k in zip(images, numbers, strict=True)]
-        latents = self.latents[torch.from_numpy(images), torch.from_numpy(numbers)]
-        return latents, torch.from_numpy(np.stack(labels)).long()
+        places = range(step * size, (step + 1) * size)
+        rounds = {place // (n * n_views) for place in places}
+        order = {one: np.random.default_rng((seed, one)).permutation(n * n_views) for one in rounds}
+        drawn = [int(order[place // (n * n_views)][place % (n * n_views)]) for place in places]
+        return [divmod(one, n_views) for one in drawn]
+
+    def labels_of(self, views: Sequence[tuple[int, int]]) -> Int64[Tensor, "b h w"]:
+        """Return the labels of views."""
+        labels = [self._labels(image, number) for image, number in views]
+        return torch.from_numpy(np.stack(labels)).long()
 
     def _labels(self, index: int, number: int) -> UInt8[np.ndarray, "h w"]:
         return self.labels.encode(

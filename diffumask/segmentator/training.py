@@ -12,6 +12,7 @@ from torch import Tensor
 
 from diffumask.errors import InputError
 from diffumask.evaluation.report import Report
+from diffumask.files.partial import partial_folder
 from diffumask.labelled.folder import Labelled
 from diffumask.training import Schedule, train
 from diffumask.training.folder import TrainingFolder, digest
@@ -23,6 +24,7 @@ from .examples import LATENTS_FILE, Examples, encode_examples
 from .features import Autoencoder, decoded_states, factor_of
 from .file import Facts, Segmentator, card_path
 from .heads import DEFAULT_HEAD, new_head, reduced
+from .kept import KeptStates, has_room
 from .labels import find_labels
 from .loss import loss
 from .validation import CHECKPOINT_FILE, VALIDATION_FILE, Validation, earlier_scores, split
@@ -113,26 +115,38 @@ def train_segmentator(
             vae, chosen, labels, settings.n_views, settings.side, settings.seed, folder, on_encoded
         )
         head = new_head(settings.design, vae, len(labels), settings.seed)
-        head.calibrate(_whole_states(vae, examples))
         earlier = earlier_scores(folder) if folder else {}
         validation = Validation(Segmentator(head, facts), vae, validating, folder, earlier)
-
-        def loss_at(step: int) -> Float[Tensor, ""]:
-            latents, truth = examples.batch(step, settings.batch_size, settings.seed)
-            states = decoded_states(vae, latents.to(vae.device))
-            logits = head(reduced(head, states))
-            return torch.stack([loss(one, truth.to(vae.device)) for one in logits]).mean()
-
-        schedule = _schedule(settings, by_loss=not len(validating))
-
-        def on_checkpoint(step: int) -> bool:
-            return validation(step) and settings.num_steps is None
-
-        num_steps = train(head, loss_at, schedule, folder, on_checkpoint, on_step)
+        num_steps = _fit(examples, settings, validation, on_step)
     report = validation.report(num_steps)
     done = replace(settings, num_steps=num_steps)
     facts = replace(facts, training=_training_facts(done, chosen, validating, report))
     return Trained(Segmentator(head.eval(), facts), report, unseen)
+
+
+def _fit(
+    examples: Examples, settings: TrainSettings, validation: Validation, on_step: OnStep
+) -> int:
+    """Train the head that the validation looks at; return how many steps that took."""
+    head, vae, folder = validation.segmentator.head, validation.vae, validation.folder
+    whole = decoded_states(vae, examples.latents[:CALIBRATION_IMAGES, -1].to(vae.device))
+    head.calibrate(whole)
+
+    def on_checkpoint(step: int) -> bool:
+        return validation(step) and settings.num_steps is None
+
+    keeps = folder is not None and has_room(folder, examples, whole)
+    with partial_folder(folder) if folder and keeps else nullcontext() as room:
+        states_of = KeptStates(vae, examples, room)
+
+        def loss_at(step: int) -> Float[Tensor, ""]:
+            views = examples.draw(step, settings.batch_size, settings.seed)
+            truth = examples.labels_of(views).to(vae.device)
+            logits = head(reduced(head, states_of(views)))
+            return torch.stack([loss(one, truth) for one in logits]).mean()
+
+        schedule = _schedule(settings, by_loss=not len(validation.images))
+        return train(head, loss_at, schedule, folder, on_checkpoint, on_step)
 
 
 def training_folder(folder: Path) -> TrainingFolder:
@@ -150,11 +164,6 @@ def _schedule(settings: TrainSettings, by_loss: bool) -> Schedule:
         checkpoint_every=min(settings.validate_every, num_steps),
         patience=PATIENCE if by_loss and settings.num_steps is None else None,
     )
-
-
-def _whole_states(vae: Autoencoder, examples: Examples) -> list[Tensor | None]:
-    first = examples.latents[:CALIBRATION_IMAGES, -1]
-    return decoded_states(vae, first.to(vae.device))
 
 
 def _identity(labelled: Labelled, facts: Facts) -> dict[str, Any]:
