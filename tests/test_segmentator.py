@@ -28,6 +28,7 @@ from diffumask.segmentator.features import (
 )
 from diffumask.segmentator.head import LEAST_STD, Projection, enlarged
 from diffumask.segmentator.heads import disagreement, probabilities, reduced
+from diffumask.types import IGNORE_ID
 
 pytestmark = pytest.mark.numeric
 
@@ -189,6 +190,23 @@ def test_any_size_is_padded_and_cropped_back(vae: Autoencoder, size_hw: tuple[in
     with torch.no_grad():
         slow = probabilities(head(reduced(head, states)))[0, :, : size_hw[0], : size_hw[1]]
     np.testing.assert_allclose(planes, slow.numpy(), atol=1e-4)
+
+
+def test_pixels_that_an_ensemble_disagrees_on_are_255(vae: Autoencoder) -> None:
+    image = np.random.default_rng(0).integers(256, size=(19, 30, 3), dtype=np.uint8)
+    one = segmentator(vae, "mlp", side=19)
+    plain = Predictor(one, vae)(image)
+    assert not (plain == IGNORE_ID).any()
+    doubtful = []
+    for agreement in (0.5, 1.0):
+        asked = Predictor(one, vae, agreement)(image)
+        np.testing.assert_array_equal(asked[asked != IGNORE_ID], plain[asked != IGNORE_ID])
+        doubtful.append((asked == IGNORE_ID).mean())
+    assert doubtful[0] <= doubtful[1] > 0
+    with pytest.raises(InputError, match=r"expected an ensemble .* got the design pyramid"):
+        Predictor(segmentator(vae), vae, 0.5)
+    with pytest.raises(InputError, match=r"agreement in \[0, 1\], got 1.5"):
+        Predictor(one, vae, 1.5)
 
 
 def test_images_are_brought_to_the_side_of_the_training_and_back(vae: Autoencoder) -> None:

@@ -1,7 +1,7 @@
 """Masks that a Segmentator makes of images."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -23,6 +23,9 @@ class SegmentatorPredictOptions(SegmentatorOptions):
         Sequence[StrPath], Option("Images, or folders of them.", positional=True, read=True)
     ]
     out: Annotated[StrPath, Option("Folder of the masks.")]
+    agreement: Annotated[
+        float, Option("Share of an ensemble that must agree on a pixel; others are 255.")
+    ] = 0.0
 
 
 @use_case(SegmentatorPredictOptions)
@@ -44,7 +47,7 @@ def segmentator_predict(options: SegmentatorPredictOptions) -> Result[list[Path]
     taken = [mask for mask in masks if mask.exists()]
     if taken:
         raise InputError(f"expected a folder without {taken[0].name}, got {out}; choose another")
-    predictor = options.load_predictor()
+    predictor = replace(options.load_predictor(), agreement=options.agreement)
     from diffumask.segmentator.features import check_size, factor_of  # it loads torch
 
     for path in paths:

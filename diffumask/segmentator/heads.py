@@ -47,6 +47,11 @@ def n_parameters(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
+def is_ensemble(head: Head) -> bool:
+    """Whether a head has several members, which may disagree."""
+    return isinstance(head, PixelMLPs)
+
+
 def probabilities(logits: Logits) -> Float[Tensor, "b label h w"]:
     """Return the mean over members of what each takes for the probability of a label."""
     return logits.softmax(2).mean(0)

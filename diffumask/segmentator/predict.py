@@ -8,23 +8,44 @@ import torch
 from jaxtyping import Float32, UInt8
 from torch import Tensor
 
-from diffumask.types import ClassMap, Heat, Image
+from diffumask.errors import InputError
+from diffumask.types import IGNORE_ID, ClassMap, Heat, Image
 
 from .features import Autoencoder, check_size, decoded_states, encode_images, factor_of, padded
 from .file import Segmentator
-from .heads import disagreement, probabilities
+from .heads import disagreement, is_ensemble, probabilities
 
 
 @dataclass(frozen=True, slots=True)
 class Predictor:
-    """Called with an image of any size from the VAE's factor on, predicts its class map."""
+    """Called with an image of any size from the VAE's factor on, predicts its class map.
+
+    Of an ensemble a pixel is 255 where a smaller share of the members than `agreement` takes it for
+    what they take it for together; with 0 it is never. Raises InputError for an agreement of a head
+    that is no ensemble, and outside [0, 1].
+    """
 
     segmentator: Segmentator
     vae: Autoencoder
+    agreement: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.agreement <= 1:
+            raise InputError(f"expected an agreement in [0, 1], got {self.agreement}")
+        if self.agreement and not is_ensemble(self.segmentator.head):
+            raise InputError(
+                "expected an ensemble (design mlp), whose members can agree, got the design "
+                f"{self.segmentator.facts.design}"
+            )
 
     def __call__(self, image: Image) -> ClassMap:
-        labels = self.probabilities(image).argmax(0).astype(np.uint8)
-        return self.segmentator.facts.labels.decode(labels)
+        logits, size_hw = self._logits(image), (image.shape[0], image.shape[1])
+        together = _resized(probabilities(logits)[0].cpu().numpy(), size_hw).argmax(0)
+        class_map = self.segmentator.facts.labels.decode(together.astype(np.uint8))
+        if self.agreement:
+            each = [_resized(one.cpu().numpy(), size_hw).argmax(0) for one in logits[:, 0]]
+            class_map[(np.stack(each) == together).mean(0) < self.agreement] = IGNORE_ID
+        return class_map
 
     def probabilities(self, image: Image) -> Float32[np.ndarray, "label h w"]:
         """Return the probability of each label at the size of the image.
