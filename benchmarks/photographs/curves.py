@@ -6,20 +6,24 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from transformers import ResNetConfig, UperNetConfig, UperNetForSemanticSegmentation
 
 from diffumask.evaluation.compare import compare_network
 from diffumask.evaluation.report import make_report
 from diffumask.labelled.folder import Labelled, open_labelled
+from diffumask.labelled.labels import Labels
 from diffumask.labelled.mapping import ClassSelection
 from diffumask.models import load_autoencoder, resolve, vae_fingerprint
 from diffumask.prompts.vocabulary import load_vocabulary
 from diffumask.segmentation.fitting import FitSettings, fit
+from diffumask.segmentation.network import Network
 from diffumask.segmentation.networks import new_network
 from diffumask.segmentation.predict import class_maps
 from diffumask.segmentation.training_pairs import InMemory, make_labels
@@ -118,12 +122,39 @@ def _steps_within(
     return max(POINTS, round(left_s / later / POINTS) * POINTS)
 
 
-def network_curve(job: Job) -> dict[str, Any]:
-    """Train the network for the budget; return its mIoU at some seconds."""
+def narrow_network(labels: Labels, seed: int) -> Network:
+    """Make a network of the design of `upernet-tiny` that learns as many weights as a head."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        stages = ["stage1", "stage2", "stage3", "stage4"]
+        backbone = ResNetConfig(
+            embedding_size=8,
+            hidden_sizes=[8, 16, 24, 40],
+            depths=[1, 1, 1, 1],
+            layer_type="basic",
+            out_features=stages,
+        )
+        config = UperNetConfig(
+            backbone_config=backbone,
+            hidden_size=20,
+            pool_scales=[2, 4],
+            use_auxiliary_head=False,
+            num_labels=len(labels),
+        )
+        return Network(UperNetForSemanticSegmentation(config), labels, None).eval()
+
+
+def usual_network(labels: Labels, seed: int) -> Network:
+    """Make the network that `train` takes unless told otherwise."""
+    return new_network(NETWORK, labels, seed, "cpu")
+
+
+def network_curve(job: Job, make: Callable[[Labels, int], Network]) -> dict[str, Any]:
+    """Train a network for the budget; return its mIoU at some seconds."""
     labelled, judged = _open(job)
     images = InMemory([labelled])
     labels = make_labels([labelled], images.values())
-    network = new_network(NETWORK, labels, job.seed, "cpu")
+    network = make(labels, job.seed)
 
     def settings(steps: int) -> FitSettings:
         every = max(1, steps // POINTS)
@@ -137,7 +168,7 @@ def network_curve(job: Job) -> dict[str, Any]:
         )
 
     pilot = _Clock()
-    fit(new_network(NETWORK, labels, 0, "cpu"), images, settings(PILOT_STEPS), on_step=pilot)
+    fit(make(labels, 0), images, settings(PILOT_STEPS), on_step=pilot)
     step_s = (pilot.seconds[PILOT_STEPS] - pilot.seconds[0]) / PILOT_STEPS
     steps = max(POINTS, round(job.budget_s / step_s / POINTS) * POINTS)
     clock, points = _Clock(), []
@@ -218,4 +249,8 @@ def _facts(
     }
 
 
-METHODS: dict[str, Callable[[Job], dict[str, Any]]] = {"head": head_curve, "network": network_curve}
+METHODS: dict[str, Callable[[Job], dict[str, Any]]] = {
+    "head": head_curve,
+    "narrow": partial(network_curve, make=narrow_network),
+    "network": partial(network_curve, make=usual_network),
+}
