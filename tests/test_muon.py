@@ -1,5 +1,7 @@
 """Muon: what is orthogonal, which weights it is for, one step by one process or two."""
 
+from typing import Any
+
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -30,8 +32,9 @@ def test_an_update_has_the_directions_of_the_matrix_and_one_length(shape):
 
 
 def test_weights_that_multiply_are_those_of_products_and_convolutions_but_the_smallest():
-    model = nn.Sequential(network(), nn.Embedding(30, 20), nn.LayerNorm(20), nn.Linear(20, 4))
-    first, second, third = model[0][0].weight, model[0][1].weight, model[0][3].weight
+    inner: Any = network()
+    model = nn.Sequential(inner, nn.Embedding(30, 20), nn.LayerNorm(20), nn.Linear(20, 4))
+    first, second, third = inner[0].weight, inner[1].weight, inner[3].weight
     assert [id(one) for one in multiplies(model)] == [id(first), id(second), id(third)]
     second.requires_grad_(False)
     assert [id(one) for one in multiplies(model)] == [id(first), id(third)]

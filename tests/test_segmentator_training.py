@@ -9,7 +9,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from diffusers import AutoencoderKL
 from labelled_folders import filled, plain, write_image, write_mask
 
 from diffumask.errors import InputError
@@ -19,7 +18,7 @@ from diffumask.models import load_autoencoder, resolve
 from diffumask.segmentator import TrainSettings, load, train_segmentator, training
 from diffumask.segmentator.curve import write_curve
 from diffumask.segmentator.examples import encode_examples, held_out, make_view, recoloured
-from diffumask.segmentator.features import decoded_states
+from diffumask.segmentator.features import Autoencoder, decoded_states
 from diffumask.segmentator.kept import KeptStates, has_room
 from diffumask.segmentator.labels import find_labels
 from diffumask.segmentator.training import CHECKPOINT_FILE, split, training_folder
@@ -37,7 +36,7 @@ FAST = TrainSettings(
 
 
 @pytest.fixture(scope="module")
-def vae(tiny_random_folder: Path) -> AutoencoderKL:
+def vae(tiny_random_folder: Path) -> Autoencoder:
     """A random autoencoder of factor 8."""
     return load_autoencoder(resolve(str(tiny_random_folder)), "cpu")
 
@@ -131,7 +130,7 @@ def test_loss_leaves_255_out_and_equals_its_formula() -> None:
 
 
 def test_a_resumed_training_gives_the_same_head(
-    vae: AutoencoderKL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    vae: Autoencoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = dataset(tmp_path / "data")
     whole = train_segmentator(vae, data, FAST, OF_VAE, tmp_path / "whole")
@@ -162,7 +161,7 @@ def test_a_resumed_training_gives_the_same_head(
 
 
 def test_a_training_of_no_length_ends_when_it_gets_no_better(
-    vae: AutoencoderKL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    vae: Autoencoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("diffumask.training.waiting.WAITED_STEPS", 1)
     monkeypatch.setattr("diffumask.training.waiting.WAITS", 1)
@@ -181,7 +180,7 @@ def test_a_training_of_no_length_ends_when_it_gets_no_better(
 
 
 def test_hidden_states_are_the_same_kept_or_not(
-    vae: AutoencoderKL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    vae: Autoencoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = dataset(tmp_path / "data")
     examples = encode_examples(vae, data, find_labels(data, range(4)), 2, 16, 0, None)
@@ -203,7 +202,7 @@ def test_hidden_states_are_the_same_kept_or_not(
 
 
 def test_states_are_kept_where_they_take_a_small_share_of_the_disk(
-    vae: AutoencoderKL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    vae: Autoencoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = dataset(tmp_path / "data")
     examples = encode_examples(vae, data, find_labels(data, range(4)), 2, 16, 0, None)
@@ -215,7 +214,7 @@ def test_states_are_kept_where_they_take_a_small_share_of_the_disk(
         assert has_room(tmp_path, examples, states) == expected
 
 
-def test_a_curve_shows_what_the_folder_tells(vae: AutoencoderKL, tmp_path: Path) -> None:
+def test_a_curve_shows_what_the_folder_tells(vae: Autoencoder, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     train_segmentator(vae, dataset(tmp_path / "data"), FAST, OF_VAE, tmp_path / "whole")
     write_curve(tmp_path / "curve.svg", "birds", tmp_path / "whole")
@@ -228,7 +227,7 @@ def test_a_curve_shows_what_the_folder_tells(vae: AutoencoderKL, tmp_path: Path)
 
 
 def test_a_loss_that_is_not_finite_stops_and_leaves_the_last_head(
-    vae: AutoencoderKL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    vae: Autoencoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data, calls = dataset(tmp_path / "data"), []
 
@@ -257,7 +256,7 @@ def test_a_head_learns_what_colours_show(tmp_path: Path) -> None:
     assert report.miou > 0.8
 
 
-def test_data_that_cannot_be_learnt_from_is_refused(vae: AutoencoderKL, tmp_path: Path) -> None:
+def test_data_that_cannot_be_learnt_from_is_refused(vae: Autoencoder, tmp_path: Path) -> None:
     def refused(data: Labelled, match: str, settings: TrainSettings = FAST) -> None:
         with pytest.raises(InputError, match=match):
             train_segmentator(vae, data, settings, OF_VAE)
@@ -297,7 +296,7 @@ def test_settings_out_of_range_are_refused(change: dict[str, float]) -> None:
         replace(FAST, **change)
 
 
-def test_encodings_are_of_the_views(vae: AutoencoderKL, tmp_path: Path) -> None:
+def test_encodings_are_of_the_views(vae: Autoencoder, tmp_path: Path) -> None:
     data = dataset(tmp_path)
     labels = find_labels(data, range(len(data)))
     examples = encode_examples(vae, data, labels, 3, 16, 0, None)

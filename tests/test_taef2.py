@@ -1,6 +1,7 @@
 """The autoencoder of photographs that benchmarks read, from random weights named as published."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,7 +41,7 @@ def test_it_is_an_autoencoder_of_factor_8_whose_decoder_heads_can_read(tmp_path:
     for part in ("encoder", "decoder"):
         save_file(weights(part), tmp_path / f"{part}.safetensors")
     vae = load_taef2(tmp_path)
-    pooled = [module for module in vae.modules() if isinstance(module, PooledBlock)]
+    pooled: list[Any] = [module for module in vae.modules() if isinstance(module, PooledBlock)]
     assert len(pooled) == 6
     first = weights("decoder")["3.pool.0.weight"]
     assert any(torch.equal(block.pool[0].weight, first) for block in pooled)

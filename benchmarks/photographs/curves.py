@@ -126,20 +126,15 @@ def narrow_network(labels: Labels, seed: int) -> Network:
     """Make a network of the design of `upernet-tiny` that learns as many weights as a head."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        stages = ["stage1", "stage2", "stage3", "stage4"]
-        backbone = ResNetConfig(
-            embedding_size=8,
-            hidden_sizes=[8, 16, 24, 40],
-            depths=[1, 1, 1, 1],
-            layer_type="basic",
-            out_features=stages,
-        )
+        stages: dict[str, Any] = {"out_features": ["stage1", "stage2", "stage3", "stage4"]}
+        sizes: dict[str, Any] = {"hidden_sizes": [8, 16, 24, 40], "depths": [1, 1, 1, 1]}
+        named: dict[str, Any] = {"num_labels": len(labels)}
         config = UperNetConfig(
-            backbone_config=backbone,
+            backbone_config=ResNetConfig(embedding_size=8, layer_type="basic", **sizes, **stages),
             hidden_size=20,
             pool_scales=[2, 4],
             use_auxiliary_head=False,
-            num_labels=len(labels),
+            **named,
         )
         return Network(UperNetForSemanticSegmentation(config), labels, None).eval()
 

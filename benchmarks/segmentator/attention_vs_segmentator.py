@@ -17,7 +17,6 @@ from typing import Annotated
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL
 from jaxtyping import Bool
 
 from benchmarks.commands import diffumask
@@ -42,7 +41,7 @@ from diffumask.segmentator import (
     save,
     train_segmentator,
 )
-from diffumask.segmentator.features import decoded_states, encode_images
+from diffumask.segmentator.features import Autoencoder, decoded_states, encode_images
 from diffumask.segmentator.heads import probabilities
 from diffumask.segmentator.source import objects_of
 from diffumask.types import Sample
@@ -59,9 +58,7 @@ AT_ONCE = 16
 MASKS = MaskSettings(uncertain_band=0.0)  # so that each pixel has a label
 
 
-def train_head(
-    work: Path, vae: AutoencoderKL, count: int, names: Sequence[str], steps: int
-) -> Path:
+def train_head(work: Path, vae: Autoencoder, count: int, names: Sequence[str], steps: int) -> Path:
     """Train a head on the first renders of some classes, unless it is there; return its file."""
     name = f"head-{count}" + ("" if len(names) == len(CLASS_IDS) else f"-of-{len(names)}-classes")
     path = work / f"{name}.safetensors"
@@ -130,7 +127,7 @@ def out_of_distribution(work: Path) -> Path:
 
 
 def judge(
-    samples: Sequence[Sample], heads: Mapping[str, Segmentator], vae: AutoencoderKL, any_class: bool
+    samples: Sequence[Sample], heads: Mapping[str, Segmentator], vae: Autoencoder, any_class: bool
 ) -> Judged:
     """Make the masks of every source and compare those of the prompt's class with the oracle's.
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import torch
-from diffusers import AutoencoderKL
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.report import Report, table
@@ -22,7 +21,7 @@ from diffumask.evaluation.report import make_report
 from diffumask.labelled.folder import Labelled
 from diffumask.models import ModelSpec, load_autoencoder, resolve, vae_fingerprint
 from diffumask.scenes.catalog import Split
-from diffumask.segmentator.features import decoded_states
+from diffumask.segmentator.features import Autoencoder, decoded_states
 from diffumask.segmentator.file import save
 from diffumask.segmentator.heads import HEADS, n_parameters, new_head
 from diffumask.segmentator.predict import Predictor
@@ -38,7 +37,7 @@ CLASSES = ("aeroplane", "bird", "boat", "bus", "car", "cat")
 
 
 def measure(
-    design: str, vae: AutoencoderKL, spec: ModelSpec, steps: int, work: Path, sets: list[Labelled]
+    design: str, vae: Autoencoder, spec: ModelSpec, steps: int, work: Path, sets: list[Labelled]
 ) -> dict[str, Any]:
     """Train one design and judge it."""
     settings = TrainSettings(
@@ -59,7 +58,7 @@ def measure(
 
 
 @torch.no_grad()
-def cost(vae: AutoencoderKL, head: Any, spec: ModelSpec) -> dict[str, float]:
+def cost(vae: Autoencoder, head: Any, spec: ModelSpec) -> dict[str, float]:
     """Return parameters, operations and time of a head as shares of those of the decoder."""
     shape = (1, vae.config["latent_channels"], spec.height // 8, spec.width // 8)
     latents = torch.randn(shape, generator=torch.Generator().manual_seed(0))

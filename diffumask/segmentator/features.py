@@ -58,13 +58,14 @@ def decoder_shape(vae: nn.Module) -> DecoderShape:
     Raises InputError for an autoencoder of another kind.
     """
     check_kind(vae)
+    config: Any = vae.config
     if isinstance(vae, AutoencoderTiny):
-        widths = tuple(vae.config["decoder_block_out_channels"])
+        widths = tuple(config["decoder_block_out_channels"])
         last = len(widths) - 1
         return DecoderShape(
             (widths[0], *widths), (2**last, *(2 ** (last - stage) for stage in range(last + 1)))
         )
-    widths = tuple(vae.config["block_out_channels"])[::-1]
+    widths = tuple(config["block_out_channels"])[::-1]
     last = len(widths) - 1
     up_factors = (2 ** max(last - 1 - block, 0) for block in range(len(widths)))
     return DecoderShape((widths[0], widths[0], *widths), (2**last, 2**last, *up_factors))
@@ -77,26 +78,27 @@ def check_kind(vae: nn.Module) -> None:
             f"expected an AutoencoderKL or AutoencoderTiny, got {type(vae).__name__}; use another"
             " model"
         )
-    factor = vae.config.get("upsampling_scaling_factor", 2)
+    config: Any = vae.config
+    factor = config.get("upsampling_scaling_factor", 2)
     if factor != 2:
         raise InputError(f"expected a decoder that doubles sizes, got one of {factor} times")
 
 
 def places_of(vae: Autoencoder) -> list[nn.Module]:
     """Return the modules whose outputs are the hidden states, in order; see `DecoderShape`."""
+    decoder: Any = vae.decoder
     if isinstance(vae, AutoencoderKL):
-        decoder = vae.decoder
         return [decoder.conv_in, decoder.mid_block, *decoder.up_blocks]
-    layers = vae.decoder.layers
+    layers = decoder.layers
     return [layers[1], *(layers[last] for last in _stage_ends(vae))]
 
 
 def after_middle(vae: Autoencoder) -> nn.Sequential:
     """Return the decoder from its second place on, the layer before its last one included."""
+    decoder: Any = vae.decoder
     if isinstance(vae, AutoencoderKL):
-        decoder = vae.decoder
         return nn.Sequential(*decoder.up_blocks, decoder.conv_norm_out, nn.SiLU())
-    return nn.Sequential(*vae.decoder.layers[_stage_ends(vae)[0] + 1 : -1])
+    return nn.Sequential(*decoder.layers[_stage_ends(vae)[0] + 1 : -1])
 
 
 def _stage_ends(vae: AutoencoderTiny) -> list[int]:
@@ -105,8 +107,9 @@ def _stage_ends(vae: AutoencoderTiny) -> list[int]:
     The layers are a convolution, its activation, and for each stage its blocks, an enlargement,
     which the last one lacks, and a convolution.
     """
+    config: Any = vae.config
     ends, after = [], 2
-    for num_blocks in vae.config["num_decoder_blocks"]:
+    for num_blocks in config["num_decoder_blocks"]:
         ends.append(after + num_blocks - 1)
         after += num_blocks + 2
     return ends
@@ -172,7 +175,7 @@ def encode_images(
     """
     pixels = torch.from_numpy(np.ascontiguousarray(images)).to(vae.device)
     scaled = pixels.permute(0, 3, 1, 2).to(vae.dtype) / 127.5 - 1
-    (encoded,) = vae.encode(cast(torch.FloatTensor, scaled), return_dict=False)
+    encoded: Any = vae.encode(cast(torch.FloatTensor, scaled), return_dict=False)[0]
     return encoded if isinstance(encoded, Tensor) else encoded.mode()
 
 

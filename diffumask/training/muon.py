@@ -49,6 +49,7 @@ class Muon(torch.optim.Optimizer):
         by_shape: defaultdict[torch.Size, list[tuple[Tensor, Tensor]]] = defaultdict(list)
         for one, part in zip(moving, parts, strict=True):
             average = self.state[one].setdefault("exp_avg", torch.zeros_like(one))
+            assert one.grad is not None
             average.lerp_(one.grad, 1 - MOMENTUM)
             ahead = one.grad.lerp(average, MOMENTUM)  # Nesterov's
             by_shape[ahead.flatten(1).shape].append((ahead.flatten(1), part))
@@ -78,5 +79,5 @@ def orthogonal(matrices: Float[Tensor, "n row column"]) -> Float[Tensor, "n row 
 def multiplies(model: nn.Module) -> list[nn.Parameter]:
     """List the weights of products and convolutions that are trained, without the smallest."""
     layers = [one for one in model.modules() if isinstance(one, nn.Linear | nn.Conv2d)]
-    weights = [one.weight for one in layers if one.weight.requires_grad]
+    weights: list[Any] = [one.weight for one in layers if one.weight.requires_grad]
     return [one for one in weights if min(one.flatten(1).shape) >= LEAST_SIDE]
