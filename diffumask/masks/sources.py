@@ -16,7 +16,6 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
-import cv2
 import numpy as np
 from jaxtyping import Float32
 
@@ -71,25 +70,15 @@ def watching(
 def named(objects: Objects, attention: Float32[np.ndarray, "word h w"]) -> Objects:
     """Give to words what a source sees but cannot name: it outlines, attention names.
 
-    A connected region is shared by the mean over it of how probable each word is by its attention,
-    targets first. What goes to rivals, the words after the targets, stays another object, as does
-    all where no word has attention.
+    A pixel is shared by how probable each word, targets first, is there by its attention. What goes
+    to rivals, the words after the targets, stays another object, as does all where no word has
+    attention. Means over connected regions, which touching objects share, were tried: two objects
+    of dev had an IoU of 0.43 by them and 0.63 by pixels.
     """
     shares = word_shares(attention) * attention.any(axis=(1, 2))[:, None, None]
-    of_targets = _regional(shares, objects[0])[: len(objects) - 2] * objects[-1:]
+    of_targets = shares[: len(objects) - 2] * objects[-1:]
     rest = np.maximum(objects[-1:] - of_targets.sum(axis=0), 0)
     return np.concatenate([objects[:1], objects[1:-1] + of_targets, rest])
-
-
-def _regional(
-    shares: Float32[np.ndarray, "word h w"], background: Float32[np.ndarray, "h w"]
-) -> Float32[np.ndarray, "word h w"]:
-    """Average shares over each connected region of objects."""
-    count, regions = cv2.connectedComponents((background < 0.5).astype(np.uint8), connectivity=4)
-    area_px = np.maximum(np.bincount(regions.ravel(), minlength=count), 1)
-    means = [np.bincount(regions.ravel(), one.ravel(), count) / area_px for one in shares]
-    of_regions = np.stack([mean.astype(np.float32)[regions] for mean in means])
-    return np.where(regions > 0, of_regions, shares)
 
 
 def alone(objects: Objects, band: float) -> Probabilities:

@@ -17,6 +17,7 @@ from .examples import Examples
 from .features import Autoencoder, decoded_states
 
 MOST_SHARE = 0.25  # of the free disk
+WORTH_TELLING = 1e9  # bytes
 LOG = logging.getLogger(__name__)
 
 
@@ -82,5 +83,6 @@ def has_room(folder: Path, examples: Examples, states: Sequence[Tensor | None]) 
     per_view = sum(one.numel() // len(one) for one in of_images) * torch.bfloat16.itemsize
     n_bytes = per_view * examples.latents.shape[0] * examples.latents.shape[1]
     fits = n_bytes <= MOST_SHARE * shutil.disk_usage(folder).free
-    LOG.info("hidden states of %.1f GB are %s", n_bytes / 1e9, "kept" if fits else "made anew")
+    if fits and n_bytes > WORTH_TELLING:
+        LOG.info("hidden states of %.1f GB are kept on disk while it trains", n_bytes / 1e9)
     return fits
