@@ -11,7 +11,7 @@ import math
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -52,36 +52,50 @@ from .tables import Judged, Setup, report
 SIZES = (10, 30, 100, 300, 800)
 UNSEEN_SIZE = 300  # labelled images of the head that was not taught some classes
 LEAST_ENCODINGS = 400  # few images are encoded in more versions each
-BATCH_SIZE = 4
 OUT_OF_DISTRIBUTION = 3  # prompts of a class
 AT_ONCE = 16
 MASKS = MaskSettings(uncertain_band=0.0)  # so that each pixel has a label
 
 
-def train_head(work: Path, vae: Autoencoder, count: int, names: Sequence[str], steps: int) -> Path:
-    """Train a head on the first renders of some classes, unless it is there; return its file."""
-    name = f"head-{count}" + ("" if len(names) == len(CLASS_IDS) else f"-of-{len(names)}-classes")
+@dataclass(frozen=True, slots=True)
+class Taught:
+    """A head to train: on the first renders of some classes, of which it learns names or none."""
+
+    count: int
+    names: tuple[str, ...] = tuple(CLASS_IDS)
+    class_agnostic: bool = False
+
+    def __str__(self) -> str:
+        agnostic = " of any class" if self.class_agnostic else ""
+        untaught = len(CLASS_IDS) - len(self.names)
+        return f"{self.count}{agnostic}" + (f", {untaught} not taught" if untaught else "")
+
+
+def train_head(work: Path, vae: Autoencoder, one: Taught, steps: int | None) -> Path:
+    """Train a head, unless it is there; return its file."""
+    name = f"head-{one}".replace(",", "").replace(" ", "-")
     path = work / f"{name}.safetensors"
     if path.exists():
         return path
     spec = resolve("tiny")
-    scenes = work / f"scenes-{len(names)}-classes"
-    labelled = open_scenes(scenes, max(count, UNSEEN_SIZE), names, "train", 0)[:count]
-    views = max(2, math.ceil(LEAST_ENCODINGS / count))
+    scenes = work / f"scenes-{len(one.names)}-classes"
+    labelled = open_scenes(scenes, max(one.count, UNSEEN_SIZE), one.names, "train", 0)[: one.count]
     settings = TrainSettings(
         spec.height,
         num_steps=steps,
-        batch_size=BATCH_SIZE,
-        n_views=views,
-        held_out=0,
-        validate_every=max(1, steps // 4),
+        n_views=max(TrainSettings(side=1).n_views, math.ceil(LEAST_ENCODINGS / one.count)),
+        class_agnostic=one.class_agnostic,
     )
     started = time.process_time()
     trained = train_segmentator(
         vae, labelled, settings, (spec.name, vae_fingerprint(spec)), work / name
     )
-    seconds = {"cpu_s": time.process_time() - started, "unknown": list(trained.unseen)}
-    (work / f"{name}.json").write_text(json.dumps(seconds), "utf-8")
+    facts = {
+        "cpu_s": time.process_time() - started,
+        "unknown": list(trained.unseen),
+        "steps": trained.segmentator.facts.training["steps"],
+    }
+    (work / f"{name}.json").write_text(json.dumps(facts), "utf-8")
     save(trained.segmentator, vae, path)
     return path
 
@@ -199,16 +213,20 @@ def main(
     work: Annotated[Path, "where all is kept"],
     data: Annotated[Path | None, "a dataset made with --keep-maps"] = None,
     n: Annotated[int, "images of each class"] = 16,
-    steps: int = 250,
+    steps: Annotated[int | None, "of each head; by default until it gets no better"] = None,
     sizes: Annotated[Sequence[int], "labelled images of the heads"] = SIZES,
 ) -> Report:
     """Train and judge what is missing."""
     spec = resolve("tiny")
     work.mkdir(parents=True, exist_ok=True)
     vae = load_autoencoder(spec, "cpu")
-    paths = {str(count): train_head(work, vae, count, tuple(CLASS_IDS), steps) for count in sizes}
-    without = f"{UNSEEN_SIZE}, {len(UNSEEN)} classes not taught"
-    paths[without] = train_head(work, vae, UNSEEN_SIZE, SEEN, steps)
+    taught = [
+        Taught(count, class_agnostic=agnostic) for agnostic in (False, True) for count in sizes
+    ]
+    few = [Taught(UNSEEN_SIZE, tuple(SEEN), agnostic) for agnostic in (False, True)]
+    usual = [Taught(UNSEEN_SIZE, class_agnostic=agnostic) for agnostic in (False, True)]
+    every = {str(one): one for one in (*taught, *few, *usual)}
+    paths = {name: train_head(work, vae, one, steps) for name, one in every.items()}
     heads = {name: load(path, vae, vae_fingerprint(spec)) for name, path in paths.items()}
     made = {
         "generated": lambda: kept_samples(data or generated(work, n), n),
@@ -224,4 +242,6 @@ def main(
     trained = {
         name: json.loads(path.with_suffix(".json").read_bytes()) for name, path in paths.items()
     }
-    return report(results, trained, Setup(sizes, steps, BATCH_SIZE, without, UNSEEN))
+    names = [str(one) for one in taught]
+    compared = [str(one) for one in (*few, *usual)]
+    return report(results, trained, Setup(sizes, names, compared, UNSEEN))

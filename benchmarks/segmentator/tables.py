@@ -11,9 +11,7 @@ import numpy as np
 from benchmarks.charts import write_lines
 from benchmarks.report import Picture, Report, table
 from diffumask.proof.estimates import Estimate, by_class, estimate
-from diffumask.segmentator import TrainSettings
 
-USUAL = TrainSettings(side=1)
 ATTENTION = "attention"
 KINDS = ("segmentator", "fused")
 
@@ -31,12 +29,14 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What was trained: labelled images, steps, the head without some classes and those."""
+    """What was trained: labelled images, all heads, those compared on classes not all were taught.
+
+    The last ones are named by `untaught`.
+    """
 
     sizes: Sequence[int]
-    steps: int
-    batch_size: int
-    without: str
+    heads: Sequence[str]
+    compared: Sequence[str]
     untaught: Sequence[str]
 
 
@@ -48,23 +48,21 @@ def report(
     facts = [
         f"{len(judged.classes)} images of `tiny`, a class of {len(set(judged.classes))} each, that"
         f" the oracle sees; {judged.left_out} where it does not are left out.",
-        f"Heads are trained for {setup.steps} steps of {setup.batch_size} images. Figures are means"
-        " over classes, brackets 95 % bootstrap intervals, paired for differences.",
-        f"That is short: `segmentator train` takes {USUAL.num_steps} steps of {USUAL.batch_size} by"
-        " default.",
+        "Heads are trained by the defaults of `segmentator train` until they get no better. Those"
+        " of any class learn what is an object; the prompt names it. Figures are means over"
+        " classes, brackets 95 % bootstrap intervals, paired for differences.",
         "Images are encoded and decoded for the heads, as their own hidden states are lost.",
     ]
     lines = [
-        *_main_table(judged, setup.sizes),
+        *_main_table(judged, setup.heads),
         "",
         "## Classes",
         "",
-        *_class_table(judged, setup.sizes[-1]),
+        *_class_table(judged, setup.heads[-1]),
         "",
         "## Classes that the head was not taught",
         "",
-        f"Heads of {setup.without.split(',')[0]} labelled images; one never saw"
-        f" {', '.join(setup.untaught)}, and alone it cannot name them.",
+        f"Images of {', '.join(setup.untaught)}, which some heads never saw.",
         "",
         *_unseen_table(judged, setup),
         "",
@@ -74,11 +72,11 @@ def report(
         f" caption of the training has: {len(odd.classes)} images, {odd.left_out} left out. Any"
         " object that the oracle sees counts as the prompt's, as it need not know its name either.",
         "",
-        *_main_table(odd, setup.sizes),
+        *_main_table(odd, setup.heads),
         "",
         "## Time",
         "",
-        *_time_table(judged, trained, setup.sizes),
+        *_time_table(judged, trained, setup.heads),
     ]
     drawn = partial(draw, judged=judged, setup=setup)
     chart = Picture(".svg", "IoU against labelled images", drawn)
@@ -89,16 +87,15 @@ def report(
 def draw(path: Path, judged: Judged, setup: Setup) -> None:
     """Draw IoU against the number of labelled images."""
 
-    def points(kind: str) -> list[tuple[float, float]]:
-        return [(n, _mean(judged, f"{kind} {n}").mean) for n in setup.sizes]
+    def points(kind: str, of_any: str) -> list[tuple[float, float]]:
+        return [(n, _mean(judged, f"{kind} {n}{of_any}").mean) for n in setup.sizes]
 
-    lines = {
-        "attention, no labels": [(0.0, _mean(judged, ATTENTION).mean)],
-        "Segmentator": points("segmentator"),
-        "both, fused": points("fused"),
-    }
+    lines = {"attention, no labels": [(0.0, _mean(judged, ATTENTION).mean)]}
+    for of_any in ("", " of any class"):
+        lines[f"Segmentator{of_any}"] = points("segmentator", of_any)
+        lines[f"both, fused{of_any}"] = points("fused", of_any)
     labels = "labelled images", "IoU with the oracle, mean over classes"
-    title = f"Masks of tiny by labels; heads of {setup.steps} steps"
+    title = "Masks of tiny by labels"
     write_lines(path, title, labels, lines, logarithmic=True)
 
 
@@ -115,37 +112,37 @@ def _both(judged: Judged, name: str) -> tuple[Estimate, Estimate]:
     return _mean(judged, name), _mean(judged, name, "boundary_f")
 
 
-def _main_table(judged: Judged, sizes: Sequence[int]) -> list[str]:
+def _main_table(judged: Judged, heads: Sequence[str]) -> list[str]:
     rows: list[Sequence[object]] = [(ATTENTION, 0, *_both(judged, ATTENTION), "", "", "")]
     for kind in KINDS:
-        for count in sizes:
-            name = f"{kind} {count}"
+        for head in heads:
+            name = f"{kind} {head}"
             gain = _gain(judged, name, ATTENTION).signed
-            alone = "" if kind != "fused" else _gain(judged, name, f"segmentator {count}").signed
+            alone = "" if kind != "fused" else _gain(judged, name, f"segmentator {head}").signed
             of_boundary = _gain(judged, name, ATTENTION, "boundary_f").signed
-            rows.append((kind, count, *_both(judged, name), gain, alone, of_boundary))
+            rows.append((kind, head, *_both(judged, name), gain, alone, of_boundary))
     less = ("IoU, less attention's", "IoU, less the head's alone", "boundary F, less attention's")
     return table(("source", "labelled images", "IoU", "boundary F", *less), rows)
 
 
-def _class_table(judged: Judged, count: int) -> list[str]:
-    names = (ATTENTION, f"segmentator {count}", f"fused {count}")
+def _class_table(judged: Judged, head: str) -> list[str]:
+    names = (ATTENTION, f"segmentator {head}", f"fused {head}")
     columns = [
         by_class(np.array(getattr(judged, kind)[name]), judged.classes)
         for kind in ("iou", "boundary_f")
         for name in names
     ]
-    head = [f"{name}, {kind}" for kind in ("IoU", "boundary F") for name in names]
+    titles = [f"{name}, {kind}" for kind in ("IoU", "boundary F") for name in names]
     rows = [
         [one, judged.classes.count(one), *(f"{column[one]:.3f}" for column in columns)]
         for one in sorted(set(judged.classes))
     ]
-    return table(("class", "images", *head), rows)
+    return table(("class", "images", *titles), rows)
 
 
 def _unseen_table(judged: Judged, setup: Setup) -> list[str]:
     of_these = _only(judged, setup.untaught)
-    heads = [f"{kind} {n}" for n in (setup.without, setup.without.split(",")[0]) for kind in KINDS]
+    heads = [f"{kind} {name}" for name in setup.compared for kind in KINDS]
     rows = []
     for name in (ATTENTION, *heads):
         if name in of_these.iou:
@@ -165,22 +162,22 @@ def _only(judged: Judged, classes: Sequence[str]) -> Judged:
 
 
 def _time_table(
-    judged: Judged, trained: Mapping[str, Mapping[str, Any]], sizes: Sequence[int]
+    judged: Judged, trained: Mapping[str, Mapping[str, Any]], heads: Sequence[str]
 ) -> list[str]:
-    rows = []
-    for name in (ATTENTION, *(f"{kind} {sizes[-1]}" for kind in KINDS)):
-        count = name.split()[-1]
-        seconds = "" if name == ATTENTION else f"{trained[count]['cpu_s']:.0f}"
-        rows.append((name, f"{1000 * judged.cpu_s[name]:.0f}", seconds))
+    rows = [
+        (name, f"{1000 * judged.cpu_s[name]:.0f}")
+        for name in (ATTENTION, *(f"{kind} {heads[-1]}" for kind in KINDS))
+    ]
     training = [
-        (name, f"{one['cpu_s']:.0f}", ", ".join(one["unknown"]) or "none")
+        (name, one["steps"], f"{one['cpu_s']:.0f}", ", ".join(one["unknown"]) or "none")
         for name, one in trained.items()
     ]
+    titles = ("labelled images", "steps", "training, CPU s", "classes that no mask shows")
     return [
-        *table(("source", "mask of an image, CPU ms", "training, CPU s"), rows),
+        *table(("source", "mask of an image, CPU ms"), rows),
         "",
         "Of a mask: what comes after the decoding, so the head where there is one, thresholds and"
         " the refiner. Seconds are of the process, as the machine did other work too.",
         "",
-        *table(("labelled images", "training, CPU s", "classes that no mask shows"), training),
+        *table(titles, training),
     ]

@@ -132,7 +132,7 @@ def _train_denoiser(
         weight_decay=1e-2,
         checkpoint_every=CHECKPOINT_EVERY,
         diverged_ratio=1.5,
-        muon=True,  # 150 steps of it lowered the loss by more than 1,000 of AdamW at 10,000
+        muon=True,  # the loss of its batches is lower than AdamW's from the first 50 steps on
     )
     schedule = _schedule(arguments, plain)
     captioned = Captioned(encoded, data.captions, even_shares(data.class_names))
