@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from labelled_folders import filled, plain, write_image, write_mask
+from torch.nn import functional
 
 from diffumask.errors import InputError
 from diffumask.labelled.folder import Labelled, open_labelled
@@ -212,6 +213,31 @@ def test_states_are_kept_where_they_take_a_small_share_of_the_disk(
         disk = SimpleNamespace(free=free)
         monkeypatch.setattr("shutil.disk_usage", lambda folder, disk=disk: disk)
         assert has_room(tmp_path, examples, states) == expected
+
+
+@pytest.mark.parametrize(
+    ("side", "batch_size", "expected"), [(128, 16, 16), (512, 16, 4), (1024, 16, 1), (512, 6, 3)]
+)
+def test_large_images_take_their_turns_within_a_step(
+    side: int, batch_size: int, expected: int
+) -> None:
+    assert TrainSettings(side, batch_size=batch_size).images_at_once == expected
+
+
+def test_a_step_in_parts_is_a_step(
+    vae: Autoencoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, settings = dataset(tmp_path), replace(FAST, batch_size=4, held_out=0.0)
+    monkeypatch.setattr(
+        training, "loss", lambda logits, truth: functional.cross_entropy(logits, truth.clamp(max=1))
+    )
+    whole = train_segmentator(vae, data, settings, OF_VAE)
+    monkeypatch.setattr(training, "PIXELS_AT_ONCE", 2 * 16 * 16)
+    parts = train_segmentator(vae, data, settings, OF_VAE)
+    for name, value in whole.segmentator.head.state_dict().items():
+        torch.testing.assert_close(
+            value, parts.segmentator.head.state_dict()[name], rtol=1e-3, atol=1e-4
+        )
 
 
 def test_a_curve_shows_what_the_folder_tells(vae: Autoencoder, tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ MADE_BY = "diffumask segmentator train"
 SCRATCH_FILES = (LATENTS_FILE, CHECKPOINT_FILE, card_path(Path(CHECKPOINT_FILE)).name)
 CALIBRATION_IMAGES = 16
 MOST_STEPS = 3000
+PIXELS_AT_ONCE = 4 * 512 * 512  # whose hidden states take 2.3 GB of an autoencoder of SD
 PATIENCE = 8  # means of 25 losses
 
 
@@ -68,6 +69,13 @@ class TrainSettings:
             raise InputError(f"expected a held-out share in [0, 1), got {self.held_out}")
         if not self.learning_rate > 0:
             raise InputError(f"expected a learning rate above 0, got {self.learning_rate}")
+
+    @property
+    def images_at_once(self) -> int:
+        """How many images of a step have their hidden states in memory, a divisor of them all."""
+        parts = range(1, self.batch_size + 1)
+        sizes = [self.batch_size // n for n in parts if self.batch_size % n == 0]
+        return next((one for one in sizes if one * self.side**2 <= PIXELS_AT_ONCE), 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +147,8 @@ def _fit(
     with partial_folder(folder) if folder and keeps else nullcontext() as room:
         states_of = KeptStates(vae, examples, room)
 
-        def loss_at(step: int) -> Float[Tensor, ""]:
-            views = examples.draw(step, settings.batch_size, settings.seed)
+        def loss_at(part: int) -> Float[Tensor, ""]:
+            views = examples.draw(part, settings.images_at_once, settings.seed)
             truth = examples.labels_of(views).to(vae.device)
             logits = head(reduced(head, states_of(views)))
             return torch.stack([loss(one, truth) for one in logits]).mean()
@@ -162,6 +170,7 @@ def _schedule(settings: TrainSettings, by_loss: bool) -> Schedule:
         warmup_steps=max(1, min(50, num_steps // 20)),
         log_every=min(25, num_steps),
         checkpoint_every=min(settings.validate_every, num_steps),
+        accumulation_steps=settings.batch_size // settings.images_at_once,
         patience=PATIENCE if by_loss and settings.num_steps is None else None,
     )
 
