@@ -209,6 +209,7 @@ def test_a_class_agnostic_head_outlines_what_the_prompt_names(
     done("segmentator", "train", *words, "--class", "bird", "--class-agnostic")
     assert read_facts(head).class_agnostic
     assert read_facts(head).labels.names == ("background", "object")
+    assert "object (of any class" in head.with_suffix(".md").read_text("utf-8")
     done(*generate, "--class", "cat", "--mask-source", "segmentator", "--segmentator", head)
     (record,) = read_records(tmp_path / "out")
     assert record.prompt.targets[0].class_name == "cat"

@@ -32,6 +32,8 @@ Made by `diffumask segmentator train`; for `segmentator predict`, `segmentator e
 The licence of the images and masks it was trained on may bind its use.
 """
 
+OF_ANY = " (of any class: what it outlines the prompt names)"
+
 
 @dataclass(frozen=True, slots=True)
 class Segmentator:
@@ -94,7 +96,7 @@ def _card(segmentator: Segmentator, vae: Autoencoder) -> str:
         f"{name.replace('_', ' ')} {value}" for name, value in facts.training.items()
     )
     return CARD.format(
-        names=", ".join(facts.labels.names),
+        names=", ".join(facts.labels.names) + (OF_ANY if facts.class_agnostic else ""),
         model=facts.model,
         vae_fingerprint=facts.vae_fingerprint,
         design=facts.design,
