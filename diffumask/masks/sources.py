@@ -72,10 +72,11 @@ def named(objects: Objects, attention: Float32[np.ndarray, "word h w"]) -> Objec
 
     A pixel is shared by how probable each word, targets first, is there by its attention. What goes
     to rivals, the words after the targets, stays another object, as does all where no word has
-    attention. Means over connected regions, which touching objects share, were tried: two objects
-    of dev had an IoU of 0.43 by them and 0.63 by pixels.
+    attention. Means over connected regions did worse on development scenes: objects that touch
+    are one region.
     """
-    shares = word_shares(attention) * attention.any(axis=(1, 2))[:, None, None]
+    has_heat = attention.any(axis=(1, 2), keepdims=True)
+    shares = word_shares(attention) * has_heat
     of_targets = shares[: len(objects) - 2] * objects[-1:]
     rest = np.maximum(objects[-1:] - of_targets.sum(axis=0), 0)
     return np.concatenate([objects[:1], objects[1:-1] + of_targets, rest])
