@@ -5,17 +5,16 @@ log.jsonl                                                  also the mIoU of each
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from diffumask.evaluation.compare import compare_network
 from diffumask.evaluation.report import make_report
-from diffumask.files.json_kinds import is_number
 from diffumask.labelled.folder import Labelled
 from diffumask.training.folder import TrainingFolder
-from diffumask.training.log import LOG_FILE, log_line, read_log
+from diffumask.training.log import LOG_FILE, log_line, read_values
 from diffumask.training.waiting import no_better
 from diffumask.types import OnStep, unseen_step
 
@@ -27,6 +26,7 @@ from .networks import WEIGHTS_FILE, save_network
 from .predict import class_maps
 
 MADE_BY = "diffumask train"
+MIOU = "miou"  # of a validation, in the log
 NO_PART = ("num_workers",)  # settings on which no weight depends
 
 
@@ -58,8 +58,7 @@ def train_in_folder(
 
     def on_checkpoint(step: int) -> bool:
         _keep(network, folder, step, validation)
-        scores = {line["step"]: line["miou"] for line in _validations(folder)}
-        return settings.until_plateau and no_better(scores)
+        return settings.until_plateau and no_better(read_values(folder, LOG_FILE, MIOU))
 
     by_loss = settings.until_plateau and validation is None
     with place.held(begun) as is_finished:
@@ -89,21 +88,16 @@ def _keep(network: Network, folder: Path, step: int, validation: Labelled | None
     if validation is None:
         save_network(network, folder)
         return
-    earlier = [line for line in _validations(folder) if line["step"] < step]
+    scores = read_values(folder, LOG_FILE, MIOU)
     miou = mean_iou(network, validation)
-    if all(miou > line["miou"] for line in earlier):
+    if all(miou > earlier for at, earlier in scores.items() if at < step):
         save_network(network, folder)
-    log_line(folder, LOG_FILE, {"step": step, "miou": round(miou, 5)})
-
-
-def _validations(folder: Path) -> Sequence[Mapping[str, Any]]:
-    """Read the mIoU at each step that was validated."""
-    return [line for line in read_log(folder, LOG_FILE) if is_number(line.get("miou"))]
+    log_line(folder, LOG_FILE, {"step": step, MIOU: round(miou, 5)})
 
 
 def _best(folder: Path, num_steps: int) -> Result:
     best = Result(num_steps, None)
-    for line in _validations(folder):
-        if line["miou"] > (-math.inf if best.best_miou is None else best.best_miou):
-            best = Result(line["step"], line["miou"])
+    for step, miou in read_values(folder, LOG_FILE, MIOU).items():
+        if miou > (-math.inf if best.best_miou is None else best.best_miou):
+            best = Result(step, miou)
     return best

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diffumask.plot import BLUE, ORANGE, write_plot
-from diffumask.training.log import LOG_FILE, read_log
+from diffumask.training.log import LOG_FILE, read_values
 
 from .validation import earlier_scores
 
@@ -27,7 +27,7 @@ def write_curve(path: Path, title: str, training: Path) -> None:
 
 def _draw(title: str, training: Path, figure: "Figure") -> None:
     figure.suptitle(title, weight="bold")
-    losses = {line["step"]: line["loss"] for line in read_log(training, LOG_FILE)}
+    losses = read_values(training, LOG_FILE, "loss")
     scores = earlier_scores(training)
     loss_axes = figure.add_subplot(xlabel="step", yscale="log")
     _line(loss_axes, losses, "loss", ORANGE)

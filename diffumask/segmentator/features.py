@@ -129,7 +129,7 @@ def hidden_states(
     The decoder is as before on exit, also after an exception. Raises InputError for an autoencoder
     of another kind, and for one that decodes in tiles, whose hidden states do not fit together.
     """
-    decoder_shape(vae)
+    check_kind(vae)
     if vae.use_tiling:
         raise InputError(
             "expected an autoencoder that decodes whole images, got tiling; turn it off"

@@ -7,9 +7,8 @@ from pathlib import Path
 from diffumask.errors import InputError
 from diffumask.evaluation.compare import compare_network
 from diffumask.evaluation.report import Report, make_report
-from diffumask.files.json_kinds import is_number
 from diffumask.labelled.folder import Labelled
-from diffumask.training.log import log_line, read_log
+from diffumask.training.log import log_line, read_values
 from diffumask.training.waiting import no_better
 
 from .examples import held_out
@@ -48,8 +47,7 @@ def validate(segmentator: Segmentator, vae: Autoencoder, labelled: Labelled) -> 
 
 def earlier_scores(folder: Path) -> dict[int, float]:
     """Return the mIoU by step of the validations that a folder has."""
-    lines = read_log(folder, VALIDATION_FILE)
-    return {line["step"]: line["miou"] for line in lines if is_number(line.get("miou"))}
+    return read_values(folder, VALIDATION_FILE, "miou")
 
 
 @dataclass(slots=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from diffumask.files.atomic import append, write_file, writing
-from diffumask.files.json_kinds import parse
+from diffumask.files.json_kinds import is_number, parse
 
 LOG_FILE = "log.jsonl"
 
@@ -34,18 +34,16 @@ def cut_back(folder: Path, name: str, step: int) -> None:
         write_file(path, "".join(kept).encode())
 
 
-def read_log(folder: Path, name: str) -> list[Mapping[str, Any]]:
-    """Read the lines of a log, in order; of a step the last one of each set of keys.
+def read_values(folder: Path, name: str, key: str) -> dict[int, float]:
+    """Return the numbers that a log has under a key, by step in order; of a step the last one.
 
     Without a file none; what a power cut has cut short is left out.
     """
     path = folder / name
     texts = path.read_text("utf-8", errors="replace").splitlines() if path.exists() else []
-    found: dict[tuple[Any, ...], Mapping[str, Any]] = {}
-    for line in map(_parsed, texts):
-        if line:
-            found[(line["step"], *sorted(line))] = line
-    return sorted(found.values(), key=lambda line: line["step"])
+    lines = map(_parsed, texts)
+    found = {line["step"]: line[key] for line in lines if is_number(line.get(key))}
+    return dict(sorted(found.items()))
 
 
 def _parsed(line: str) -> Mapping[str, Any]:
