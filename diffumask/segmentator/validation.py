@@ -67,17 +67,18 @@ class Validation:
 
     def __call__(self, step: int) -> bool:
         report = self.reports[step] = validate(self.segmentator, self.vae, self.images)
-        if report is not None:
-            self.scores[step] = report.miou
+        miou = None if report is None else round(report.miou, 5)  # as one that goes on reads it
+        if miou is not None:
+            self.scores[step] = miou
         if self.folder is not None:
-            self._write(self.folder, step, report)
+            self._write(self.folder, step, miou)
         return no_better(self.scores)
 
-    def _write(self, folder: Path, step: int, report: Report | None) -> None:
+    def _write(self, folder: Path, step: int, miou: float | None) -> None:
         save(self.segmentator, self.vae, folder / CHECKPOINT_FILE)
         line = {
             "step": step,
-            "miou": None if report is None else round(report.miou, 5),
+            "miou": miou,
             "seconds": round(time.perf_counter() - self.started, 1),
         }
         log_line(folder, VALIDATION_FILE, line)
