@@ -3,10 +3,11 @@
 --data holds oxford_pets_subset/, voc2012_animals/ and camvid/, each with images/, masks/ and
 labels.csv, and taef2/, a small autoencoder that was trained on photographs. A head on its decoder,
 a network of as many parameters and `upernet-tiny` get the same labelled images in the same size and
-the same seconds, in a process of their own; the seconds of the head count its encoding. The claim
-of the source (deepsense.ai, 2023) is that it "significantly reduces training time" for "similar
-outputs". Where espnetv2_voc/ is in --data, it is judged on the same images of VOC: a network that
-others trained on all of it. Curves that stand in --work are not made again.
+the same seconds, in a process of their own; at most half of the head's go to encoding, of as many
+images and views as that allows. The claim of the source (deepsense.ai, 2023) is that it
+"significantly reduces training time" for "similar outputs". Where espnetv2_voc/ is in --data, it is
+judged on the same images of VOC: a network that others trained on all of it. Curves that stand in
+--work are not made again.
 """
 
 import json
@@ -133,7 +134,8 @@ def _note(name: str, curves: Curves) -> str:
     sizes = " and ".join(f"{one['parameters']:,}" for one in networks)
     return (
         f"{name}: the autoencoder gives photographs back at {head['psnr_db']:.1f} dB; encoding took"
-        f" {head['encoding_s']:.0f} s of the head's time; {head['parameters']:,} parameters learn,"
+        f" {head['encoding_s']:.0f} s of the head's time, {head['views']} views of {head['images']}"
+        f" images; {head['parameters']:,} parameters learn,"
         f" of the networks {sizes}."
     )
 

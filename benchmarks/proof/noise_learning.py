@@ -66,14 +66,14 @@ def part(mask: Mask, rng: np.random.Generator) -> Mask:
 
 def elsewhere(mask: Mask, rng: np.random.Generator) -> Mask:
     """Move the mask off the object by a third of the image or more."""
-    shift = [int(rng.integers(SIDE_PX // 3, SIDE_PX // 2)) for _ in range(2)]
+    shift = [int(rng.integers(side // 3, side // 2)) for side in mask.shape]
     return np.roll(mask, shift, (0, 1))
 
 
 def beside(mask: Mask, rng: np.random.Generator) -> Mask:
     """Add a blob of background."""
-    y, x = rng.integers(SIDE_PX, size=2)
-    radius = int(rng.integers(SIDE_PX // 6, SIDE_PX // 4))
+    y, x = rng.integers(mask.shape)
+    radius = int(rng.integers(min(mask.shape) // 6, min(mask.shape) // 4))
     blob = cv2.circle(mask.astype(np.uint8), (int(x), int(y)), radius, 1, -1)
     return blob.astype(bool)
 

@@ -18,8 +18,8 @@ from .denoiser import Kind, draw_noise_shares
 with notices_off():
     from diffusers import StableDiffusionPipeline
 
-# After 704 thousand images drawn with -0.3 and 0.3, renders noised to timestep 600 came out nearly as
-# they were, to 750 as shapes that nobody recognises: what is decided above is what was still missing.
+# After 704 thousand images drawn with -0.3 and 0.3, renders noised to timestep 600 came out nearly
+# as they were, to 750 as shapes that nobody recognises: what is decided there was still missing.
 NOISE_LOGIT_MEAN = 0.6
 UNIFORM_SHARE = 0.25
 
