@@ -3,9 +3,10 @@
 import hashlib
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from diffumask.augment.compose import AugmentSettings, augment_item
 from diffumask.dataset.decode import read_pair
 from diffumask.dataset.pair import Pair
 from diffumask.dataset.record import Record
+from diffumask.files.atomic import write_file
 from diffumask.labelled.labels import Labels
 from diffumask.metrics import class_ious, confusion_matrix
 from diffumask.segmentation.fitting import FitSettings, fit
@@ -22,8 +24,10 @@ from diffumask.segmentation.predict import class_maps
 
 from .world import (
     CLASS_IDS,
+    DEV,
     POOLS,
-    TEST_SEEDS,
+    TESTS,
+    TRAIN,
     annotated,
     first_records,
     make_pool,
@@ -31,7 +35,8 @@ from .world import (
 )
 
 MODEL, LEARNING_RATE = "upernet-tiny", 3e-3
-TEST_SCENES = 300
+TEST_SCENES, DEV_SCENES = 300, 100
+MOST_STEPS, CURVE_EVERY = 3000, 200  # a training ends sooner, at a plateau of its loss
 SHARES = AugmentSettings()
 NO_AUGMENTATION = AugmentSettings(0.0, 0.0, 0.0, 0.0, 0.0)
 ENDLESS = 10**6  # items of an augmented or mixed set, of which no two are the same
@@ -57,12 +62,11 @@ class Run:
     synthetic: Synthetic | None = None
     real_classes: tuple[str, ...] = tuple(CLASS_IDS)
     real_augmentation: AugmentSettings = NO_AUGMENTATION
-    steps: int = 800
 
     def path(self, work: Path, seed: int) -> Path:
         """Return where its result is kept."""
         spelled = json.dumps(
-            [asdict(self), seed, MODEL, LEARNING_RATE, TEST_SCENES], sort_keys=True
+            [asdict(self), seed, MODEL, LEARNING_RATE, MOST_STEPS, TEST_SCENES], sort_keys=True
         )
         digest = hashlib.blake2b(spelled.encode(), digest_size=8).hexdigest()
         return work / "runs" / f"{digest}.json"
@@ -131,7 +135,7 @@ def training_set(work: Path, run: Run, seed: int) -> Sequence[Pair] | Augmented 
     """Put together what a run learns from."""
     sets: list[Sequence[Pair] | Augmented] = []
     if run.real:
-        scenes = real_scenes("train", run.real, run.real_classes)
+        scenes = real_scenes(TRAIN, run.real, run.real_classes)
         sets.append(_augmented(scenes, run.real_augmentation, seed))
     if run.synthetic:
         pairs = synthetic_pairs(work, run.synthetic)
@@ -145,26 +149,40 @@ def _augmented(
     return pairs if settings == NO_AUGMENTATION else Augmented(pairs, settings, seed)
 
 
-def result_of(work: Path, run: Run, seed: int) -> dict[str, Mapping[str, float]]:
-    """Train and test, or read the result of an earlier time: IoU by class and kind of test."""
+def result_of(work: Path, run: Run, seed: int) -> dict[str, Any]:
+    """Train and test, or read the result of an earlier time.
+
+    Of IoU by class for each kind of test, and of how it learnt: `curve` has steps and mIoU on
+    scenes that are no test, which chose nothing, `time` the steps and seconds it took.
+    """
     path = run.path(work, seed)
     if path.exists():
         return json.loads(path.read_text("utf-8"))
     torch.set_num_threads(1)
-    started = time.perf_counter()
+    started, curve = time.perf_counter(), []
     labels = Labels(CLASS_IDS)
     network = new_network(MODEL, labels, seed)
-    settings = FitSettings(num_steps=run.steps, learning_rate=LEARNING_RATE, seed=seed)
-    fit(network, training_set(work, run, seed), settings)
-    result: dict[str, Mapping[str, float]] = {
-        kind: _ious(network, labels, real_scenes(kind, TEST_SCENES, tuple(CLASS_IDS)))
-        for kind in TEST_SEEDS
+    settings = FitSettings(
+        MOST_STEPS,
+        learning_rate=LEARNING_RATE,
+        seed=seed,
+        checkpoint_every=CURVE_EVERY,
+        until_plateau=True,
+    )
+    dev = real_scenes(DEV, DEV_SCENES)
+
+    def on_checkpoint(step: int) -> None:
+        curve.append((step, float(np.nanmean(list(_ious(network, labels, dev).values())))))
+
+    steps = fit(network, training_set(work, run, seed), settings, on_checkpoint=on_checkpoint)
+    result: dict[str, Any] = {
+        kind: _ious(network, labels, real_scenes(scenes, TEST_SCENES))
+        for kind, scenes in TESTS.items()
     }
-    result["time"] = {"seconds": round(time.perf_counter() - started, 1)}
+    result["curve"] = curve
+    result["time"] = {"steps": steps, "seconds": round(time.perf_counter() - started, 1)}
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".tmp")
-    partial.write_text(json.dumps(result, indent=1), "utf-8")
-    partial.replace(path)
+    write_file(path, json.dumps(result, indent=1).encode())
     return result
 
 

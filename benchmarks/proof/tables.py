@@ -12,25 +12,27 @@ from benchmarks.report import table
 from diffumask.augment.compose import AugmentSettings
 
 from .runs import NO_AUGMENTATION, SHARES, Run, Synthetic
-from .world import ANNOTATIONS, CLASS_IDS, POOLS, SEEN, TEST_SEEDS, UNSEEN
+from .world import ANNOTATIONS, CLASS_IDS, POOLS, SEEN, TESTS, UNSEEN
 
 N_REAL = 250  # a fifth of the synthetic images, as in the paper
-ABLATION_STEPS, ABLATION_PER_CLASS = 400, 40
-REAL, HALF, SYNTHETIC, BOTH = (
+ABLATION_PER_CLASS = 40
+REAL, HALF, SYNTHETIC, BOTH, ALL = (
     f"real, {N_REAL}",
     f"real, {N_REAL // 2}",
     "synthetic",
     f"synthetic + real, {N_REAL // 2}",
+    f"synthetic + real, {N_REAL}",
 )
-Result = Mapping[str, Mapping[str, float]]
+Result = Mapping[str, Any]
 Results = Mapping[str, Sequence[Result]]  # of each seed, by row
 
+COUNTS = (15, 30, 60, POOLS["all"].per_class)
 ADDED = ("splice", "blur", "occlude", "perspective", "copy_paste")
 
 
 def _ablation(**changes: Any) -> Run:
     base = Synthetic(per_class=ABLATION_PER_CLASS, alpha=0.0)
-    return Run(synthetic=replace(base, **changes), steps=ABLATION_STEPS)
+    return Run(synthetic=replace(base, **changes))
 
 
 def _augmented_up_to(count: int) -> AugmentSettings:
@@ -42,6 +44,7 @@ MAIN = {
     REAL: Run(real=N_REAL),
     SYNTHETIC: Run(synthetic=Synthetic()),
     BOTH: Run(real=N_REAL // 2, synthetic=Synthetic()),
+    ALL: Run(real=N_REAL, synthetic=Synthetic()),
     HALF: Run(real=N_REAL // 2),
     f"{REAL}, augmented as the synthetic is": Run(real=N_REAL, real_augmentation=SHARES),
 }
@@ -55,8 +58,8 @@ ZERO_SHOT = {
 }
 ABLATIONS = {
     "Annotation": {
-        **{name: _ablation(annotation=name) for name in ANNOTATIONS},
         "ours": _ablation(),
+        **{name: _ablation(annotation=name) for name in ANNOTATIONS},
     },
     "Prompts": {
         "plain class names": _ablation(pool="plain"),
@@ -74,6 +77,7 @@ ABLATIONS = {
             for count, name in enumerate(ADDED, start=1)
         },
     },
+    "Images of a class": {str(count): _ablation(per_class=count) for count in COUNTS},
 }
 
 
@@ -85,32 +89,38 @@ def miou(ious: Mapping[str, float], names: Sequence[str] | None = None) -> float
 def spread(values: Sequence[float]) -> str:
     """Write a mean over seeds with its 95 % interval by Student's t."""
     mean = float(np.mean(values))
-    if len(values) < 2:
-        return f"{mean:.3f}"
-    reach = float(stats.t.ppf(0.975, len(values) - 1)) * float(stats.sem(values))
-    return f"{mean:.3f} ± {reach:.3f}"
+    return f"{mean:.3f} ± {reach(values):.3f}" if len(values) > 1 else f"{mean:.3f}"
+
+
+def reach(values: Sequence[float]) -> float:
+    """Return half the 95 % interval of a mean by Student's t."""
+    return float(stats.t.ppf(0.975, len(values) - 1)) * float(stats.sem(values))
 
 
 def rows_table(results: Results) -> list[str]:
-    """Make the table of a section: mIoU and bird of both kinds of test."""
-    figures: dict[str, Callable[[Mapping[str, float]], float]] = {
-        "mIoU": miou,
-        "bird": lambda ious: ious["bird"],
-    }
-    rows = [
-        [
-            name,
-            len(of_seeds),
-            *(
-                spread([figure(one[kind]) for one in of_seeds])
-                for figure in figures.values()
-                for kind in TEST_SEEDS
-            ),
-        ]
-        for name, of_seeds in results.items()
-    ]
-    head = [f"{figure}, {kind}" for figure in figures for kind in TEST_SEEDS]
-    return table(("trained on", "seeds", *head), rows)
+    """Make the table of mIoU by kind of test, beside what each row has more than the first.
+
+    Differences are of the same seeds; one whose interval has both signs is called undecided.
+    """
+    reference = next(iter(results.values()))
+    rows = []
+    for name, of_seeds in results.items():
+        scores = {kind: [miou(one[kind]) for one in of_seeds] for kind in TESTS}
+        before = {kind: [miou(one[kind]) for one in reference] for kind in TESTS}
+        steps = np.mean([one["time"]["steps"] for one in of_seeds])
+        more = [difference(scores[kind], before[kind]) for kind in TESTS]
+        rows.append([name, f"{steps:.0f}", *map(spread, scores.values()), *more])
+    head = [f"mIoU, {kind}" for kind in TESTS] + [f"more than the first, {kind}" for kind in TESTS]
+    return table(("trained on", "steps", *head), rows)
+
+
+def difference(values: Sequence[float], before: Sequence[float]) -> str:
+    """Write by how much values of some seeds are above those of the same seeds before."""
+    gains = [one - other for one, other in zip(values, before, strict=True)]
+    if not any(gains):
+        return ""
+    undecided = len(gains) < 2 or abs(float(np.mean(gains))) <= reach(gains)
+    return f"{spread(gains)}{', undecided' if undecided else ''}"
 
 
 def classes_table(results: Results, kind: str) -> list[str]:
@@ -125,11 +135,11 @@ def classes_table(results: Results, kind: str) -> list[str]:
 
 def zero_shot_table(results: Results) -> list[str]:
     """Make the table of seen and unseen classes and their harmonic mean."""
-    columns = [f"{part}, {kind}" for kind in TEST_SEEDS for part in ("seen", "unseen", "harmonic")]
+    columns = [f"{part}, {kind}" for kind in TESTS for part in ("seen", "unseen", "harmonic")]
     rows = []
     for row, of_seeds in results.items():
         cells = []
-        for kind in TEST_SEEDS:
+        for kind in TESTS:
             parts = [(miou(one[kind], SEEN), miou(one[kind], UNSEEN)) for one in of_seeds]
             harmonic = [2 * a * b / (a + b) if a + b else 0.0 for a, b in parts]
             cells += [spread([part[i] for part in parts]) for i in (0, 1)] + [spread(harmonic)]
@@ -147,9 +157,9 @@ def goals_table(results: Results) -> list[str]:
     rows = []
     for name, (figure, goal) in goals.items():
         cells = []
-        for kind in TEST_SEEDS:
+        for kind in TESTS:
             by_seed = zip(results[REAL], results[SYNTHETIC], results[BOTH], strict=True)
             values = [figure(real, synthetic, both, kind) for real, synthetic, both in by_seed]
             cells.append(spread([value for value in values if math.isfinite(value)]))
         rows.append([name, goal, *cells])
-    return table(("", "goal", *TEST_SEEDS), rows)
+    return table(("", "goal", *TESTS), rows)
