@@ -141,7 +141,17 @@ def _train_denoiser(
 
     def train_steps(pipeline: AnyPipeline, schedule: Schedule, folder: Path) -> None:
         sheet, rate = partial(write_sheet, pipeline, kind, folder), printed_rate(images_a_step)
-        train_denoiser(pipeline, kind, captioned, schedule, folder, sheet, rate, batch_size)
+        train_denoiser(
+            pipeline,
+            kind,
+            captioned,
+            schedule,
+            folder,
+            sheet,
+            rate,
+            batch_size,
+            compiles=arguments.compile,
+        )
 
     schedule = _paced(arguments, schedule, pipeline, train_steps, folder)
     train_steps(pipeline, schedule, folder)
