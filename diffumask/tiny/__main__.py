@@ -29,9 +29,6 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, help="as many steps as fit (one process)")
     parser.add_argument("--batch-size", type=int, help="images a step and process")
     parser.add_argument("--learning-rate", type=float)
-    parser.add_argument(
-        "--compile", action="store_true", help="by a C++ compiler first (denoiser, mmdit)"
-    )
     parser.add_argument("--width", type=int, default=WIDTH, help="of the transformer (mmdit)")
     parser.add_argument("--layers", type=int, default=LAYERS, help="of the transformer (mmdit)")
     parser.add_argument(

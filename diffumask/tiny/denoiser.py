@@ -45,14 +45,12 @@ class Kind:
 
     `network_of` makes a network of a pipeline that returns its loss, so that several processes can
     share a step, of clean latents, noise, timesteps that `draw_timesteps` gives, and token ids.
-    `call_options` are what the pipeline's call takes beside the options of all. `part` is the name
-    of what denoises in a pipeline.
+    `call_options` are what the pipeline's call takes beside the options of all.
     """
 
     network_of: Callable[[Any], nn.Module]
     draw_timesteps: Callable[[int, torch.Generator], Tensor]
     call_options: Mapping[str, Any]
-    part: str
 
 
 def tokenize(tokenizer: CLIPTokenizer, captions: Sequence[str]) -> Int[Tensor, "n t"]:
@@ -72,15 +70,12 @@ def train_denoiser(
     on_step: OnStep = unseen_step,
     batch_size: int = 32,
     seed: int = 0,
-    compiles: bool = False,
 ) -> None:
     """Train what requires gradients of a pipeline's denoiser in place; see `train` for resuming.
 
-    `batch_size` is that of each process; with `compiles` minutes go by before the first step.
+    `batch_size` is that of each process.
     """
     network = kind.network_of(pipeline)
-    if compiles:
-        getattr(pipeline, kind.part).compile(dynamic=False)
     device = next(network.parameters()).device
     token_ids = tokenize(pipeline.tokenizer, data.captions)
     empty = tokenize(pipeline.tokenizer, [""])
@@ -136,14 +131,13 @@ def write_sheet(pipeline: Any, kind: Kind, folder: Path, step: int) -> None:
     """Sample the sheet's prompts side by side into one picture of the folder."""
     folder.mkdir(parents=True, exist_ok=True)  # before the first line of the log
     pipeline.set_progress_bar_config(disable=True)
-    with torch.compiler.set_stance("force_eager"):  # what is compiled is for another batch
-        output: Any = pipeline(
-            list(SHEET_PROMPTS),
-            num_inference_steps=SHEET_STEPS,
-            guidance_scale=SHEET_GUIDANCE,
-            generator=[torch.Generator().manual_seed(index) for index in range(len(SHEET_PROMPTS))],
-            output_type="np",
-            **kind.call_options,
-        )
+    output: Any = pipeline(
+        list(SHEET_PROMPTS),
+        num_inference_steps=SHEET_STEPS,
+        guidance_scale=SHEET_GUIDANCE,
+        generator=[torch.Generator().manual_seed(index) for index in range(len(SHEET_PROMPTS))],
+        output_type="np",
+        **kind.call_options,
+    )
     sheet = (np.hstack(list(output.images)) * 255).astype(np.uint8)
     cv2.imwrite(str(folder / f"sheet_{step:06d}.png"), sheet[..., ::-1])

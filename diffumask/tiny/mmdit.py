@@ -172,4 +172,4 @@ def new_joint_pipeline(
     return StableDiffusion3Pipeline(**parts)
 
 
-MMDIT = Kind(FlowMatching, draw_timesteps, {"max_sequence_length": 1}, "transformer")
+MMDIT = Kind(FlowMatching, draw_timesteps, {"max_sequence_length": 1})

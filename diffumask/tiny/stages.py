@@ -141,17 +141,7 @@ def _train_denoiser(
 
     def train_steps(pipeline: AnyPipeline, schedule: Schedule, folder: Path) -> None:
         sheet, rate = partial(write_sheet, pipeline, kind, folder), printed_rate(images_a_step)
-        train_denoiser(
-            pipeline,
-            kind,
-            captioned,
-            schedule,
-            folder,
-            sheet,
-            rate,
-            batch_size,
-            compiles=arguments.compile,
-        )
+        train_denoiser(pipeline, kind, captioned, schedule, folder, sheet, rate, batch_size)
 
     schedule = _paced(arguments, schedule, pipeline, train_steps, folder)
     train_steps(pipeline, schedule, folder)

@@ -108,4 +108,4 @@ def new_pipeline(
     return StableDiffusionPipeline(**parts, requires_safety_checker=False)
 
 
-UNET = Kind(Denoising, draw_timesteps, {}, "unet")
+UNET = Kind(Denoising, draw_timesteps, {})
